@@ -1,0 +1,55 @@
+"""Errors whose message is one sentence that is safe and useful to show to a user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ExplorerError(Exception):
+    """Base of all errors a user can cause; `str(error)` says what was wrong and what to do."""
+
+
+class PictureError(ExplorerError):
+    """A picture that can't be opened."""
+
+
+class ModelError(ExplorerError):
+    """A model, checkpoint or label file that can't be loaded."""
+
+
+class UnsupportedModelError(ModelError):
+    """A model whose attention can't be read faithfully; the message says what was found."""
+
+
+class TargetError(ExplorerError):
+    """A target class the model does not have."""
+
+
+class OptionError(ExplorerError):
+    """An unknown method or option, or a value outside its range."""
+
+
+class OutputError(ExplorerError):
+    """A place that can't be written to."""
+
+
+class DataError(ExplorerError):
+    """A data set that can't be trained or evaluated on."""
+
+
+class RecipeError(ExplorerError):
+    """A training recipe with an unknown key or a wrong value."""
+
+
+def nearest(name: str, names: Iterable[str], n: int = 3) -> str:
+    """Return `", did you mean 'a' or 'b'?"` for the names closest to `name`, or `""` for none.
+
+    >>> nearest("rolout", ["rollout", "grad_cam"])
+    ", did you mean 'rollout'?"
+    """
+    by_folded = {candidate.casefold(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=n, cutoff=0.6)
+    if not close:
+        return ""
+    return f", did you mean {' or '.join(repr(by_folded[key]) for key in close)}?"
