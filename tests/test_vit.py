@@ -14,8 +14,8 @@ from vit_explorer.errors import ModelError
 from vit_explorer.models.checkpoints import read_checkpoint
 from vit_explorer.models.vit import (
     RelativeBias,
-    ViTConfig,
     VisionTransformer,
+    ViTConfig,
     embed_patches_by_hand,
     interpolate_positions,
     patchify,
@@ -178,7 +178,7 @@ def test_patches_by_hand_equal_the_convolution() -> None:
 
 
 def test_positions_tell_patches_apart() -> None:
-    """Without positions the class logits are blind to the patches' order; with them they are not."""
+    """Without positions the class logits are blind to the patches' order."""
     images = torch.randn(1, 3, 16, 24)
     moved = torch.roll(images, 8, dims=-1)  # by one patch
     for position, blind in [("none", True), ("sincos", False), ("relative", False)]:

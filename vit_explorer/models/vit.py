@@ -61,7 +61,9 @@ class ViTConfig:
         for name, allowed in (("position", Position), ("pooling", Pooling), ("head", Head)):
             value = getattr(self, name)
             if value not in get_args(allowed):
-                raise ModelError(f"A ViT's {name} was {value!r}, expected one of {get_args(allowed)}.")
+                raise ModelError(
+                    f"A ViT's {name} was {value!r}, expected one of {get_args(allowed)}."
+                )
         if any(size % patch for size, patch in zip(self.image_size, self.patch_size, strict=True)):
             raise ModelError(
                 f"The image size {self.image_size} is not divisible by the patch size "
@@ -72,7 +74,9 @@ class ViTConfig:
         if self.position in ("learned_2d", "sincos") and self.dim % 4:
             raise ModelError(f"2-D positions need a width divisible by 4, received {self.dim}.")
         if self.pooling == "class" and not self.class_token:
-            raise ModelError("Pooling by the class token needs class_token=True, or pooling='mean'.")
+            raise ModelError(
+                "Pooling by the class token needs class_token=True, or pooling='mean'."
+            )
         if self.distillation_token and self.pooling != "class":
             raise ModelError("A distillation token needs class_token=True and pooling='class'.")
         if self.position == "relative" and self.patch_dropout:
@@ -358,9 +362,9 @@ class VisionTransformer(nn.Module):
             elif self.config.position == "sincos" and self.pos_embed is not None:
                 fixed = sincos_positions(new, self.config.dim, self.num_prefix_tokens)
                 self.pos_embed = fixed.to(self.pos_embed)
-            for block in self.blocks:
-                if block.attn.rel_pos is not None:
-                    block.attn.rel_pos.resize(old, new)
+            for module in self.modules():
+                if isinstance(module, RelativeBias):
+                    module.resize(old, new)
 
     def embed(self, images: Tensor) -> Tensor:
         """Pictures (B, C, H, W) to tokens (B, N, D), prefix tokens first, positions added."""

@@ -1,0 +1,85 @@
+"""Fixtures every test may use; those that need the shared folder skip without it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vit_explorer as vx
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    return ROOT / "assets"
+
+
+@pytest.fixture(scope="session")
+def cat(assets: Path) -> Path:
+    return assets / "cat.png"
+
+
+@pytest.fixture(scope="session")
+def coffee(assets: Path) -> Path:
+    return assets / "coffee.png"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = Path(os.environ.get("VIT_EXPLORER_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(
+            "real weights and goldens are not here: set VIT_EXPLORER_SHARED to their folder"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def deit_tiny(shared: Path) -> vx.LoadedModel:
+    return vx.load_model(
+        "deit_tiny_patch16_224", weights=shared / "weights/deit_tiny_patch16_224.safetensors"
+    )
+
+
+@pytest.fixture(scope="session")
+def goldens(shared: Path) -> dict[str, np.ndarray]:
+    with np.load(shared / "goldens/deit_tiny.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="session")
+def small() -> vx.LoadedModel:
+    """A small from-scratch ViT with random weights, large enough for attention to vary."""
+    import torch
+
+    from vit_explorer.models.vit import VisionTransformer, ViTConfig
+
+    torch.manual_seed(0)
+    module = VisionTransformer(
+        ViTConfig(image_size=(24, 32), patch_size=(8, 8), dim=32, depth=3, heads=2, classes=5)
+    )
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return load_small(module)
+
+
+def load_small(module: object) -> vx.LoadedModel:
+    """Load a module with a plain transform: resize, to tensor, mean and std 0.5."""
+    from torchvision import transforms
+
+    size = module.config.image_size  # type: ignore[attr-defined]
+    return vx.load_model(
+        module,
+        transform=transforms.Compose(
+            [
+                transforms.Resize(size),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+            ]
+        ),
+        image_size=size,
+    )

@@ -1,0 +1,149 @@
+"""A sweep over timm's families, two blocks each: read exactly, or refused with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import vit_explorer as vx
+from vit_explorer.errors import TargetError, UnsupportedModelError
+from vit_explorer.interception import attention_error
+
+from .test_trace import call_of
+
+# name, prefix tokens, pooling, positions, grid
+ACCEPTED = [
+    ("vit_tiny_patch16_224", 1, "class", "learned", (14, 14)),
+    ("deit_tiny_distilled_patch16_224", 2, "class", "learned", (14, 14)),
+    ("deit3_small_patch16_224", 1, "class", "learned", (14, 14)),
+    ("vit_small_patch14_reg4_dinov2", 5, "class", "learned", (16, 18)),
+    ("vit_small_patch16_dinov3", 5, "mean", "rotary", (16, 16)),
+    ("beit_base_patch16_224", 1, "mean", "relative", (14, 14)),
+    ("beitv2_base_patch16_224", 1, "mean", "relative", (14, 14)),
+    ("eva02_tiny_patch14_224", 1, "mean", "learned + rotary", (16, 16)),
+    ("vit_small_patch16_rope_224", 1, "class", "rotary", (14, 14)),
+    ("vit_base_patch32_clip_224", 1, "class", "learned", (7, 7)),
+    ("vit_base_patch16_siglip_224", 0, "attention", "learned", (14, 14)),
+    ("vit_base_patch16_siglip_gap_224", 0, "mean", "learned", (14, 14)),
+    ("flexivit_small", 1, "class", "learned", (15, 15)),
+    ("vit_relpos_small_patch16_224", 0, "mean", "relative", (14, 14)),
+    ("vit_srelpos_small_patch16_224", 0, "mean", "relative", (14, 14)),
+    ("naflexvit_base_patch16_gap", 4, "mean", "learned", (24, 24)),
+    ("vit_intern300m_patch14_448", 1, "class", "learned", (16, 16)),
+    ("aimv2_large_patch14_224", 0, "mean", "learned", (16, 16)),
+    ("vit_base_r50_s16_224", 1, "class", "learned", (14, 14)),
+    ("vit_small_r26_s32_224", 1, "class", "learned", (7, 7)),
+]
+SIZES = {"vit_small_patch14_reg4_dinov2": (224, 252), "vit_intern300m_patch14_448": (224, 224)}
+REFUSED = [
+    ("swin_tiny_patch4_window7_224", "within windows or groups"),
+    ("samvit_base_patch16", "within windows or groups"),
+    ("levit_128s", "no patch embedding was found"),
+    ("hiera_tiny_224", "no patch embedding was found"),
+    ("resnet18", "no patch embedding was found"),
+    ("convit_tiny", "no fused attention call was seen"),
+    ("cait_xxs24_224", "no fused attention call was seen"),
+    ("twins_svt_small", "no fused attention call was seen"),
+    ("xcit_nano_12_p16_224", "32 queries and 32 keys"),
+    ("mobilevit_xxs", "made 0 attention calls"),
+]
+
+
+@pytest.mark.parametrize(("name", "prefix", "pooling", "position", "grid"), ACCEPTED)
+def test_accepted(
+    name: str, prefix: int, pooling: str, position: str, grid: tuple[int, int], cat: Path
+) -> None:
+    torch.manual_seed(0)
+    size = {"img_size": SIZES[name]} if name in SIZES else {}
+    module = timm.create_model(name, depth=2, num_classes=7, **size)
+    model = vx.load_model(module)
+    card = model.card
+    assert (card.prefix_tokens, card.pooling, card.position, card.grid) == (
+        prefix,
+        pooling,
+        position,
+        grid,
+    )
+    assert (card.depth, card.classes) == (2, 7)
+    result = vx.explain(model, cat, methods="all")
+    traced = result.trace
+    for layer in traced.layers:
+        assert attention_error(call_of(layer)) <= 2e-5 * max(1, float(layer.output.abs().max()))
+        assert layer.query.shape == (card.heads, card.tokens, card.head_width)
+    with torch.no_grad():
+        logits = module.eval()(traced.prepared.pixels)[0]
+    torch.testing.assert_close(traced.logits, logits, atol=1e-5, rtol=1e-4)
+    assert set(result.heatmaps) == set(vx.METHODS)
+    for heatmap in result.heatmaps.values():
+        assert heatmap.values.shape == grid
+        assert heatmap.values.dtype == np.float32
+    rollout = result.heatmaps["rollout"].values
+    assert rollout.max() > 0 and rollout.sum() <= 1 + 1e-4
+    says_so = "mean of the patches' rows" in result.heatmaps["rollout"].note
+    assert says_so is (pooling != "class")
+
+
+@pytest.mark.parametrize(("name", "reason"), REFUSED)
+def test_refused(name: str, reason: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason) as error:
+        vx.load_model(name, pretrained=False)
+    assert name in str(error.value)
+
+
+def test_contract_example(cat: Path) -> None:
+    """The design's non-square backbone: predictions none, class methods refused by name."""
+    model = vx.load_model(
+        "vit_small_patch14_reg4_dinov2", pretrained=False, image_size=(224, 336), device="cpu"
+    )
+    assert model.card.grid == (16, 24)
+    assert model.card.prefix_names == ("class", *(f"register {i}" for i in range(1, 5)))
+    result = vx.explain(model, cat, methods="all")
+    assert result.predictions == ()
+    assert result.target is None
+    assert result.heatmaps["rollout"].values.shape == (16, 24)
+    assert set(result.skipped) == {n for n, m in vx.METHODS.items() if m.class_specific}
+    assert vx.position_similarity(model).shape == (16, 24, 16, 24)
+    with pytest.raises(TargetError, match="no classifier"):
+        vx.explain(model, cat, methods=("grad_cam",))
+
+
+def test_any_module_that_passes_the_rule(cat: Path) -> None:
+    """A user's own ViT: no timm names, no patch_embed attribute, logits in a tuple."""
+    from torchvision import transforms
+
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = torch.nn.Linear(12, 36)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, 6)).permute(2, 0, 3, 1, 4)
+            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+            return x + mixed.transpose(1, 2).flatten(2)
+
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = torch.nn.Conv2d(3, 12, 8, 8)
+            self.layers = torch.nn.ModuleList([Layer(), Layer(), Layer()])
+            self.out = torch.nn.Linear(12, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+            x = self.cut(x).flatten(2).transpose(1, 2)
+            for layer in self.layers:
+                x = layer(x)
+            return self.out(x.mean(1)), None
+
+    transform = transforms.Compose([transforms.Resize((16, 24)), transforms.ToTensor()])
+    model = vx.load_model(Own(), transform=transform, labels=["a", "b", "c"], image_size=(16, 24))
+    assert (model.card.grid, model.card.depth, model.card.heads) == ((2, 3), 3, 2)
+    result = vx.explain(model, cat, methods=("rollout", "generic_attention"))
+    assert result.predictions[0].label in "abc"
+    assert result.heatmaps["generic_attention"].values.shape == (2, 3)
+    with pytest.raises(UnsupportedModelError, match="no `norm1` in block 3"):
+        vx.explain(model, cat, methods=("grad_cam",))
+    assert "grad_cam" in vx.explain(model, cat, methods="all").skipped

@@ -1,0 +1,212 @@
+"""Names, files and labels → models; everything wrong gets one helpful sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+import vit_explorer as vx
+from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.models import hub
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
+
+CONFIG = {"image_size": [32, 32], "patch_size": [8, 8], "dim": 16, "depth": 2, "heads": 2}
+
+
+def one_sentence(error: pytest.ExceptionInfo[ModelError]) -> str:
+    message = str(error.value)
+    assert "\n" not in message and message.endswith(".") and 40 < len(message) < 400
+    return message
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """What `train` writes, untrained."""
+    module = VisionTransformer(ViTConfig.from_dict({**CONFIG, "classes": 3}))
+    data = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3}
+    metadata = {
+        "format": "vit-explorer/1",
+        "config": json.dumps(module.config.to_dict()),
+        "labels": json.dumps(["ant", "bee", "cow"]),
+        "preprocess": json.dumps({**data, "interpolation": "bicubic", "crop_pct": 1.0}),
+    }
+    path = tmp_path / "own.safetensors"
+    save_file(module.state_dict(), path, metadata)
+    return path
+
+
+def test_own_checkpoint_describes_itself(checkpoint: Path, cat: Path) -> None:
+    model = vx.load_model(checkpoint)
+    assert model.labels == ("ant", "bee", "cow")
+    assert model.card.mean == (0.5, 0.5, 0.5)
+    assert model.card.grid == (4, 4)
+    larger = vx.load_model(checkpoint, image_size=(32, 48))
+    assert larger.card.grid == (4, 6)
+    assert vx.explain(larger, cat).heatmaps["rollout"].values.shape == (4, 6)
+
+
+def test_class_count_and_size_come_from_the_checkpoint(shared: Path, cat: Path) -> None:
+    weights = shared / "weights/deit_tiny_cifar10_128.safetensors"
+    model = vx.load_model("deit_tiny_patch16_224", weights=weights)
+    assert (model.card.classes, model.card.image_size, model.card.grid) == (10, (128, 128), (8, 8))
+    assert vx.explain(model, cat, methods=()).predictions[0].index == 3  # cat
+
+
+def test_image_size_interpolates_as_timm_does(shared: Path) -> None:
+    from timm.layers import resample_abs_pos_embed
+
+    weights = shared / "weights/deit_tiny_patch16_224.safetensors"
+    native = vx.load_model("deit_tiny_patch16_224", weights=weights)
+    wide = vx.load_model("deit_tiny_patch16_224", weights=weights, image_size=(192, 320))
+    assert wide.card.grid == (12, 20)
+    expected = resample_abs_pos_embed(native.module.pos_embed, [12, 20])
+    torch.testing.assert_close(wide.module.pos_embed, expected)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+def test_pickled_tensors_load(tmp_path: Path, suffix: str, cat: Path) -> None:
+    module = vx.load_model("vit_tiny_patch16_224", pretrained=False).module
+    path = tmp_path / f"weights{suffix}"
+    state = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, path)
+    model = vx.load_model("vit_tiny_patch16_224", weights=path)
+    assert torch.equal(model.module.pos_embed, module.pos_embed)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("pickle-was-run"),)  # type: ignore[return-value]
+
+
+def test_pickled_code_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(Bomb()))
+    torch.save({"model": Bomb()}, tmp_path / "evil.pt")
+    for name in ("evil.pth", "evil.pt"):
+        with pytest.raises(ModelError, match="Python objects other than tensors|is damaged") as e:
+            vx.load_model("vit_tiny_patch16_224", weights=tmp_path / name)
+        one_sentence(e)
+    assert not (tmp_path / "pickle-was-run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "empty.safetensors", "not a readable safetensors file"),
+        (b"\x08\0\0\0\0\0\0\0{}nonsense", "bad.safetensors", "not a readable safetensors file"),
+        (b"hello", "bad.pth", "Python objects other than tensors|damaged or no PyTorch"),
+        (b"", "empty.pt", "damaged or no PyTorch"),
+        (b"hello", "weights.h5", "ends in '.h5', expected .safetensors"),
+        (None, "missing.safetensors", "does not exist"),
+    ],
+)
+def test_unreadable_weights(tmp_path: Path, content: bytes | None, name: str, message: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=message) as error:
+        vx.load_model("vit_tiny_patch16_224", weights=path)
+    one_sentence(error)
+
+
+def test_other_architecture(checkpoint: Path, tmp_path: Path) -> None:
+    state = VisionTransformer(ViTConfig.from_dict({**CONFIG, "classes": 3})).state_dict()
+    path = tmp_path / "plain.safetensors"
+    save_file(state, path)
+    with pytest.raises(ModelError, match="don't fit vit_tiny_patch16_224: .*missing") as error:
+        vx.load_model("vit_tiny_patch16_224", weights=path)
+    assert "give the architecture they were trained with" in one_sentence(error)
+    with pytest.raises(ModelError, match="doesn't say its architecture") as error:
+        vx.load_model(path)
+    one_sentence(error)
+    with pytest.raises(ModelError, match="'bundled' has its own weights"):
+        vx.load_model("bundled", weights=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("vit_tiny_patch16_244", "vit_tiny_patch16_224"), ("bundeld", "bundled")],
+)
+def test_unknown_names_offer_near_ones(name: str, near: str) -> None:
+    with pytest.raises(ModelError, match=rf"no model '{name}', did you mean .*'{near}'") as error:
+        vx.load_model(name)
+    one_sentence(error)
+
+
+def test_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Nothing listens on port 9 of this machine, and the cache is empty.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "getproxies", dict)
+    with pytest.raises(ModelError, match="can't be downloaded .*use the model 'bundled'") as error:
+        vx.load_model("vit_tiny_patch16_224")
+    one_sentence(error)
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_labels(checkpoint: Path, tmp_path: Path) -> None:
+    assert vx.load_model(checkpoint, labels=["x", "y", "z"]).labels == ("x", "y", "z")
+    lines = tmp_path / "labels.txt"
+    lines.write_text("un\ndeux\n\ntrois\n", encoding="utf-8")
+    assert vx.load_model(checkpoint, labels=lines).labels == ("un", "deux", "trois")
+    listed = tmp_path / "list.json"
+    listed.write_text('["a", "b", "c"]')
+    assert vx.load_model(checkpoint, labels=listed).labels == ("a", "b", "c")
+    keyed = tmp_path / "keyed.json"
+    keyed.write_text('{"1": "b", "0": "a", "2": "c"}')
+    assert vx.load_model(checkpoint, labels=keyed).labels == ("a", "b", "c")
+    for content, message in [
+        ('{"a": 1}', "no JSON list of names"),
+        ("nonsense", "no JSON list of names"),
+        ('["a"]', "1 labels were given for own, which has 3 classes"),
+    ]:
+        keyed.write_text(content)
+        with pytest.raises(ModelError, match=message) as error:
+            vx.load_model(checkpoint, labels=keyed)
+        one_sentence(error)
+    with pytest.raises(ModelError, match="can't be read as text"):
+        vx.load_model(checkpoint, labels=tmp_path / "none.txt")
+
+
+def test_image_sizes(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"225.*not divisible by .*patch size"):
+        vx.load_model("vit_tiny_patch16_224", pretrained=False, image_size=(225, 224))
+    with pytest.raises(ModelError, match="not divisible by the patch size"):
+        vx.load_model(checkpoint, image_size=(30, 32))
+    for size in ((0, 32), (32,), 5000):
+        with pytest.raises(OptionError, match="image size was"):
+            vx.load_model(checkpoint, image_size=size)
+
+
+def test_devices(checkpoint: Path) -> None:
+    assert vx.load_model(checkpoint, device="cpu").device.type == "cpu"
+    with pytest.raises(OptionError, match="device was 'gpu', expected"):
+        vx.load_model(checkpoint, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(OptionError, match="'cuda' is not available"):
+            vx.load_model(checkpoint, device="cuda")
+
+
+def test_a_module_must_say_how_to_prepare_its_pictures() -> None:
+    module = VisionTransformer(ViTConfig.from_dict(CONFIG))
+    with pytest.raises(ModelError, match="pass transform="):
+        vx.load_model(module)
+
+
+def test_loaded_models_are_frozen_and_in_evaluation_mode(checkpoint: Path) -> None:
+    module = vx.load_model(checkpoint).module
+    assert not module.training
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_available_models_begin_with_the_bundled() -> None:
+    names = vx.available_models()
+    assert names[0] == "bundled"
+    assert "vit_base_patch16_224" in names

@@ -1,0 +1,368 @@
+"""A name, a file or a module → a loaded model and the card of what was detected."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from torch import nn
+
+from vit_explorer.errors import ModelError, OptionError, nearest
+from vit_explorer.models.card import ModelCard, Pair, detect, find_blocks
+from vit_explorer.models.checkpoints import (
+    Checkpoint,
+    count_classes,
+    load_state,
+    read_checkpoint,
+    read_labels,
+)
+from vit_explorer.models.hub import offline_if_unreachable
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
+from vit_explorer.pictures import Preprocess
+
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A module ready to explain: frozen where this package loaded it, and described by its card."""
+
+    module: nn.Module
+    card: ModelCard
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    blocks: tuple[nn.Module, ...] = field(repr=False)
+    sha256: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    # One pass at a time: hooks and modes sit on the module while it runs.
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A module with what its source says about it."""
+
+    module: nn.Module
+    name: str
+    source: str
+    data: dict[str, Any]
+    labels: tuple[str, ...] = ()
+    labels_source: str = ""
+    sha256: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def asset(name: str) -> Path:
+    """Path of a shipped file, in an installed wheel or in a clone."""
+    installed = Path(str(resources.files("vit_explorer"))) / "assets" / name
+    if installed.exists():
+        return installed
+    return Path(__file__).resolve().parents[2] / "assets" / name
+
+
+def available_models() -> tuple[str, ...]:
+    """Names that `load_model` knows: "bundled" first, then every timm name."""
+    return (BUNDLED, *timm.list_models())
+
+
+def load_model(
+    model: str | Path | nn.Module = BUNDLED,
+    *,
+    weights: str | Path | None = None,
+    labels: str | Path | Sequence[str] | None = None,
+    image_size: int | Pair | None = None,
+    device: str = "auto",
+    pretrained: bool = True,
+    transform: Callable[..., Any] | None = None,
+) -> LoadedModel:
+    """Load a ViT and detect its structure.
+
+    Args:
+        model: "bundled", a timm name, a checkpoint written by `vit-explorer train`, or a module.
+        weights: checkpoint for a timm name; the class count is read from its head.
+        labels: class names, as a list or a file.
+        image_size: pixels (height, width); position embeddings are interpolated.
+        device: "auto", "cpu", "cuda" or "cuda:N"; a module that was passed in stays where it is.
+        pretrained: False gives random weights instead of those of the hub.
+        transform: PIL picture to normalised (3, H, W) tensor; needed for a module.
+
+    Raises:
+        ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
+        UnsupportedModelError: the blocks don't each make one global self-attention.
+    """
+    size = _pair(image_size)
+    if isinstance(model, nn.Module):
+        built = _from_module(model, size, transform)
+    else:
+        built = _from_name(str(model), weights, size, pretrained)
+        built.module.eval().requires_grad_(False)
+        built.module.to(find_device(device))
+    return _finish(built, labels, transform)
+
+
+def find_device(name: str) -> torch.device:
+    """ "auto" is cuda where there is one. Raises OptionError for a device that isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind == "cpu" or (kind == "cuda" and torch.cuda.is_available()):
+        try:
+            return torch.device(name)
+        except RuntimeError:
+            kind = ""
+    if kind == "cuda":
+        raise OptionError(
+            "The device 'cuda' is not available on this machine; use 'cpu' or 'auto'."
+        )
+    raise OptionError(f"The device was {name!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+
+
+def _pair(size: int | Pair | None) -> Pair | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int) and 0 < side <= 4096 for side in pair):
+        raise OptionError(f"The image size was {size!r}, expected height and width from 1 to 4096.")
+    return pair[0], pair[1]
+
+
+def _from_name(
+    name: str, weights: str | Path | None, size: Pair | None, pretrained: bool
+) -> _Built:
+    if name == BUNDLED:
+        if weights is not None:
+            raise ModelError(
+                "The model 'bundled' has its own weights; give the timm name that the weights "
+                "file was trained with."
+            )
+        return _from_recipe(read_checkpoint(asset("weights/bundled.safetensors")), name, size)
+    if weights is not None:
+        checkpoint = read_checkpoint(weights)
+        if checkpoint.metadata and "timm" not in checkpoint.metadata["config"]:
+            return _from_recipe(checkpoint, checkpoint.path.stem, size)
+        return _from_timm(name, checkpoint, size, pretrained=False)
+    if Path(name).suffix in (".safetensors", ".pth", ".pt", ".bin"):
+        checkpoint = read_checkpoint(name)
+        if not checkpoint.metadata:
+            raise ModelError(
+                f"The file {checkpoint.path.name} doesn't say its architecture; give the timm name "
+                "as the model and the file as its weights."
+            )
+        return _from_recipe(checkpoint, checkpoint.path.stem, size)
+    return _from_timm(name, None, size, pretrained)
+
+
+def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> _Built:
+    """A checkpoint that `train` wrote describes itself."""
+    config, data = checkpoint.metadata["config"], dict(checkpoint.metadata["preprocess"])
+    if "timm" in config:
+        return _from_timm(config["timm"], checkpoint, size, pretrained=False)
+    module = VisionTransformer(ViTConfig.from_dict(config))
+    load_state(module, checkpoint, name)
+    if size is not None:
+        module.set_image_size(size)
+        data["input_size"] = (3, *size)
+    return _Built(
+        module=module,
+        name=name,
+        source=f"file {checkpoint.path.name}",
+        data=data,
+        labels=tuple(checkpoint.metadata["labels"]),
+        labels_source="the checkpoint",
+        sha256=checkpoint.sha256,
+        metadata=checkpoint.metadata,
+    )
+
+
+def _from_timm(
+    name: str, checkpoint: Checkpoint | None, size: Pair | None, pretrained: bool
+) -> _Built:
+    _check_name(name)
+    options: dict[str, Any] = {}
+    if checkpoint is not None:
+        classes = count_classes(checkpoint.state)
+        options["num_classes"] = 0 if classes is None else classes
+    if size is not None:
+        options["img_size"] = size
+    module = _create(name, pretrained, options)
+    if checkpoint is not None:
+        size = size or _size_of_positions(module, checkpoint)
+        if size is not None and "img_size" not in options:
+            module = _create(name, pretrained, {**options, "img_size": size})
+        load_state(module, checkpoint, name)
+    data = resolve_model_data_config(module)
+    if size is not None:
+        data["input_size"] = (3, *size)
+    labels, labels_source = _timm_labels(module, checkpoint)
+    if checkpoint is not None and checkpoint.metadata:
+        data = {**checkpoint.metadata["preprocess"], "input_size": data["input_size"]}
+    if checkpoint is not None:
+        source = f"timm, weights from {checkpoint.path.name}"
+    else:
+        source = "timm, pretrained" if pretrained else "timm, random weights"
+    return _Built(
+        module=module,
+        name=name,
+        source=source,
+        data=data,
+        labels=labels,
+        labels_source=labels_source,
+        sha256=checkpoint.sha256 if checkpoint else "",
+        metadata=checkpoint.metadata if checkpoint else {},
+    )
+
+
+def _check_name(name: str) -> None:
+    if ":" in name or timm.is_model(name.partition(".")[0]):
+        return
+    raise ModelError(
+        f"There is no model {name!r}{nearest(name, available_models())}; "
+        "`vit-explorer models` lists the names."
+    )
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    try:
+        with offline_if_unreachable() if pretrained else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError:
+        raise ModelError(
+            f"The model {name!r} has a fixed image size; leave image_size out."
+        ) from None
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        if not pretrained:
+            raise ModelError(
+                f"timm can't build {name!r} with {options or 'its defaults'} ({error})."
+            ) from None
+        # OSError covers every way the hub can be out of reach: offline mode, no route, a refusal.
+        reason = "no network or no such weights" if isinstance(error, OSError) else str(error)
+        raise ModelError(
+            f"The weights of {name!r} can't be downloaded ({reason}); connect to the internet, "
+            "give a checkpoint file with weights, or use the model 'bundled'."
+        ) from None
+
+
+def _size_of_positions(module: nn.Module, checkpoint: Checkpoint) -> Pair | None:
+    """The square image size a checkpoint's position embeddings were made for, if not the native."""
+    positions, native = checkpoint.state.get("pos_embed"), getattr(module, "pos_embed", None)
+    grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
+    if positions is None or native is None or grid is None or native.shape == positions.shape:
+        return None
+    if positions.ndim != 3 or native.shape[-1] != positions.shape[-1]:
+        return None
+    patches = positions.shape[1] - (native.shape[1] - grid[0] * grid[1])
+    side = math.isqrt(max(patches, 0))
+    if side * side != patches:
+        return None
+    _, height, width = resolve_model_data_config(module)["input_size"]
+    return side * height // grid[0], side * width // grid[1]
+
+
+def _timm_labels(module: nn.Module, checkpoint: Checkpoint | None) -> tuple[tuple[str, ...], str]:
+    if checkpoint is not None and checkpoint.metadata:
+        return tuple(checkpoint.metadata["labels"]), "the checkpoint"
+    subset = infer_imagenet_subset(module)
+    if subset is None:
+        return (), ""
+    info = ImageNetInfo(subset)
+    names = tuple(info.index_to_description(index) for index in range(info.num_classes()))
+    return names, f"ImageNet, by the number of classes ({len(names):,})"
+
+
+def _from_module(
+    module: nn.Module, size: Pair | None, transform: Callable[..., Any] | None
+) -> _Built:
+    name = type(module).__name__
+    data: dict[str, Any] = {}
+    if isinstance(module, VisionTransformer):
+        size = size or module.config.image_size
+    config = getattr(module, "pretrained_cfg", None)
+    if isinstance(config, dict):
+        data = resolve_model_data_config(module)
+        name = config.get("architecture") or name
+    embed = getattr(module, "patch_embed", None)
+    size = size or getattr(embed, "img_size", None) or (data["input_size"][1:] if data else None)
+    if size is None:
+        raise ModelError(f"The image size of {name} is not known; pass image_size=(height, width).")
+    if not data and transform is None:
+        raise ModelError(
+            f"How to prepare a picture for {name} is not known; pass transform= (PIL picture to a "
+            "normalised (3, H, W) tensor)."
+        )
+    data["input_size"] = (3, *size)
+    return _Built(module=module, name=name, source=type(module).__module__, data=data)
+
+
+def _finish(
+    built: _Built,
+    labels: str | Path | Sequence[str] | None,
+    transform: Callable[..., Any] | None,
+) -> LoadedModel:
+    size: Pair = (int(built.data["input_size"][1]), int(built.data["input_size"][2]))
+    if transform is not None:
+        preprocess = Preprocess.from_transform(transform, size)
+    else:
+        preprocess = Preprocess.from_config(built.data)
+    blocks = find_blocks(built.module, built.name)
+    structure = detect(built.module, blocks, size, built.name)
+    names, labels_source = _choose_labels(built, labels, structure.classes)
+    card = ModelCard(
+        name=built.name,
+        source=built.source,
+        parameters=sum(parameter.numel() for parameter in built.module.parameters()),
+        image_size=size,
+        **vars(structure),
+        mean=preprocess.mean,
+        std=preprocess.std,
+        interpolation=str(built.data.get("interpolation", "")),
+        crop_pct=float(built.data.get("crop_pct", 1.0)),
+        labels_source=labels_source,
+    )
+    return LoadedModel(
+        module=built.module,
+        card=card,
+        preprocess=preprocess,
+        labels=names,
+        blocks=blocks,
+        sha256=built.sha256 or _hash_weights(built.module),
+        metadata=built.metadata,
+    )
+
+
+def _choose_labels(
+    built: _Built, given: str | Path | Sequence[str] | None, classes: int
+) -> tuple[tuple[str, ...], str]:
+    if given is not None:
+        from_file = isinstance(given, (str, Path))
+        names = read_labels(given) if isinstance(given, (str, Path)) else tuple(map(str, given))
+        if len(names) != classes:
+            raise ModelError(
+                f"{len(names)} labels were given for {built.name}, which has {classes} classes; "
+                "give one label a class."
+            )
+        return names, f"file {Path(str(given)).name}" if from_file else "given"
+    if built.labels and len(built.labels) == classes:
+        return built.labels, built.labels_source
+    return tuple(f"class {index}" for index in range(classes)), "none: numbered"
+
+
+def _hash_weights(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
