@@ -1,0 +1,68 @@
+"""The methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vit_explorer.methods import attention, gradients
+from vit_explorer.methods.heatmap import Heatmap, Method
+
+__all__ = ["METHODS", "Heatmap", "Method"]
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            Method(
+                attention.attention,
+                title="Attention",
+                summary="Where the class token looks in one layer.",
+                source="Vaswani et al. 2017; Dosovitskiy et al. 2021",
+                caveat="One layer's mixing weights: they ignore the values mixed, and are the "
+                "same for every class.",
+            ),
+            Method(
+                attention.rollout,
+                title="Attention rollout",
+                summary="Attention of all layers multiplied through, residuals included.",
+                source="Abnar & Zuidema 2020",
+                caveat="The same for every class; often highlights background that deep layers "
+                "use as scratch space.",
+            ),
+            Method(
+                attention.gradient_rollout,
+                title="Gradient rollout",
+                summary="Rollout that keeps only attention which raises the class's logit.",
+                source="Abnar & Zuidema 2020; Chefer et al. 2021",
+                caveat="The gradient is small beside the residual, so single layers dominate.",
+                gradients="all",
+            ),
+            Method(
+                attention.generic_attention,
+                title="Generic attention",
+                summary="Positive attention × gradient, added up through the layers.",
+                source="Chefer, Gur & Wolf 2021 (ICCV)",
+                caveat="Drops what speaks against the class.",
+                gradients="all",
+            ),
+            Method(
+                attention.attention_grad_cam,
+                title="Attention Grad-CAM",
+                summary="The last layer's heads weighted by how much they raise the logit.",
+                source="Chefer et al. 2021 (CVPR), after Selvaraju et al. 2017",
+                caveat="Sees one layer; zero everywhere when no head raises the logit.",
+                gradients="last",
+            ),
+            Method(
+                gradients.grad_cam,
+                title="Grad-CAM",
+                summary="Token features before the last block, weighted by their mean gradient.",
+                source="Selvaraju et al. 2017",
+                caveat="Made for convolutions: features of a ViT's patch need not be about that "
+                "place.",
+                gradients="last",
+            ),
+        )
+    }
+)

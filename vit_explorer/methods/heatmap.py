@@ -1,0 +1,114 @@
+"""What a method returns, and what the registry knows of a method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from vit_explorer.errors import OptionError, nearest
+from vit_explorer.trace import Gradients, Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """One number a patch: `values` (gh, gw) float32, finite and unscaled."""
+
+    values: npt.NDArray[np.float32]
+    method: str
+    title: str
+    target: int | None
+    target_label: str | None
+    signed: bool
+    options: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or not np.isfinite(self.values).all():
+            raise OptionError(
+                f"The method {self.method!r} gave values of shape {self.values.shape} that are not "
+                "all finite, expected one finite number a patch; check the model's weights."
+            )
+        self.values.setflags(write=False)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest value."""
+        return float(self.values.min()), float(self.values.max())
+
+
+@dataclass(frozen=True)
+class Method:
+    """A pure function from a trace to a grid, with what a user needs to know of it."""
+
+    function: Callable[..., Tensor]
+    title: str
+    summary: str
+    source: str
+    caveat: str
+    gradients: Gradients = "none"
+    signed: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def class_specific(self) -> bool:
+        """Whether the map is another one for another target class."""
+        return self.gradients != "none"
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The method's options with their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All options, the given ones replacing defaults. Raises OptionError for unknown names."""
+        defaults = self.defaults
+        for name in given:
+            if name not in defaults:
+                known = ", ".join(defaults) or "none"
+                raise OptionError(
+                    f"The method {self.name!r} has no option {name!r}{nearest(name, defaults)}; "
+                    f"its options: {known}."
+                )
+        return {**defaults, **given}
+
+    def needs(self, options: Mapping[str, Any], depth: int) -> Gradients:
+        """How far back gradients are needed: an earlier layer needs those of all blocks."""
+        layer = options.get("layer")
+        if self.gradients == "last" and isinstance(layer, int) and layer not in (-1, depth - 1):
+            return "all"
+        return self.gradients
+
+    def __call__(self, trace: Trace, *, label: str | None = None, **given: Any) -> Heatmap:
+        """Compute the map of a trace; `label` names its target class.
+
+        Raises:
+            OptionError: an unknown option or a value outside its range.
+        """
+        options = self.options(given)
+        values = self.function(trace, **options).detach().float().cpu().numpy()
+        return Heatmap(
+            values=np.array(values, dtype=np.float32),
+            method=self.name,
+            title=self.title,
+            target=trace.target if self.class_specific else None,
+            target_label=label if self.class_specific else None,
+            signed=self.signed,
+            options=options,
+            note=self._note(trace),
+        )
+
+    def _note(self, trace: Trace) -> str:
+        if not trace.reads_patches or self.function.__module__.endswith("gradients"):
+            return ""
+        why = "reads the patches" if trace.card.has_class_token else "has no class token"
+        return f"The model {why}: the map is the mean of the patches' rows."
