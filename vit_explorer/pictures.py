@@ -1,0 +1,301 @@
+"""Open a picture, and prepare it for a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+from timm.data.transforms_factory import create_transform
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from vit_explorer.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Picture, open_picture
+from vit_explorer.errors import OptionError, PictureError
+
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Picture",
+    "Prepared",
+    "Preprocess",
+    "open_picture",
+]
+
+# A strip of 1x5000 pixels whose short side is resized to 248 would fill a gigabyte.
+_MAX_RESIZED = 64_000_000
+_MAX_CROP = 25_000_000
+_RESIZES = (v1.Resize, v2.Resize, ResizeKeepRatio)
+_CENTER_CROPS = (v1.CenterCrop, v2.CenterCrop, CenterCropOrPad)
+_SEQUENCES = (v1.Compose, v2.Compose, torch.nn.Sequential)
+_NORMALIZES = (v1.Normalize, v2.Normalize)
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a model is given for a picture.
+
+    `pixels` (1, 3, H, W) float32, normalised; `shown`: PIL RGB, W x H, exactly what the model saw;
+    `box` (left, top, right, bottom): where `shown` lies in `picture.image`, in its pixels, with
+    fractions, reaching outside where the model saw padding. `box_known` is False when a user's own
+    transform moves pixels in a way that can't be followed; `box` is then the whole picture and an
+    overlay is right on `shown` only.
+    """
+
+    pixels: torch.Tensor
+    shown: Image.Image
+    box: Box
+    picture: Picture
+    box_known: bool = True
+
+    @property
+    def crop(self) -> Image.Image:
+        """What the model saw at the original's own resolution, up to 25 megapixels (PIL RGB).
+
+        `shown` if the box is not known.
+        """
+        if not self.box_known:
+            return self.shown
+        left, top, right, bottom = self.box
+        shrink = min(1.0, math.sqrt(_MAX_CROP / ((right - left) * (bottom - top))))
+        size = (max(1, round((right - left) * shrink)), max(1, round((bottom - top) * shrink)))
+        width, height = self.picture.image.size
+        inside = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
+        if inside == self.box:
+            return self.picture.image.resize(size, Image.Resampling.BICUBIC, box=inside)
+        across, down = size[0] / (right - left), size[1] / (bottom - top)
+        corner = (round((inside[0] - left) * across), round((inside[1] - top) * down))
+        part = (
+            max(1, round((inside[2] - inside[0]) * across)),
+            max(1, round((inside[3] - inside[1]) * down)),
+        )
+        padded = self.shown.resize(size, Image.Resampling.BICUBIC)
+        padded.paste(self.picture.image.resize(part, Image.Resampling.BICUBIC, box=inside), corner)
+        return padded
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a Picture to a model's input; make one with `from_config` or `from_transform`.
+
+    `input_size` (3, H, W); `mean`, `std` a channel, for pixels from 0 to 1; `interpolation`,
+    `crop_pct` and `crop_mode` as timm names them, None for a user's own transform.
+    """
+
+    transform: Callable[[Any], Any] = field(repr=False, compare=False)
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Preprocess:
+        """Make timm's evaluation transform from its data config.
+
+        Keys: input_size (3, H, W), mean, std, and optionally interpolation ("bicubic"), crop_pct
+        (0.875) and crop_mode ("center", "squash" or "border"). The result equals
+        `timm.data.create_transform(**config, is_training=False)` to the bit.
+
+        Raises OptionError for a missing key or a value outside its range.
+        """
+        plain = _checked_config(config)
+        transform = create_transform(**plain, is_training=False)
+        return cls(transform, **plain)
+
+    @classmethod
+    def from_transform(
+        cls, transform: Callable[[Any], Any], size: int | tuple[int, int]
+    ) -> Preprocess:
+        """Use a user's own callable from PIL RGB to a float tensor (3, H, W); `size` is (H, W).
+
+        Mean and standard deviation are those of the Normalize step in its `.transforms`, 0 and 1
+        if there is none. The box is followed through torchvision's (v1, v2) and timm's resizes and
+        centre crops and through steps that keep the size; a random step, or another one that
+        changes the size, makes it unknown (`Prepared.box_known`).
+
+        Raises OptionError for a transform that can't be called.
+        """
+        if not callable(transform):
+            raise OptionError(
+                f"The transform is {type(transform).__name__}; give a callable that turns a PIL "
+                "picture into a tensor (3, H, W)."
+            )
+        height, width = (size, size) if isinstance(size, int) else size
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        for step in _steps(transform):
+            if isinstance(step, _NORMALIZES):
+                mean, std = _three(step.mean), _three(step.std)
+        return cls(transform, (3, int(height), int(width)), mean, std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return timm's data config as plain JSON values; `from_config` takes it back."""
+        return {
+            "input_size": list(self.input_size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+        }
+
+    def __call__(self, picture: Picture) -> Prepared:
+        """Prepare a picture; raises PictureError if the transform fails or gives another size."""
+        try:
+            value, box = self._tamed(picture.image)
+            known: Box | None = box
+            for step in _steps(self.transform):
+                before, value = _size(value), step(value)
+                known = known and _follow(known, step, before, _size(value))
+        except Exception as error:  # a user's transform may raise anything
+            raise PictureError(
+                f"{picture.name!r} could not be prepared for the model "
+                f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
+                "try another picture, or check the transform."
+            ) from error
+        pixels = self._checked_pixels(value)
+        width, height = picture.image.size
+        whole = (0.0, 0.0, float(width), float(height))
+        return Prepared(pixels, self._shown(pixels), known or whole, picture, known is not None)
+
+    def _checked_pixels(self, value: Any) -> torch.Tensor:
+        expected = "x".join(map(str, self.input_size))
+        if not isinstance(value, torch.Tensor):
+            raise PictureError(
+                f"The transform gave {type(value).__name__}; it should end in a float tensor "
+                f"of {expected}, as with ToTensor()."
+            )
+        pixels = value.as_subclass(torch.Tensor).float()
+        pixels = pixels.unsqueeze(0) if pixels.ndim == 3 else pixels
+        if tuple(pixels.shape) != (1, *self.input_size):
+            got = "x".join(map(str, value.shape))
+            raise PictureError(f"The transform gave {got} values; the model expects {expected}.")
+        if not torch.isfinite(pixels).all():
+            raise PictureError("The transform gave NaN or infinite values; check its Normalize.")
+        return pixels
+
+    def _shown(self, pixels: torch.Tensor) -> Image.Image:
+        # Undoing the normalisation shows whatever steps a transform has, and is exact to the level.
+        mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
+        levels = pixels[0].cpu() * std + mean
+        if max(self.mean) <= 1:
+            levels = levels * 255
+        low, high = float(levels.min()), float(levels.max())
+        if not any(self.mean) and not -64 <= low <= high <= 319:
+            # Normalised by a step that can't be seen: stretch, rather than clip to black and white.
+            levels = (levels - low) * (255 / max(high - low, 1e-6))
+        array = levels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        return Image.fromarray(np.ascontiguousarray(array))
+
+    def _tamed(self, image: Image.Image) -> tuple[Image.Image, Box]:
+        """Replace a strip so thin that timm's resize fails or fills the memory by its equal."""
+        (width, height), whole = image.size, (0.0, 0.0, float(image.width), float(image.height))
+        if self.crop_pct is None or self.interpolation is None or self.crop_mode == "squash":
+            return image, whole
+        target = [math.floor(side / self.crop_pct) for side in self.input_size[:0:-1]]
+        ratios = (width / target[0], height / target[1])
+        if self.crop_mode == "border":
+            sides = [round(side / max(ratios)) for side in image.size]
+            if min(sides) > 0:
+                return image, whole
+            thin = (max(1, sides[0]), max(1, sides[1]))
+            return image.resize(thin, _resampling(self.interpolation)), whole
+        ratio = min(ratios)
+        if width * height / ratio**2 <= _MAX_RESIZED:
+            return image, whole
+        # Twice what the crop needs leaves room for the filter; an even cut keeps the centre.
+        keep = [math.ceil(2 * side * ratio) + 8 for side in target]
+        left, top = (max(0, (s - k) // 2) for s, k in zip(image.size, keep, strict=True))
+        middle = (left, top, width - left, height - top)
+        return image.crop(middle), (float(left), float(top), float(middle[2]), float(middle[3]))
+
+
+def _steps(transform: Any) -> Iterator[Callable[[Any], Any]]:
+    if isinstance(transform, _SEQUENCES):
+        for step in getattr(transform, "transforms", transform):
+            yield from _steps(step)
+    else:
+        yield transform
+
+
+def _size(value: Any) -> tuple[int, int]:
+    if isinstance(value, Image.Image):
+        return value.size
+    height, width = value.shape[:2] if isinstance(value, np.ndarray) else value.shape[-2:]
+    return int(width), int(height)
+
+
+def _follow(box: Box, step: Any, before: tuple[int, int], after: tuple[int, int]) -> Box | None:
+    """Where the frame after a step lies in the original, from where the frame before it lay."""
+    if isinstance(step, _RESIZES):
+        return box
+    if isinstance(step, _CENTER_CROPS):
+        left, right = _center(box[0], box[2], before[0], after[0])
+        top, bottom = _center(box[1], box[3], before[1], after[1])
+        return left, top, right, bottom
+    random = type(step).__name__.startswith("Random")
+    return box if before == after and not random else None
+
+
+def _center(low: float, high: float, before: int, after: int) -> tuple[float, float]:
+    # torchvision rounds half to even when it crops and down when it pads.
+    start = round((before - after) / 2) if before >= after else -((after - before) // 2)
+    pixel = (high - low) / before
+    return low + start * pixel, low + (start + after) * pixel
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    numbers = [float(value) for value in values]
+    red, green, blue = numbers * 3 if len(numbers) == 1 else numbers
+    return red, green, blue
+
+
+def _resampling(interpolation: str) -> Image.Resampling:
+    return Image.Resampling[interpolation.upper()]
+
+
+def _checked_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [key for key in ("input_size", "mean", "std") if config.get(key) is None]
+    if missing:
+        raise OptionError(f"The preprocessing lacks {', '.join(missing)}; add it to the config.")
+    try:
+        channels, height, width = (int(side) for side in config["input_size"])
+        mean, std = _three(config["mean"]), _three(config["std"])
+        crop_pct = float(config.get("crop_pct") or 0.875)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            "The preprocessing needs input_size (3, H, W), three numbers for mean and for std, "
+            f"and a number for crop_pct; got {dict(config)!r}."
+        ) from error
+    interpolation = str(config.get("interpolation") or "bicubic")
+    crop_mode = str(config.get("crop_mode") or "center")
+    if channels != 3 or not (0 < height <= 8192 and 0 < width <= 8192):
+        raise OptionError(f"input_size is {(channels, height, width)}; expected (3, H, W).")
+    if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
+        raise OptionError(f"mean is {mean} and std {std}; expected finite numbers, std above 0.")
+    if not 0.1 <= crop_pct <= 2:
+        raise OptionError(f"crop_pct is {crop_pct}; expected a share of the picture, 0.1 to 2.")
+    if crop_mode not in ("center", "squash", "border"):
+        raise OptionError(f"crop_mode is {crop_mode!r}; expected center, squash or border.")
+    if interpolation.upper() not in Image.Resampling.__members__:
+        raise OptionError(
+            f"interpolation is {interpolation!r}; expected nearest, bilinear, bicubic, box, "
+            "hamming or lanczos."
+        )
+    return {
+        "input_size": (channels, height, width),
+        "mean": mean,
+        "std": std,
+        "interpolation": interpolation,
+        "crop_pct": crop_pct,
+        "crop_mode": crop_mode,
+    }
