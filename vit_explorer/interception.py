@@ -79,8 +79,7 @@ def recording(module: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[list[A
     """
     recorder = _Recorder()
     with ExitStack() as borrowed:
-        borrowed.enter_context(_evaluating(module))
-        borrowed.enter_context(_fused(module))
+        borrowed.enter_context(_settings(module))
         for index, block in enumerate(blocks):
             borrowed.callback(_mark(block, recorder, index))
         with recorder:
@@ -106,26 +105,20 @@ def _mark(block: nn.Module, recorder: _Recorder, index: int) -> Any:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [child for child in module.modules() if child.training]
+def _settings(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and fused attention: timm's attention reads `fused_attn` at each call."""
+    children = tuple(module.modules())
+    training = [child for child in children if child.training]
+    explicit = [child for child in children if getattr(child, "fused_attn", None) is False]
     try:
         for child in training:
             child.training = False
-        yield
-    finally:
-        for child in training:
-            child.training = True
-
-
-@contextmanager
-def _fused(module: nn.Module) -> Iterator[None]:
-    """timm's attention modules read `fused_attn` at each call."""
-    explicit = [child for child in module.modules() if getattr(child, "fused_attn", None) is False]
-    try:
         for child in explicit:
             child.fused_attn = True  # type: ignore[assignment]
         yield
     finally:
+        for child in training:
+            child.training = True
         for child in explicit:
             child.fused_attn = False  # type: ignore[assignment]
 
@@ -188,7 +181,7 @@ def attention_error(call: AttentionCall) -> float:
 
 def probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None) -> Tensor:
     """softmax(scale·q kᵀ + bias) over keys; a boolean bias says where attention is allowed."""
-    scores = query @ key.transpose(-2, -1) * scale
+    scores = (query * scale) @ key.transpose(-2, -1)
     if bias is None:
         return scores.softmax(dim=-1)
     if bias.dtype == torch.bool:

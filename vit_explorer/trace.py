@@ -66,7 +66,7 @@ class Trace:
     """One picture's way through a model: N tokens of width D, h heads of width d a layer.
 
     `blocks` are the blocks' outputs (N, D). `features` are the token features (N, D) at a
-    block's `norm1`, by block, with `feature_gradients` ∂logit/∂features where they were kept.
+    block's `norm1`, and `feature_gradients` ∂logit/∂features, by block, where gradients were kept.
     """
 
     card: ModelCard
@@ -249,7 +249,7 @@ def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: 
         if model.card.classes and target is None:
             target = int(logits.argmax())
         kept = [call.output for call in accepted[first:]]
-        wanted = [*kept, *(features[index] for index in features if index >= first)]
+        wanted = [*kept, *features.values()]
         found: Sequence[Tensor | None] = ()
         if gradients != "none":
             found = torch.autograd.grad(output[0, target], wanted, allow_unused=True)
@@ -268,10 +268,7 @@ def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: 
         blocks=tuple(blocks[index][0] for index in sorted(blocks)),
         features={index: tensor.detach()[0] for index, tensor in features.items()},
         feature_gradients={
-            index: slope[0]
-            for index, slope in zip(
-                (index for index in features if index >= first), feature_gradients, strict=True
-            )
+            index: slope[0] for index, slope in zip(features, feature_gradients, strict=True)
         },
         gradients=gradients,
     )
@@ -323,7 +320,7 @@ def _keeping(
         for index, block in enumerate(blocks):
             handles.append(block.register_forward_hook(keep(outputs, index, detach=True)))
             norm = getattr(block, "norm1", None)
-            if isinstance(norm, nn.Module):
+            if index >= first and isinstance(norm, nn.Module):
                 handles.append(norm.register_forward_hook(keep(features, index, detach=False)))
         yield
     finally:

@@ -24,14 +24,14 @@ def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
 def _features(trace: Trace, layer: int) -> tuple[Tensor, Tensor]:
     """Features and ∂logit/∂features of the patches at a block's `norm1`, each (D, gh, gw)."""
     index = trace.layer_index(layer)
+    if trace.layers[index].output_gradient is None:
+        raise OptionError(
+            f"This trace kept no gradients of layer {index}; trace with gradients='all'."
+        )
     if index not in trace.features:
         raise UnsupportedModelError(
             f"{trace.card.name} has no `norm1` in block {index + 1}, where CAM methods read the "
             "features; choose a method based on attention."
-        )
-    if index not in trace.feature_gradients:
-        raise OptionError(
-            f"This trace kept no gradients of layer {index}; trace with gradients='all'."
         )
     features, gradient = trace.features[index], trace.feature_gradients[index]
     return trace.grid(features.T), trace.grid(gradient.T)

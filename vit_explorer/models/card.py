@@ -16,6 +16,9 @@ from vit_explorer.models.vit import VisionTransformer
 
 Pair = tuple[int, int]
 
+# A similarity map a patch: more than these are neither drawn nor read at once.
+LARGEST_DRAWN_GRID = 40 * 40
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -52,6 +55,12 @@ class ModelCard:
     @property
     def has_class_token(self) -> bool:
         return "class" in self.prefix_names
+
+    @property
+    def position_maps(self) -> bool:
+        """Whether each patch has a position embedding to compare, on a grid that can be drawn."""
+        absolute = any(kind in self.position for kind in ("learned", "sin-cos"))
+        return absolute and self.tokens <= LARGEST_DRAWN_GRID
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -1,0 +1,201 @@
+"""The commands: what they print and write, and one helpful line for everything wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+import vit_explorer as vx
+from vit_explorer import cli
+
+from .test_zoo import CONFIG, VisionTransformer, ViTConfig, checkpoint
+
+__all__ = ["checkpoint"]
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(argument) for argument in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_explain_writes_what_python_gives(
+    checkpoint: Path, cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code = run("explain", cat, "--model", checkpoint, "--method", "rollout", "--method",
+               "generic_attention", "--target", "bee", "--out", out,
+               "--option", "rollout.fusion=max", "--option", "rollout.discard=0.5")  # fmt: skip
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    expected = vx.explain(
+        vx.load_model(checkpoint),
+        cat,
+        methods=("rollout", "generic_attention"),
+        target="bee",
+        options={"rollout": {"fusion": "max", "discard": 0.5}},
+    )
+    for prediction in expected.predictions:
+        assert prediction.label in printed.out
+        assert f"{prediction.probability:.1%}" in printed.out
+    with np.load(out / "cat" / "heatmaps.npz") as maps:
+        assert set(maps) == {"rollout", "generic_attention"}
+        for name, heatmap in expected.heatmaps.items():
+            np.testing.assert_allclose(maps[name], heatmap.values, rtol=1e-5)
+    content = json.loads((out / "cat" / "explanation.json").read_text())
+    assert content["target"]["label"] == "bee"
+    assert content["methods"]["rollout"]["options"]["fusion"] == "max"
+
+
+def test_pictures_of_one_name_get_folders_of_their_own(
+    checkpoint: Path, cat: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "cat.jpg"
+    Image.new("RGB", (60, 60), "red").save(other)
+    assert run("explain", cat, other, "--model", checkpoint, "--out", tmp_path / "out") == 0
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == {"cat", "cat-2"}
+
+
+def test_all_methods(checkpoint: Path, cat: Path, tmp_path: Path) -> None:
+    code = run("explain", cat, "--model", checkpoint, "--method", "all", "--out", tmp_path)
+    assert code == 0
+    with np.load(tmp_path / "cat" / "heatmaps.npz") as maps:
+        assert set(maps) == set(vx.METHODS)
+
+
+def test_lists(capsys: pytest.CaptureFixture[str], checkpoint: Path) -> None:
+    assert run("models", "vit_tiny") == 0
+    assert "vit_tiny_patch16_224\n" in capsys.readouterr().out
+    assert run("methods") == 0
+    printed = capsys.readouterr().out
+    assert all(name[:10] in printed for name in vx.METHODS)
+    assert run("inspect", checkpoint) == 0
+    printed = capsys.readouterr().out
+    assert "4, 4" in printed
+    assert vx.load_model(checkpoint).sha256[:16] in printed
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert run() == 0
+    listed = capsys.readouterr().out
+    names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+    assert len(names) >= 5
+    for name in names:
+        assert name in listed
+        assert f"vit-explorer {name}" in readme
+        assert run(name, "--help") == 0
+        assert len(capsys.readouterr().out) > 100
+
+
+def test_every_method_and_public_name_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in (*vx.METHODS, *vx.__all__):
+        assert f"`{name}`" in readme or f"vx.{name}" in readme, name
+    for method in vx.METHODS.values():
+        assert method.function.__doc__
+        assert method.caveat
+
+
+@pytest.fixture
+def bad(tmp_path: Path, cat: Path) -> Path:
+    """A folder of things a person might give by mistake."""
+    (tmp_path / "text.png").write_text("this is no picture")
+    (tmp_path / "truncated.jpg").write_bytes((ROOT / "assets/rocket.jpg").read_bytes()[:5000])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "two.txt").write_text("one\ntwo\n")
+    (tmp_path / "evil.pth").write_bytes(b"cposix\nsystem\n(S'touch pickle-was-run'\ntR.")
+    module = VisionTransformer(ViTConfig.from_dict({**CONFIG, "classes": 3}))
+    save_file(module.state_dict(), tmp_path / "other.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("explain {}/missing.png", "no file"),
+        ("explain {}/text.png", "not a picture"),
+        ("explain {}/truncated.jpg", "truncated|damaged|incomplete"),
+        ("explain {}/empty.png", "empty"),
+        ("explain {}/bomb.png", "30000.*100 megapixels"),
+        ("explain {}/drawing.svg", "SVG"),
+        ("explain {}", "folder"),
+        ("explain cat.png --model vit_tiny_patch16_244", "did you mean 'vit_tiny_patch16_224'"),
+        ("explain cat.png --weights {}/evil.pth --model deit_tiny_patch16_224", "Python objects"),
+        ("explain cat.png --weights {}/other.safetensors --model deit_tiny_patch16_224",
+         "don't fit deit_tiny_patch16_224"),
+        ("explain cat.png --model {own} --labels {}/two.txt", "2 labels were given"),
+        ("explain cat.png --model {own} --target dog", "no class 'dog'"),
+        ("explain cat.png --model {own} --target 3", "no class 3"),
+        ("explain cat.png --model {own} --method rolout", "did you mean 'rollout'"),
+        ("explain cat.png --model {own} --option rollout", "METHOD.NAME=VALUE"),
+        ("explain cat.png --model {own} --image-size 30 32", "not divisible by the patch"),
+        ("explain cat.png --model {own} --out {}/file", "is a file"),
+        ("explain cat.png --model {own} --device gpu", "expected 'auto', 'cpu'"),
+        ("explain", "Missing argument"),
+        ("explain cat.png --metod x", "--method"),
+        ("explian cat.png", "explain"),
+        ("inspect swin_tiny_patch4_window7_224 --random", "windows or groups"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_line_and_writes_nothing(
+    bad: Path,
+    checkpoint: Path,
+    cat: Path,
+    arguments: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import re
+
+    monkeypatch.chdir(bad)
+    before = set(bad.rglob("*"))
+    words = [
+        word.replace("{own}", str(checkpoint)).replace("{}", str(bad)).replace("cat.png", str(cat))
+        for word in arguments.split()
+    ]
+    assert run(*words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("vit-explorer: ")
+    assert re.search(message, printed.err), printed.err
+    assert "Traceback" not in printed.err
+    assert len(printed.err) < 400 + len(str(bad))
+    assert set(bad.rglob("*")) == before
+
+
+def test_one_bad_picture_among_many_writes_nothing(
+    bad: Path, checkpoint: Path, cat: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = bad / "results"
+    assert run("explain", cat, bad / "text.png", "--model", checkpoint, "--out", out) == 2
+    assert "text.png" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_as_a_module_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vit_explorer", "explain", tmp_path / "missing.png"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("vit-explorer: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,247 @@
+"""The command line: thin commands over the package's functions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tqdm import tqdm
+
+import vit_explorer as vx
+from vit_explorer.errors import ExplorerError, OptionError, OutputError
+
+app = typer.Typer(
+    name="vit-explorer",
+    help="See how a Vision Transformer reads a picture, and whether to trust what you see.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[str, typer.Option(help="'bundled', a timm name, or a checkpoint of `train`.")]
+Weights = Annotated[Path | None, typer.Option(help="Checkpoint: .safetensors, .pth or .pt.")]
+Labels = Annotated[Path | None, typer.Option(help="Class names: one a line, or JSON.")]
+ImageSize = Annotated[
+    tuple[int, int] | None,
+    typer.Option(help="Height and width in pixels; positions are interpolated.", metavar="H W"),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained/--random", help="The hub's weights, or random ones.")
+]
+
+
+@app.command("app")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    pretrained: Pretrained = True,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
+    ] = False,
+) -> None:
+    """Start the page."""
+    from vit_explorer import ui
+
+    loaded = _load(model, weights, labels, image_size, device, pretrained)
+    ui.serve(loaded, host=host, port=port, device=device, open_browser=open_browser)
+
+
+@app.command()
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Pictures.", metavar="IMAGE...")],
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method, or 'all'; may be given several times.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="A method's option.", metavar="METHOD.NAME=VALUE")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Class label or index; else the top.")] = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    pretrained: Pretrained = True,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+) -> None:
+    """Explain pictures: predictions as a table, overlays and numbers as files."""
+    methods = tuple(method or ("rollout", "grad_cam"))
+    chosen: Any = "all" if "all" in methods else methods
+    options = _options(option or ())
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"The output folder {out} is a file; name a folder.")
+    pictures = [vx.open_picture(image) for image in images]
+    loaded = _load(model, weights, labels, image_size, device, pretrained)
+    console = Console()
+    names = _distinct([image.stem for image in images])
+    for name, picture in zip(names, _progress(pictures), strict=True):
+        result = vx.explain(loaded, picture, methods=chosen, target=target, options=options)
+        folder = result.save(out, name=name)
+        console.print(_predictions(result))
+        for skipped, reason in result.skipped.items():
+            console.print(f"{skipped} left out: {escape(reason)}", highlight=False)
+        console.print(f"written to {folder}{'/'}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "",
+) -> None:
+    """List the models that can be loaded by name."""
+    for name in vx.available_models():
+        if pattern.casefold() in name.casefold():
+            print(name)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods with their options, sources and caveats."""
+    table = Table("method", "what it shows", "options", "source", "caveat", show_lines=True)
+    for name, method in vx.METHODS.items():
+        options = "\n".join(f"{key}={value}" for key, value in method.defaults.items())
+        table.add_row(name, method.summary, options, method.source, method.caveat)
+    Console().print(table)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="'bundled', a timm name, or a checkpoint.")],
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    pretrained: Pretrained = True,
+) -> None:
+    """Show what is detected in a model."""
+    loaded = _load(model, weights, labels, image_size, "cpu", pretrained)
+    table = Table(show_header=False)
+    for key, value in loaded.card.to_dict().items():
+        table.add_row(key.replace("_", " "), escape(_readable(value)))
+    table.add_row("weights sha256", loaded.sha256)
+    for key, value in loaded.metadata.get("metrics", {}).items():
+        table.add_row(f"measured {key}", escape(_readable(value)))
+    Console().print(table)
+
+
+def _load(
+    model: str,
+    weights: Path | None,
+    labels: Path | None,
+    image_size: tuple[int, int] | None,
+    device: str,
+    pretrained: bool,
+) -> vx.LoadedModel:
+    with _status(f"loading {model}"):
+        return vx.load_model(
+            model,
+            weights=weights,
+            labels=labels,
+            image_size=image_size,
+            device=device,
+            pretrained=pretrained,
+        )
+
+
+@contextmanager
+def _status(text: str) -> Iterator[None]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+def _progress(pictures: Sequence[vx.Picture]) -> Iterator[vx.Picture]:
+    shown = len(pictures) > 1 and sys.stderr.isatty()
+    yield from tqdm(pictures, desc="explaining", unit="picture", disable=not shown)
+
+
+def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parse "rollout.fusion=max" and the like; numbers become numbers."""
+    options: dict[str, dict[str, Any]] = {}
+    for text in given:
+        place, equals, value = text.partition("=")
+        method, dot, name = place.partition(".")
+        if not (equals and dot and method and name):
+            raise OptionError(
+                f"The option {text!r} was not understood, expected METHOD.NAME=VALUE such as "
+                "rollout.fusion=max."
+            )
+        options.setdefault(method, {})[name] = _number(value)
+    return options
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _distinct(stems: Sequence[str]) -> list[str]:
+    """Folder names, numbered where two pictures share one."""
+    taken: set[str] = set()
+    names = []
+    for stem in stems:
+        number, name = 1, stem
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _predictions(result: vx.Explanation) -> Table:
+    table = Table(title=escape(result.picture.name), title_justify="left")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column("index", justify="right")
+    for prediction in result.predictions:
+        table.add_row(
+            escape(prediction.label), f"{prediction.probability:.1%}", str(prediction.index)
+        )
+    return table
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(_readable, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit code 2 and one line on stderr for bad usage or bad input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=list(arguments) or ["--help"], standalone_mode=False)
+    except ExplorerError as error:
+        _fail(str(error))
+    except typer.TyperException as error:
+        _fail(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        print("vit-explorer: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(code or 0)
+
+
+def _fail(message: str) -> None:
+    print(f"vit-explorer: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2) from None
