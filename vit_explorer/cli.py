@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from tqdm import tqdm
 
 import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from vit_explorer import training
 
 app = typer.Typer(
     name="vit-explorer",
@@ -33,6 +36,10 @@ ImageSize = Annotated[
     typer.Option(help="Height and width in pixels; positions are interpolated.", metavar="H W"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Data = Annotated[
+    str, typer.Option(help="'cifar10' (downloaded), CIFAR-10's files, or class folders.")
+]
+Precision = Annotated[str, typer.Option(help="auto, no (float32), bf16, or fp16 on a GPU.")]
 Pretrained = Annotated[
     bool, typer.Option("--pretrained/--random", help="The hub's weights, or random ones.")
 ]
@@ -126,13 +133,89 @@ def inspect(
 ) -> None:
     """Show what is detected in a model."""
     loaded = _load(model, weights, labels, image_size, "cpu", pretrained)
-    table = Table(show_header=False)
+    table = Table("what", "detected", show_header=False)
+    table.columns[1].overflow = "fold"
     for key, value in loaded.card.to_dict().items():
         table.add_row(key.replace("_", " "), escape(_readable(value)))
     table.add_row("weights sha256", loaded.sha256)
     for key, value in loaded.metadata.get("metrics", {}).items():
         table.add_row(f"measured {key}", escape(_readable(value)))
     Console().print(table)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name or YAML file; none lists the names.")
+    ] = None,
+    data: Data = "cifar10",
+    out: Annotated[Path | None, typer.Option(help="Run folder; else runs/RECIPE.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting to change.", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Train a model by a recipe; Ctrl-C keeps what --resume goes on with."""
+    from vit_explorer import training
+
+    if recipe is None:
+        for name in training.list_recipes():
+            print(f"{name:22} {training.load_recipe(name).description}")
+        return
+    result = training.train(
+        recipe,
+        data=data,
+        out=out,
+        resume=resume,
+        overrides=change or (),
+        device=device,
+        precision=precision,
+        progress=True,
+    )
+    if result.metrics is None:
+        print(f"stopped; go on with: vit-explorer train {recipe} --out {result.folder} --resume")
+        return
+    _print_metrics(result.metrics)
+    print(f"written to {result.folder}/")
+
+
+@app.command()
+def evaluate(
+    data: Data = "cifar10",
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
+) -> None:
+    """Measure a model on a data set's test pictures."""
+    from vit_explorer import training
+
+    loaded = _load(model, weights, labels, image_size, device, True)
+    metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
+    _print_metrics(metrics)
+
+
+@app.command("export-images")
+def export_images(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    data: Data = "cifar10",
+) -> None:
+    """Write a data set as class folders of PNG files."""
+    from vit_explorer import training
+
+    count = training.export_images(data, out, progress=sys.stderr.isatty())
+    print(f"{count:,} pictures written to {out}/")
+
+
+def _print_metrics(metrics: training.Metrics) -> None:
+    print(f"accuracy           {metrics.accuracy:.2%} of {metrics.samples:,} pictures")
+    print(f"cross-entropy      {metrics.nll:.4f}")
+    print(f"calibration error  {metrics.ece:.4f}")
 
 
 def _load(

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
-import os
-import platform
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-from PIL import Image
-
-from vit_explorer import render
-from vit_explorer.errors import ExplorerError, OptionError, OutputError, nearest
+from vit_explorer.errors import ExplorerError, OptionError, nearest
+from vit_explorer.explanation import Explanation, Prediction, versions
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.methods.tokens import PatchEmbeddingCheck, check_patch_embedding, patch_grid
 from vit_explorer.methods.weights import position_similarity
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.zoo import LoadedModel, available_models, load_model
-from vit_explorer.pictures import Picture, Prepared, open_picture
+from vit_explorer.pictures import open_picture
 from vit_explorer.trace import Gradients, Target, Trace, find_target, trace
-from vit_explorer.version import VERSION
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = [
     "METHODS",
@@ -51,217 +33,6 @@ __all__ = [
     "position_similarity",
     "trace",
 ]
-
-MANIFEST = "explanation.json"
-# Past this many pixels a side an overlay gains nothing over a 14×14 map but bytes.
-LARGEST_OVERLAY = 1024
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A class with its probability, 0 to 1."""
-
-    index: int
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """What a model said about a picture, and why; `heatmaps` and `skipped` are by method name."""
-
-    picture: Picture
-    prepared: Prepared
-    model: LoadedModel = field(repr=False)
-    predictions: tuple[Prediction, ...]
-    target: Prediction | None
-    heatmaps: Mapping[str, Heatmap]
-    skipped: Mapping[str, str]
-    seconds: Mapping[str, float]
-    versions: Mapping[str, str]
-    trace: Trace = field(repr=False)
-
-    @property
-    def card(self) -> ModelCard:
-        """What was detected in the model."""
-        return self.model.card
-
-    def overlay(
-        self,
-        name: str,
-        *,
-        opacity: float = 0.6,
-        colormap: str = "inferno",
-        smooth: bool = True,
-        on: Literal["crop", "whole", "seen"] = "crop",
-        limits: tuple[float, float] | None = None,
-    ) -> Image.Image:
-        """Lay a map over the crop at the picture's own resolution, the whole picture, or the
-        pixels the model saw.
-
-        Args:
-            opacity: 0 shows the picture alone, 1 the strongest colour.
-            limits: values at the ends of the colormap; None takes the map's own.
-
-        Raises:
-            OptionError: no such map, or an option outside its range.
-        """
-        heatmap = self._heatmap(name)
-        if on not in ("crop", "whole", "seen"):
-            raise OptionError(f"The overlay was to lie on {on!r}, expected crop, whole or seen.")
-        if on == "whole" and not self.prepared.box_known:
-            raise OptionError(
-                "Where the crop lies in the whole picture is not known for this model's own "
-                "transform; lay the overlay on the crop."
-            )
-        image = {
-            "crop": self.prepared.crop,
-            "whole": self.picture.image,
-            "seen": self.prepared.shown,
-        }[on]
-        scale = min(1.0, LARGEST_OVERLAY / max(image.size))
-        box = None
-        if on == "whole":
-            left, top, right, bottom = self.prepared.box
-            box = (left * scale, top * scale, right * scale, bottom * scale)
-        if scale < 1:
-            size = tuple(max(1, round(side * scale)) for side in image.size)
-            image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-        return render.overlay(
-            image,
-            heatmap.values,
-            opacity=opacity,
-            colormap=colormap,
-            smooth=smooth,
-            limits=limits,
-            signed=heatmap.signed,
-            box=box,
-        )
-
-    def describe(self, name: str) -> str:
-        """Say in words where a map's mass lies, as alt text."""
-        heatmap = self._heatmap(name)
-        return f"{heatmap.title}: {render.describe(heatmap.values, heatmap.signed)}"
-
-    def figure(self) -> Figure:
-        """All maps beside the picture, each with its colour bar of real values."""
-        panels = [
-            (heatmap.title, heatmap.values, heatmap.signed, self.caption(name))
-            for name, heatmap in self.heatmaps.items()
-        ]
-        return render.comparison(self.prepared.crop, panels)
-
-    def caption(self, name: str) -> str:
-        """What a map shows, in a few words: its target, layer or other options, and its note."""
-        heatmap = self._heatmap(name)
-        target = heatmap.target_label or "the same for every class"
-        changed = [
-            f"{key} {value}"
-            for key, value in heatmap.options.items()
-            if value != METHODS[name].defaults[key]
-        ]
-        return " · ".join([target, *changed])
-
-    def patches(self) -> Image.Image:
-        """The crop cut into the model's patches, numbered from 1 row by row."""
-        return render.numbered_patches(self.prepared.crop, self.card.grid)
-
-    def save(self, directory: str | Path, *, name: str | None = None) -> Path:
-        """Write `directory/name/`: an overlay a method, heatmaps.npz and explanation.json,
-        patches.png, and positions.png where the model has absolute positions.
-
-        The files are made beside their place and moved there when complete. `name` is the
-        picture's stem if not given.
-
-        Returns:
-            The folder written.
-
-        Raises:
-            OutputError: the folder can't be made or written to.
-        """
-        parent = Path(directory)
-        folder = parent / (name or Path(self.picture.name).stem or "picture")
-        with _writing(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=".vit-explorer-", dir=parent))
-            try:
-                self._write(work)
-                folder.mkdir(exist_ok=True)
-                for stale in _written_before(folder) - {file.name for file in work.iterdir()}:
-                    (folder / stale).unlink(missing_ok=True)
-                for file in sorted(work.iterdir()):
-                    os.replace(file, folder / file.name)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-        return folder
-
-    def to_dict(self) -> dict[str, Any]:
-        """What explanation.json holds."""
-        return {
-            "format": 1,
-            "picture": {
-                "name": self.picture.name,
-                "sha256": self.picture.sha256,
-                "size": list(self.picture.image.size),
-                "box": list(self.prepared.box),
-            },
-            "model": {**self.card.to_dict(), "weights_sha256": self.model.sha256},
-            "predictions": [vars(prediction) for prediction in self.predictions],
-            "target": None if self.target is None else vars(self.target),
-            "methods": {
-                name: {
-                    "title": heatmap.title,
-                    "target": heatmap.target,
-                    "target_label": heatmap.target_label,
-                    "signed": heatmap.signed,
-                    "options": heatmap.options,
-                    "range": list(heatmap.range),
-                    "note": heatmap.note,
-                    "description": self.describe(name),
-                }
-                for name, heatmap in self.heatmaps.items()
-            },
-            "skipped": dict(self.skipped),
-            "seconds": dict(self.seconds),
-            "versions": dict(self.versions),
-        }
-
-    def _heatmap(self, name: str) -> Heatmap:
-        if name not in self.heatmaps:
-            known = ", ".join(self.heatmaps) or "none"
-            raise OptionError(
-                f"This explanation has no map {name!r}{nearest(name, self.heatmaps)}; its maps: "
-                f"{known}."
-            )
-        return self.heatmaps[name]
-
-    def _write(self, folder: Path) -> None:
-        for name in self.heatmaps:
-            self.overlay(name).save(folder / f"{name}.png")
-        self.patches().save(folder / "patches.png")
-        if self.card.position_maps:
-            similarity = position_similarity(self.model)
-            render.position_maps(similarity).savefig(folder / "positions.png")
-        with (folder / "heatmaps.npz").open("wb") as file:
-            maps: dict[str, Any] = {name: h.values for name, h in self.heatmaps.items()}
-            np.savez_compressed(file, **maps)
-        files = sorted([*(file.name for file in folder.iterdir()), MANIFEST])
-        content = json.dumps({**self.to_dict(), "files": files}, indent=2, ensure_ascii=False)
-        (folder / MANIFEST).write_text(content + "\n", encoding="utf-8")
-
-    def _repr_html_(self) -> str:
-        buffer = io.BytesIO()
-        self.figure().savefig(buffer, format="png", dpi=90)
-        rows = "".join(
-            f"<tr><td>{html.escape(p.label)}</td><td>{p.probability:.1%}</td></tr>"
-            for p in self.predictions
-        )
-        alt = html.escape(" ".join(self.describe(name) for name in self.heatmaps))
-        picture = base64.b64encode(buffer.getvalue()).decode()
-        return (
-            f'<table>{rows}</table><img alt="{alt}" src="data:image/png;base64,{picture}">'
-            f"<p>{html.escape(self.card.name)} · {html.escape(self.card.summary())}</p>"
-        )
 
 
 def explain(
@@ -331,16 +102,6 @@ def explain(
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers come from."""
-    names = ("torch", "timm", "numpy", "pillow")
-    return {
-        "vit-explorer": VERSION,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-    }
-
-
 def _choose_options(
     names: Iterable[str], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
@@ -376,28 +137,7 @@ def _prediction(model: LoadedModel, passed: Trace, index: int) -> Prediction:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Any:
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
-
-
-@contextmanager
-def _writing(place: Path) -> Any:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or "no reason given"
-        raise OutputError(
-            f"Results can't be written to {place} ({reason}); name a folder that can be made and "
-            "written to."
-        ) from None
-
-
-def _written_before(folder: Path) -> set[str]:
-    """Files of an earlier explanation, by its own list, so that nothing else is ever removed."""
-    try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {Path(str(name)).name for name in files}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()

@@ -22,7 +22,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 import vit_explorer as vx
-from vit_explorer.explain import versions
+from vit_explorer.explanation import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_PAGE = ("rollout", "grad_cam")

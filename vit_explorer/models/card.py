@@ -20,16 +20,12 @@ Pair = tuple[int, int]
 LARGEST_DRAWN_GRID = 40 * 40
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What was detected. Sizes in pixels as (height, width); the grid in patches."""
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """The part of a card that the module itself tells. Sizes in pixels as (height, width)."""
 
-    name: str
-    source: str
-    parameters: int
-    image_size: Pair
-    patch_size: Pair
     grid: Pair
+    patch_size: Pair
     prefix_names: tuple[str, ...]
     depth: int
     heads: int
@@ -37,11 +33,21 @@ class ModelCard:
     dim: int
     pooling: str
     position: str
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(Structure):
+    """What was detected: the structure, where it comes from, and how its pictures are prepared."""
+
+    name: str
+    source: str
+    parameters: int
+    image_size: Pair
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
-    classes: int
     labels_source: str
 
     @property
@@ -82,22 +88,6 @@ def _joined(names: Sequence[str]) -> str:
     if registers:
         parts.append(f"{registers} registers")
     return " + ".join(parts)
-
-
-@dataclass(frozen=True)
-class Structure:
-    """The part of a card that the module itself tells."""
-
-    grid: Pair
-    patch_size: Pair
-    prefix_names: tuple[str, ...]
-    depth: int
-    heads: int
-    head_width: int
-    dim: int
-    pooling: str
-    position: str
-    classes: int
 
 
 def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
