@@ -48,13 +48,17 @@ Pretrained = Annotated[
 @app.command("app")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 7860,
     model: Model = "bundled",
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name the page answers to, such as a proxy's."),
+    ] = None,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = False,
@@ -63,7 +67,14 @@ def serve(
     from vit_explorer import ui
 
     loaded = _load(model, weights, labels, image_size, device, pretrained)
-    ui.serve(loaded, host=host, port=port, device=device, open_browser=open_browser)
+    ui.serve(
+        loaded,
+        host=host,
+        port=port,
+        device=device,
+        hosts=allow_host or (),
+        open_browser=open_browser,
+    )
 
 
 @app.command()

@@ -1,0 +1,154 @@
+"""What browser tests and the screenshot script share: a running app, and pages that watch it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parents[1]
+LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium or Chrome; CHROMIUM names another."""
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+def write_checkpoint(path: Path) -> Path:
+    """A small ViT with random weights, in the form that `train` writes."""
+    torch.manual_seed(0)
+    config = ViTConfig(image_size=(32, 32), patch_size=(4, 4), dim=48, depth=4, heads=3, classes=10)
+    model = VisionTransformer(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    values: dict[str, Any] = {
+        "config": config.to_dict(),
+        "labels": LABELS,
+        "preprocess": {
+            "input_size": [3, 32, 32],
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+        },
+        "recipe": {},
+        "metrics": {},
+        "training": {},
+    }
+    metadata = {key: json.dumps(value) for key, value in values.items()}
+    save_file(model.state_dict(), path, metadata={"format": "vit-explorer/1", **metadata})
+    return path
+
+
+@contextmanager
+def running_app(*arguments: str, scratch: Path) -> Iterator[str]:
+    """Run the app on a free port; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "GRADIO_TEMP_DIR": str(scratch / "gradio"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [sys.executable, "-m", "vit_explorer", "app", "--port", str(port), *arguments]
+    with (scratch / "app.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            address = f"http://127.0.0.1:{port}/"
+            _wait(address, process, scratch / "app.log")
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            opener.open(f"{address}config", timeout=5).close()
+            return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.2)
+    raise RuntimeError(f"The app did not start:\n{log.read_text()}")
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Headless Chromium, or a skip that says what is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium was found: install one, or name it in CHROMIUM")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched_page(
+    browser: Browser, address: str, **options: Any
+) -> Iterator[tuple[Page, list[str]]]:
+    """A page, and the list of what went wrong on it: errors, and requests to other machines."""
+    settings = {"viewport": {"width": 1280, "height": 720}, "locale": "en-GB", **options}
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    wrong: list[str] = []
+
+    def outside(url: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            wrong.append(f"request to {url}")
+
+    page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+    page.on("console", lambda line: line.type == "error" and wrong.append(f"console: {line.text}"))
+    page.on("request", lambda request: outside(request.url))
+    try:
+        yield page, wrong
+    finally:
+        context.close()
+
+
+def open_explorer(page: Page, address: str, tab: str = "explain") -> None:
+    """Open the page and wait until the first picture is explained."""
+    page.goto(f"{address}#{tab}")
+    page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]', timeout=30_000)

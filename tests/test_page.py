@@ -1,0 +1,432 @@
+"""The page in a real browser: every way a person uses it, and nothing leaves the machine."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vit_explorer as vx
+from tests.browser import (
+    LABELS,
+    open_explorer,
+    running_app,
+    running_browser,
+    watched_page,
+    write_checkpoint,
+)
+from vit_explorer import render
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+ATTENTION = "#vx-view-attention .stage canvas"
+MAPS = ("rollout", "gradient_rollout", "generic_attention", "grad_cam", "attention_grad_cam")
+PIXELS = "(canvas) => canvas.toDataURL()"
+REFUSED = "console: Failed to load resource: the server responded with a status of 422"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(scratch: Path) -> Path:
+    return write_checkpoint(scratch / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(browser: Browser, checkpoint: Path, scratch: Path) -> Iterator[str]:
+    with running_app("--model", str(checkpoint), scratch=scratch) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with watched_page(browser, address) as (opened, wrong):
+        open_explorer(opened, address)
+        yield opened
+        assert [line for line in wrong if not line.startswith(REFUSED)] == []
+
+
+def settle(page: Page) -> None:
+    """Let the frame in which a change is drawn pass."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def show(page: Page, tab: str) -> None:
+    page.click(f"#vx-tab-{tab}")
+    page.wait_for_selector(f"#vx-view-{tab}:visible")
+    settle(page)
+
+
+def pixels(page: Page, selector: str) -> str:
+    settle(page)
+    return str(page.locator(selector).first.evaluate(PIXELS))
+
+
+def wait_for_picture(page: Page, words: str) -> None:
+    page.locator(".sidebar-picture .note", has_text=words).wait_for()
+    wait_idle(page)
+
+
+def map_of(name: str) -> str:
+    return f'.card[data-method="{name}"] canvas'
+
+
+def wait_idle(page: Page) -> None:
+    page.wait_for_selector('.vx[aria-busy="false"]')
+    settle(page)
+
+
+@pytest.fixture
+def silent(page: Page) -> Callable[[], list[str]]:
+    """A function that returns the requests made since the page was ready."""
+    page.wait_for_load_state("networkidle")
+    made: list[str] = []
+    page.on("request", lambda request: made.append(request.url))
+    return lambda: [url for url in made if "heartbeat" not in url]
+
+
+def test_first_page_explains_the_cat(page: Page) -> None:
+    assert "cat.png" in page.inner_text(".sidebar-picture .note")
+    rows = page.locator(".predictions button")
+    assert rows.count() == 5
+    shares = [float(text.rstrip("%\xa0 ")) for text in page.locator(".share").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 100.5
+    assert rows.first.get_attribute("aria-pressed") == "true"
+    for name in MAPS:
+        assert page.locator(map_of(name)).evaluate("(canvas) => canvas.width") > 100
+    assert page.locator(map_of("rollout")).get_attribute("aria-label")
+
+
+def test_upload_is_explained(page: Page, coffee: Path) -> None:
+    before = pixels(page, map_of("rollout"))
+    page.set_input_files("#vx-file", coffee)
+    wait_for_picture(page, "coffee")
+    assert pixels(page, map_of("rollout")) != before
+
+
+GIVE = """([kind, bytes, name]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([Uint8Array.from(bytes)], name, { type: "image/png" }));
+  const options = { bubbles: true, cancelable: true };
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { ...options, clipboardData: files })
+    : new DragEvent("drop", { ...options, dataTransfer: files });
+  document.body.dispatchEvent(event);
+}"""
+
+
+def test_pasted_and_dropped_pictures_are_explained(page: Page, tmp_path: Path) -> None:
+    for kind, size in (("paste", (50, 40)), ("drop", (60, 40))):
+        file = tmp_path / f"{kind}.png"
+        Image.effect_noise(size, 60).convert("RGB").save(file)
+        page.evaluate(GIVE, [kind, list(file.read_bytes()), file.name])
+        wait_for_picture(page, f"{kind}.png · {size[0]}×{size[1]}")
+
+
+def test_a_photo_is_explained(page: Page) -> None:
+    page.get_by_role("button", name="Take a photo").click()
+    page.get_by_role("dialog").wait_for()
+    page.wait_for_function("document.querySelector('.camera video').videoWidth > 0")
+    page.get_by_role("button", name="Take it").click()
+    wait_for_picture(page, "photo.png")
+    assert page.get_by_role("dialog").count() == 0
+
+
+def test_examples_are_explained_by_one_click(page: Page) -> None:
+    page.get_by_role("button", name="Explain rocket.jpg").click()
+    wait_for_picture(page, "rocket.jpg")
+
+
+def test_choosing_a_prediction_makes_it_the_target(page: Page) -> None:
+    free, specific = pixels(page, map_of("rollout")), pixels(page, map_of("generic_attention"))
+    second = page.locator(".predictions button").nth(1)
+    label = second.locator(".label").inner_text()
+    second.click()
+    page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
+    settle(page)
+    assert page.inner_text(".tool-target strong") == label
+    assert label in LABELS
+    assert pixels(page, map_of("generic_attention")) != specific
+    assert pixels(page, map_of("rollout")) == free
+
+
+def test_attention_follows_pointer_and_keys_without_the_server(
+    page: Page, silent: Callable[[], list[str]]
+) -> None:
+    show(page, "attention")
+    start = pixels(page, ATTENTION)
+    bounds = page.locator(ATTENTION).bounding_box()
+    assert bounds is not None
+    corner = (bounds["x"] + 5, bounds["y"] + 5)
+    page.mouse.move(*corner)
+    hovered = pixels(page, ATTENTION)
+    assert hovered != start
+    assert "row 1, column 1" in page.inner_text(".says")
+    page.mouse.move(bounds["x"] - 20, bounds["y"] - 20)
+    assert pixels(page, ATTENTION) == start
+
+    page.focus(ATTENTION)
+    page.keyboard.press("ArrowRight")
+    middle = pixels(page, ATTENTION)
+    assert "row 5, column 5" in page.inner_text(".says")
+    page.keyboard.press("ArrowRight")
+    assert pixels(page, ATTENTION) != middle
+    page.keyboard.press("PageUp")
+    settle(page)
+    assert page.inner_text("output") == "3/4"
+    page.keyboard.press("Escape")
+    settle(page)
+    assert "Class token" in page.inner_text(".says")
+
+    page.focus("#vx-layer")
+    for layer in (2, 1):
+        before = pixels(page, ATTENTION)
+        page.keyboard.press("ArrowLeft")
+        assert pixels(page, ATTENTION) != before
+        assert page.inner_text("output") == f"{layer}/4"
+    for name in ("max", "2", "is looked at by"):
+        before = pixels(page, ATTENTION)
+        page.get_by_role("button", name=name, exact=True).click()
+        assert pixels(page, ATTENTION) != before
+    page.get_by_role("button", name="Layer 4, head 1").click()
+    settle(page)
+    assert page.inner_text("output") == "4/4"
+    assert silent() == []
+
+
+def test_pinned_patch_is_shared_by_all_views(page: Page) -> None:
+    show(page, "attention")
+    bounds = page.locator(ATTENTION).bounding_box()
+    assert bounds is not None
+    size = bounds["width"] / 8
+    page.mouse.click(bounds["x"] + 2.5 * size, bounds["y"] + 1.5 * size)
+    page.mouse.move(5, 5)
+    show(page, "positions")
+    assert "row 2, column 3" in page.inner_text("#vx-view-positions h3 >> nth=1")
+    show(page, "patches")
+    assert page.inner_text(".zoom-card h3") == "Patch 11"
+    show(page, "explain")
+    assert page.inner_text('.card[data-method="rollout"] .here') != ""
+
+
+def test_toolbar_rules_all_maps_without_the_server(
+    page: Page, silent: Callable[[], list[str]]
+) -> None:
+    varied = ("rollout", "gradient_rollout", "generic_attention")
+
+    def changed_by(act: Callable[[], object]) -> None:
+        before = [pixels(page, map_of(name)) for name in varied]
+        act()
+        after = [pixels(page, map_of(name)) for name in varied]
+        assert all(old != new for old, new in zip(before, after, strict=True))
+
+    changed_by(lambda: page.select_option("#vx-colormap", "viridis"))
+    changed_by(lambda: page.locator("#vx-opacity").fill("0.9"))
+    for name in ("patches", "whole"):
+        changed_by(page.get_by_role("button", name=name, exact=True).click)
+    page.get_by_role("button", name="shared").click()
+    settle(page)
+    ends = page.locator(".gallery .bar-high").all_inner_texts()
+    assert len(set(ends)) == 1
+    assert silent() == []
+
+
+def test_settings_outlive_a_reload(page: Page, address: str) -> None:
+    page.select_option("#vx-colormap", "cividis")
+    page.click("button.theme")
+    settle(page)
+    page.reload()
+    open_explorer(page, address)
+    assert page.input_value("#vx-colormap") == "cividis"
+    assert page.evaluate("document.documentElement.dataset.vxTheme") == "dark"
+
+
+def test_patches_show_the_convolution_check(page: Page) -> None:
+    show(page, "patches")
+    text = page.inner_text(".check")
+    error = float(text.rsplit("difference is ", 1)[1].rstrip("."))
+    assert 0 <= error < 1e-3
+    assert "3,072" in text
+
+
+def test_download_holds_what_save_writes(page: Page) -> None:
+    with page.expect_download() as caught:
+        page.click("#vx-download")
+    data = Path(caught.value.path()).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        assert {"explanation.json", "heatmaps.npz", *(f"{name}.png" for name in MAPS)} <= names
+        manifest = json.loads(archive.read("cat/explanation.json"))
+        with np.load(io.BytesIO(archive.read("cat/heatmaps.npz"))) as maps:
+            assert maps["rollout"].shape == (8, 8)
+            assert maps["rollout"].dtype == np.float32
+    assert manifest["predictions"][0]["label"] in LABELS
+
+
+def test_bad_pictures_are_refused_and_the_page_goes_on(
+    page: Page, tmp_path: Path, cat: Path, coffee: Path
+) -> None:
+    before = pixels(page, map_of("rollout"))
+    bad = {"notes.png": b"only words", "empty.jpg": b"", "cut.png": cat.read_bytes()[:5000]}
+    for name, data in bad.items():
+        file = tmp_path / name
+        file.write_bytes(data)
+        page.set_input_files("#vx-file", file)
+        page.wait_for_selector(".problem:visible")
+        message = page.inner_text(".problem p")
+        assert message.endswith(".")
+        assert str(tmp_path) not in message
+        assert pixels(page, map_of("rollout")) == before
+        assert "cat.png" in page.inner_text(".sidebar-picture .note")
+        page.click(".problem button")
+        page.wait_for_selector(".problem", state="hidden")
+    page.set_input_files("#vx-file", coffee)
+    wait_for_picture(page, "coffee")
+
+
+def test_unknown_models_are_refused_and_the_page_goes_on(page: Page) -> None:
+    for name in ("vit_tinny_patch16_224", "/etc/passwd", "local-dir:/tmp", "<b>x</b>"):
+        page.fill("#vx-model", name)
+        page.keyboard.press("Enter")
+        page.locator(".problem p", has_text=name).wait_for()
+        if name.startswith("vit"):
+            assert "vit_tiny_patch16_224" in page.inner_text(".problem p")
+    page.locator(".predictions button").nth(1).click()
+    page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
+    assert page.locator(".problem").is_hidden()
+
+
+def test_named_endpoints_answer_a_client(address: str, cat: Path) -> None:
+    gradio_client = pytest.importorskip("gradio_client")
+    client = gradio_client.Client(address, verbose=False)
+    picture = gradio_client.handle_file(str(cat))
+    answer = client.predict(picture, ["rollout"], api_name="/explain")
+    assert answer["predictions"][0]["label"] in LABELS
+    assert np.shape(answer["heatmaps"]["rollout"]) == (8, 8)
+    assert client.predict(api_name="/models")[0] == "small"
+    for bad in ({"path": str(cat)}, {}):
+        with pytest.raises(gradio_client.exceptions.AppError, match="handle_file"):
+            client.predict(bad, ["rollout"], api_name="/explain")
+    with pytest.raises(gradio_client.exceptions.AppError, match="did you mean 'rollout'"):
+        client.predict(picture, ["rolout"], api_name="/explain")
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/explain", "/models"}
+
+
+def test_file_name_is_shown_as_text(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "<img src=x onerror=alert(1)>${1+1}{{value}}.png"
+    Image.new("RGB", (40, 30), "teal").save(file)
+    page.set_input_files("#vx-file", file)
+    wait_for_picture(page, "40×30")
+    assert page.locator('img[src="x"]').count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_view_overflows(browser: Browser, address: str, scheme: Any) -> None:
+    with watched_page(browser, address, color_scheme=scheme) as (page, wrong):
+        open_explorer(page, address)
+        for width, height in ((390, 844), (1280, 720), (1920, 1080)):
+            page.set_viewport_size({"width": width, "height": height})
+            for tab in ("explain", "attention", "patches", "positions", "model"):
+                show(page, tab)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+        assert wrong == []
+
+
+DRAW = """async ([rgba, values, how, region]) => {
+  const { overlay } = await import(new URL("explorer/static/pixels.js", document.baseURI));
+  const base = new ImageData(Uint8ClampedArray.from(rgba), 80, 64);
+  const options = { ...how, region: region ?? undefined };
+  return [...overlay(base, Float32Array.from(values), [5, 7], options).data];
+}"""
+
+
+def test_overlay_is_the_one_that_render_makes(page: Page) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 7)).astype(np.float32)
+    image = rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    rgba = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    boxes = (None, (12.0, 5.0, 70.0, 60.0), (-10.0, -6.0, 90.0, 70.0))
+    for smooth, signed, box in itertools.product((True, False), (True, False), boxes):
+        limits = (-2.0, 2.0) if signed else (-0.5, 1.5)
+        expected = render.overlay(
+            Image.fromarray(image),
+            values,
+            opacity=0.7,
+            colormap="viridis",
+            smooth=smooth,
+            limits=limits,
+            signed=signed,
+            box=box,
+        )
+        how = {
+            "opacity": 0.7,
+            "smooth": smooth,
+            "signed": signed,
+            "limits": limits,
+            "floor": render.FLOOR,
+            "table": render.lookup("viridis", signed=signed).ravel().tolist(),
+        }
+        drawn = page.evaluate(DRAW, [rgba.ravel().tolist(), values.ravel().tolist(), how, box])
+        result = np.array(drawn, dtype=int).reshape(64, 80, 4)[..., :3]
+        difference = np.abs(result - np.asarray(expected, dtype=int))
+        # A value on the edge between two of the 256 colours may round either way.
+        assert np.mean(difference > 1) < 0.01
+        assert difference.max() <= 6
+
+
+READ = """async ([url, card, layer, head, query]) => {
+  const load = (name) => import(new URL(`explorer/static/${name}.js`, document.baseURI));
+  const { Attention } = await load("attention_data");
+  const { meanDistances } = await load("distance");
+  const asked = { layer, head, query, direction: "from" };
+  const whole = new Attention({ url, ...card }, () => {});
+  await whole.load(layer);
+  const rows = new Attention({ url, ...card }, () => {});
+  await rows.loadQuery(query);
+  return {
+    row: [...whole.map(asked)],
+    alone: [...rows.map(asked)],
+    towards: [...whole.map({ ...asked, direction: "to" })],
+    distances: meanDistances(whole.layers.get(layer), card, { grid: [8, 8], patch: [4, 4] }),
+  };
+}"""
+
+
+def test_attention_on_the_page_is_the_trace_s(page: Page, checkpoint: Path, cat: Path) -> None:
+    url = page.get_attribute("#vx-download", "href")
+    assert url is not None
+    card = {"depth": 4, "heads": 3, "tokens": 65, "prefix": 1}
+    shown = page.evaluate(READ, [url.rsplit("/", 1)[0], card, 2, 1, 9])
+    attention = vx.trace(vx.load_model(str(checkpoint)), cat).attention(2).cpu().numpy()
+    expected = attention[1, 9]
+    for row in (shown["row"], shown["alone"]):
+        np.testing.assert_allclose(row, expected, atol=expected[1:].max() / 500)
+        np.testing.assert_allclose(row[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(shown["towards"], attention[1, :, 9], atol=attention.max() / 500)
+
+    places = np.stack(np.mgrid[:8, :8], axis=-1).reshape(64, 2) * 4.0
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    patches = attention[:, 1:, 1:]
+    distances = (patches / patches.sum(-1, keepdims=True) * apart).sum(-1).mean(-1)
+    np.testing.assert_allclose(shown["distances"], distances, rtol=2e-3)

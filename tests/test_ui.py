@@ -1,0 +1,238 @@
+"""The page's server without a browser: what it answers, refuses, keeps and lets go."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import zipfile
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import vit_explorer as vx
+from vit_explorer.errors import ModelError, OptionError, PictureError
+from vit_explorer.ui import Workbench, build_app, payload, serve
+from vit_explorer.ui.cache import ByteCache
+from vit_explorer.ui.page import UNEXPECTED, answers
+from vit_explorer.ui.routes import static_folder
+from vit_explorer.ui.workbench import MAX_UPLOAD_BYTES
+
+BYTES = {"content-type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def workbench(small: vx.LoadedModel) -> Workbench:
+    return Workbench(small)
+
+
+@pytest.fixture(scope="module")
+def client(workbench: Workbench) -> Iterator[TestClient]:
+    with TestClient(build_app(workbench), base_url="http://localhost") as started:
+        yield started
+
+
+def png(size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 80).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def explained(workbench: Workbench, **asked: object) -> dict[str, object]:
+    request = {"request": 7, "picture": "cat.png", "model": workbench.start_name, **asked}
+    *_, last = answers(workbench, request)
+    assert last["request"] == 7
+    return last
+
+
+def test_result_is_small_and_its_parts_are_there(
+    client: TestClient, workbench: Workbench, small: vx.LoadedModel
+) -> None:
+    result = explained(workbench)["result"]
+    assert len(client.get("/").content) < 20_000
+    assert len(str(result)) < 20_000
+    for path in ("picture", "seen", "positions", "layers/2", "queries/3", "explanation.zip"):
+        answer = client.get(f"/explorer/results/{result['key']}/{path}")
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-cache"
+    seen = Image.open(io.BytesIO(client.get(f"/explorer/{result['seen']['url']}").content))
+    assert np.array_equal(
+        np.asarray(seen), np.asarray(vx.trace(small, "assets/cat.png").prepared.shown)
+    )
+    for path in ("layers/3", "layers/-1", "queries/13", "nothing"):
+        assert client.get(f"/explorer/results/{result['key']}/{path}").status_code == 404
+    assert client.get("/explorer/results/0123/picture").status_code == 404
+
+
+def test_packed_rows_are_exact_for_prefix_tokens_and_close_for_thin_rows() -> None:
+    attention = torch.tensor([[0.9, 0.04, 0.06], [0.9999, 0.00003, 0.00007]])
+    packed = payload.pack_rows(attention, prefix=1)
+    exact = np.frombuffer(packed, "<f4", count=4).reshape(2, 2)
+    levels = np.frombuffer(packed, np.uint8, offset=16).reshape(2, 2)
+    np.testing.assert_array_equal(exact[:, 1], attention[:, 0])
+    np.testing.assert_allclose(levels / 255 * exact[:, :1], attention[:, 1:], rtol=5e-3)
+
+
+def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
+    for path in ("/", "/explorer/setup", "/explorer/static/main.js", "/explorer/examples/none.png"):
+        headers = client.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in headers
+    assert "javascript" in client.get("/explorer/static/main.js").headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:7860", 200),
+        ("127.0.0.1:7860", 200),
+        ("[::1]:7860", 200),
+        ("192.168.1.20", 200),
+        ("evil.example", 400),
+        ("localhost.evil.example:7860", 400),
+        ("", 400),
+    ],
+)
+def test_only_known_hosts_are_answered(client: TestClient, host: str, status: int) -> None:
+    assert client.get("/explorer/setup", headers={"host": host}).status_code == status
+
+
+def test_a_named_host_is_answered(workbench: Workbench) -> None:
+    app = build_app(workbench, hosts=("explorer.example",))
+    with TestClient(app, base_url="http://explorer.example") as started:
+        assert started.get("/explorer/setup").status_code == 200
+
+
+def test_upload_is_held_and_named_safely(client: TestClient, workbench: Workbench) -> None:
+    names = {
+        "../../etc/<i>cat.png": "_i_cat.png",
+        "..": "picture",
+        "": "picture",
+        ".a.png": "a.png",
+    }
+    for name, shown in names.items():
+        asked = {"params": {"name": name}, "content": png(), "headers": BYTES}
+        key = client.post("/explorer/pictures", **asked).json()["picture"]
+        assert workbench.picture(key).name == shown
+        result = explained(workbench, picture=key)["result"]
+        answer = client.get(f"/explorer/{result['download']}")
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert f"{shown.removesuffix('.png')}/explanation.json" in archive.namelist()
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"only words", BYTES, 422),
+        (b"", BYTES, 422),
+        (b"x" * (MAX_UPLOAD_BYTES + 1), BYTES, 413),
+        (b"words", {"content-type": "text/plain"}, 415),
+    ],
+)
+def test_bad_uploads_get_one_sentence(
+    client: TestClient, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = client.post("/explorer/pictures", content=content, headers=headers)
+    assert answer.status_code == status
+    assert answer.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"picture": "../README.md"},
+        {"picture": None},
+        {"model": "/etc/passwd"},
+        {"model": "hf-hub:someone/something"},
+        {"model": "local-dir:/tmp"},
+        {"model": None},
+        {"target": 99},
+        {"target": -1},
+    ],
+)
+def test_bad_requests_get_one_sentence(workbench: Workbench, asked: dict[str, object]) -> None:
+    error = explained(workbench, **asked)["error"]
+    assert isinstance(error, str)
+    assert error != UNEXPECTED
+    assert error.endswith(".")
+
+
+def test_an_unforeseen_failure_is_logged_and_answered(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret path")
+
+    monkeypatch.setattr(workbench, "analyse", fail)
+    assert explained(workbench)["error"] == UNEXPECTED
+    assert "a secret path" in caplog.text
+
+
+def test_unknown_names_are_refused(workbench: Workbench) -> None:
+    with pytest.raises(ModelError, match="vit_tiny_patch16_224"):
+        workbench.model("vit_tinny_patch16_224")
+    with pytest.raises(PictureError, match="send it again"):
+        workbench.picture("0" * 64)
+
+
+def test_results_are_kept_by_picture_model_and_target(workbench: Workbench) -> None:
+    name = workbench.start_name
+    first = workbench.analyse("coffee.png", name, None)
+    assert workbench.analyse("coffee.png", name, None) is first
+    assert workbench.analyse("coffee.png", name, first.explanation.target.index) is first
+    other = workbench.analyse("coffee.png", name, (first.explanation.target.index + 1) % 5)
+    assert other is not first
+    assert other.pass_key == first.pass_key
+
+
+def test_cache_lets_go_of_what_was_not_used() -> None:
+    cache: ByteCache[bytes] = ByteCache(10, len)
+    cache.put("a", b"1234")
+    cache.put("b", b"1234")
+    assert cache.get("a") == b"1234"
+    cache.put("c", b"1234")
+    assert cache.get("b") is None
+    assert cache.get("a") == b"1234"
+    cache.put("large", b"1" * 50)
+    assert len(cache) == 1
+    assert cache.get("large") is not None
+
+
+def test_a_taken_port_is_said(small: vx.LoadedModel) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OptionError, match="--port"):
+            serve(small, port=taken.getsockname()[1], open_browser=False)
+
+
+def test_page_s_files_name_no_other_machine() -> None:
+    allowed = ("http://www.w3.org/2000/svg",)
+    for file in static_folder().rglob("*.*"):
+        text = file.read_text(encoding="utf-8")
+        for address in allowed:
+            text = text.replace(address, "")
+        assert not re.search(r"https?://", text), file.name
+        assert "innerHTML" not in text, file.name
+
+
+def test_every_word_on_the_page_is_used() -> None:
+    sources = {
+        file.name: file.read_text(encoding="utf-8") for file in static_folder().rglob("*.js")
+    }
+    words = re.findall(r'^  "?([\w.]+)"?:', sources.pop("words.js"), re.MULTILINE)
+    code = "".join(sources.values())
+    plain = set(re.findall(r'"([a-z]+(?:\.[a-zA-Z]+)*)"', code))
+    made = [re.sub(r"\$\{[^}]*\}", "*", key) for key in re.findall(r"\bt\(`([^`]+)`", code)]
+    unused = [
+        word for word in words if word not in plain and not any(map(partial(fnmatch, word), made))
+    ]
+    assert unused == []
+    assert set(re.findall(r'\bt\("([^"]+)"', code)) <= set(words)

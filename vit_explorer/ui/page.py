@@ -1,0 +1,90 @@
+"""The Gradio side of the page: one component of our own, and the one event that needs the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from vit_explorer.errors import ExplorerError
+from vit_explorer.ui import payload, routes
+from vit_explorer.ui.api import add_endpoints
+from vit_explorer.ui.workbench import Workbench
+
+logger = logging.getLogger(__name__)
+
+TITLE = "ViT Explorer"
+UNEXPECTED = (
+    "Something went wrong that the page has no words for; the server's log has the details. "
+    "What was shown before is still here."
+)
+HEAD = "\n".join(
+    (
+        *(
+            f'<link rel="stylesheet" href="explorer/static/{name}.css">'
+            for name in ("tokens", "layout", "views")
+        ),
+        '<link rel="modulepreload" href="explorer/static/main.js">',
+        '<meta name="color-scheme" content="light dark">',
+    )
+)
+# Gradio runs this once; the words 'analyze' and 'value' are the event and the prop it may use.
+LOAD = """
+const root = element.querySelector(".vx");
+import(new URL("explorer/static/main.js", document.baseURI).href)
+  .then((page) => page.mount(root, { props, trigger, watch }))
+  .catch((error) => {
+    root.querySelector(".busy").textContent = "The page could not start. Reload it.";
+    throw error;
+  });
+// trigger('analyze', { request, picture, model, target })
+"""
+
+
+def build_blocks(workbench: Workbench) -> gr.Blocks:
+    """The page's Blocks; styles and scripts come from `/explorer/static`."""
+    skeleton = (routes.static_folder() / "page.html").read_text(encoding="utf-8")
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+        # The whole page is one component; its value is the newest answer of the `analyze` event.
+        explorer = gr.HTML(
+            html_template=skeleton,
+            js_on_load=LOAD,
+            apply_default_css=False,
+            elem_id="explorer",
+        )
+
+        def analyse(event: gr.EventData) -> Iterator[dict[str, Any]]:
+            yield from answers(workbench, event._data)
+
+        explorer.analyze(
+            analyse,
+            None,
+            explorer,
+            show_progress="hidden",
+            trigger_mode="multiple",
+            concurrency_id="model",
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+        add_endpoints(workbench)
+    return blocks
+
+
+def answers(workbench: Workbench, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Answers to one request: what is being done, then the result or one sentence of refusal."""
+    request = asked.get("request")
+    model, target = str(asked.get("model")), asked.get("target")
+    try:
+        if not workbench.is_loaded(model):
+            yield {"request": request, "stage": f"Loading {model}…"}
+            workbench.model(model)
+        index = target if isinstance(target, int) else None
+        result = workbench.analyse(str(asked.get("picture")), model, index)
+        yield {"request": request, "result": payload.describe_result(result)}
+    except ExplorerError as error:
+        yield {"request": request, "error": str(error)}
+    except Exception:
+        logger.exception("the analysis of %r failed", asked)
+        yield {"request": request, "error": UNEXPECTED}

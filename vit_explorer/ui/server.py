@@ -1,0 +1,107 @@
+"""The page as a web application, and the server that runs it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import webbrowser
+from collections.abc import Sequence
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from vit_explorer.errors import OptionError
+from vit_explorer.explain import LoadedModel
+from vit_explorer.ui.guard import Guard
+from vit_explorer.ui.page import HEAD, build_blocks
+from vit_explorer.ui.routes import create_router, static_folder
+from vit_explorer.ui.workbench import EXAMPLES, Workbench
+
+
+def build_app(workbench: Workbench, *, hosts: Sequence[str] = ()) -> FastAPI:
+    """Everything under one address: our own routes, and Gradio mounted at the root.
+
+    `hosts` are names the page answers to, besides this machine's own and addresses of digits.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
+    app.add_middleware(CORSMiddleware, allow_origins=[])
+    app.add_middleware(Guard, hosts=hosts)
+    app.include_router(create_router(workbench))
+    app.mount("/explorer/static", StaticFiles(directory=static_folder()))
+    return gr.mount_gradio_app(
+        app,
+        build_blocks(workbench),
+        path="/",
+        head=HEAD,
+        favicon_path=str(static_folder() / "favicon.svg"),
+        footer_links=[],
+        max_file_size="20mb",
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        ssr_mode=False,
+    )
+
+
+def serve(
+    model: LoadedModel,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+    hosts: Sequence[str] = (),
+    open_browser: bool = True,
+) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        model: what the page opens with; others are loaded by name when chosen.
+        port: 0 takes any free one.
+        device: where models chosen on the page are loaded.
+        hosts: further names the page answers to, such as that of a proxy before it.
+        open_browser: open the page in this machine's browser.
+
+    Raises:
+        OptionError: the address is taken.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    listener = _listen(host, port)
+    workbench = Workbench(model, device=device)
+    app = build_app(workbench, hosts=(host, *hosts))
+    address = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
+    print(f"ViT Explorer is at {address} (Ctrl-C stops it)", flush=True)  # noqa: T201
+    # The first thing anyone sees is ready when they arrive.
+    threading.Thread(
+        target=workbench.analyse, args=(EXAMPLES[0], workbench.start_name, None), daemon=True
+    ).start()
+    if open_browser:
+        threading.Timer(1.0, webbrowser.open, (address,)).start()
+    # An open page holds a connection for good, which must not keep Ctrl-C waiting.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _shown(host: str) -> str:
+    """An address to open, for one to listen on."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    return everywhere.get(host, f"[{host}]" if ":" in host else host)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(
+            f"The page can't be served at {host}:{port} ({reason}); choose another --port, or 0 "
+            "for any free one."
+        ) from None
+    return listener

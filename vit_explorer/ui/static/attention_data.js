@@ -1,0 +1,105 @@
+// Attention as the server packs it: a row's largest patch value and its prefix tokens' values as
+// float32, then every row's patches as uint8 shares of that largest value.
+
+const LEVELS = 255;
+
+/** A pack of `rows` attention rows over `tokens` keys, of which `prefix` come before the patches. */
+export class PackedRows {
+  constructor(buffer, rows, { tokens, prefix }) {
+    this.prefix = prefix;
+    this.patches = tokens - prefix;
+    this.exact = new Float32Array(buffer, 0, rows * (1 + prefix));
+    this.levels = new Uint8Array(buffer, rows * (1 + prefix) * 4, rows * this.patches);
+  }
+
+  value(row, key) {
+    const start = row * (1 + this.prefix);
+    if (key < this.prefix) return this.exact[start + 1 + key];
+    return (this.levels[row * this.patches + key - this.prefix] * this.exact[start]) / LEVELS;
+  }
+}
+
+/** Combine head values: "mean", "max", or one head's number counted from 0. */
+function fuse(heads, choice, read) {
+  if (typeof choice === "number") return read(choice);
+  let result = 0;
+  for (let head = 0; head < heads; head += 1) {
+    const value = read(head);
+    result = choice === "max" ? Math.max(result, value) : result + value;
+  }
+  return choice === "max" ? result : result / heads;
+}
+
+/** All attention of one pass, fetched a layer at a time; `onArrival` runs as layers come in. */
+export class Attention {
+  constructor(info, onArrival) {
+    this.info = info;
+    this.onArrival = onArrival;
+    this.layers = new Map();
+    this.rows = new Map();
+    this.asked = new Map();
+  }
+
+  /** Fetch a layer once; the promise is shared, and a failure may be tried again. */
+  load(layer) {
+    return this.#fetchOnce(
+      this.layers,
+      layer,
+      `layers/${layer}`,
+      this.info.heads * this.info.tokens,
+    );
+  }
+
+  async loadAll() {
+    for (let layer = 0; layer < this.info.depth; layer += 1) await this.load(layer);
+  }
+
+  /** Fetch every layer's and head's row of one query, for thumbnails when whole layers are too large. */
+  loadQuery(query) {
+    return this.#fetchOnce(this.rows, query, `queries/${query}`, this.info.depth * this.info.heads);
+  }
+
+  #fetchOnce(target, key, path, rows) {
+    if (!this.asked.has(path)) {
+      const request = this.#fetch(path)
+        .then((buffer) => {
+          target.set(key, new PackedRows(buffer, rows, this.info));
+          this.onArrival();
+        })
+        .catch((error) => {
+          this.asked.delete(path);
+          throw error;
+        });
+      this.asked.set(path, request);
+    }
+    return this.asked.get(path);
+  }
+
+  async #fetch(path) {
+    const response = await fetch(`${this.info.url}/${path}`);
+    if (!response.ok) throw new Error(`attention ${response.status}`);
+    return response.arrayBuffer();
+  }
+
+  /** Attention between `query` and every token, or null while it is not here yet. */
+  map({ layer, head, query, direction }) {
+    const { heads, tokens } = this.info;
+    const pack = this.layers.get(layer);
+    if (pack) {
+      return Float32Array.from({ length: tokens }, (_, key) =>
+        fuse(heads, head, (h) =>
+          direction === "from"
+            ? pack.value(h * tokens + query, key)
+            : pack.value(h * tokens + key, query),
+        ),
+      );
+    }
+    const rows = this.rows.get(query);
+    if (rows && direction === "from") {
+      return Float32Array.from({ length: tokens }, (_, key) =>
+        fuse(heads, head, (h) => rows.value(layer * heads + h, key)),
+      );
+    }
+    return null;
+  }
+}

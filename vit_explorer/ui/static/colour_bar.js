@@ -1,0 +1,23 @@
+// A colour bar with the real values at its ends.
+
+import { gradient } from "./colours.js";
+import { el, setText } from "./dom.js";
+
+export function createColourBar(format) {
+  const low = el("span", { class: "bar-low" });
+  const high = el("span", { class: "bar-high" });
+  const tick = el("span", { class: "bar-tick", hidden: true });
+  const strip = el("span", { class: "bar-strip" }, tick);
+  const node = el("div", { class: "colour-bar" }, low, strip, high);
+
+  /** Show the scale, with a tick where `value` lies on it. */
+  function show(table, limits, value = null) {
+    setText(low, format(limits[0]));
+    setText(high, format(limits[1]));
+    strip.style.background = gradient(table);
+    tick.hidden = value === null;
+    const share = (value - limits[0]) / (limits[1] - limits[0]);
+    tick.style.left = `${Math.min(1, Math.max(0, share)) * 100}%`;
+  }
+  return { node, show };
+}

@@ -1,0 +1,34 @@
+// Colour tables come from the server, so that page, files and notebook show the same colours.
+
+let tables = {};
+let divergingName = "";
+let floor = 0;
+
+export function setTables(setup) {
+  tables = Object.fromEntries(
+    Object.entries(setup.colormaps).map(([name, flat]) => [name, Uint8Array.from(flat)]),
+  );
+  divergingName = setup.diverging;
+  floor = setup.floor;
+}
+
+/** 256 RGB colours: the chosen sequential table, or the diverging one for a signed map. */
+export function tableFor(name, signed = false) {
+  return tables[signed ? divergingName : name] ?? Object.values(tables)[0];
+}
+
+/** How the reader wants maps laid over the picture, for `overlay`. */
+export function manner(state, { signed = false, limits, region }) {
+  const { opacity, smooth, colormap } = state;
+  return { opacity, smooth, signed, limits, region, floor, table: tableFor(colormap, signed) };
+}
+
+/** The same table as a CSS gradient, for a colour bar. */
+export function gradient(table) {
+  const stops = [];
+  for (let i = 0; i <= 16; i += 1) {
+    const at = Math.round((i / 16) * 255) * 3;
+    stops.push(`rgb(${table[at]} ${table[at + 1]} ${table[at + 2]})`);
+  }
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+}

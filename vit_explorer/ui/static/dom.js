@@ -1,0 +1,47 @@
+// Small helpers that build the page. Text always goes in as text nodes, never as HTML.
+
+/** Make an element; `attributes` may hold listeners (`onclick`), `dataset`, and plain attributes. */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "dataset") Object.assign(node.dataset, value);
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export function replace(node, ...children) {
+  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+}
+
+/** Write text only where it changed, so a live region is not read twice. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** A canvas's size in device pixels for its size on the page; at most 2 a CSS pixel. */
+export function fitCanvas(canvas, cssWidth, cssHeight) {
+  const ratio = Math.min(window.devicePixelRatio || 1, 2);
+  const width = Math.max(1, Math.round(cssWidth * ratio));
+  const height = Math.max(1, Math.round(cssHeight * ratio));
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  return [width, height];
+}
+
+/** One of a few choices as a row of buttons; `choices` is a list of [value, label]. */
+export function segmented(label, choices, onChoose) {
+  const buttons = choices.map(([value, text]) =>
+    el("button", { type: "button", dataset: { value }, onclick: () => onChoose(value) }, text),
+  );
+  const node = el("div", { class: "segmented", role: "group", "aria-label": label }, buttons);
+  const show = (chosen) => {
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", String(button.dataset.value === String(chosen)));
+    }
+  };
+  return { node, show };
+}

@@ -1,0 +1,19 @@
+// Numbers as people read them.
+
+export function percent(share) {
+  const value = share * 100;
+  const digits = value >= 99.95 ? 0 : value >= 0.095 || value === 0 ? 1 : 2;
+  return `${value.toFixed(digits)}\u00a0%`;
+}
+
+/** Three significant digits; powers of ten only where the number would be long. */
+export function short(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 1e-3 || size >= 1e4) return value.toExponential(1).replace("e+", "e");
+  return String(Number(value.toPrecision(size < 0.1 ? 2 : 3)));
+}
+
+export function milliseconds(seconds) {
+  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
+}

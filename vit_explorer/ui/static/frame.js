@@ -1,0 +1,57 @@
+// What surrounds the views: the tabs, and what is being done or went wrong.
+
+import { el, setText } from "./dom.js";
+import { t } from "./words.js";
+
+export function createTabs(store, names) {
+  const tabs = names.map((name) =>
+    el(
+      "a",
+      { role: "tab", href: `#${name}`, id: `vx-tab-${name}`, "aria-controls": `vx-view-${name}` },
+      t(`tab.${name}`),
+    ),
+  );
+  const show = ({ tab }) => {
+    for (const link of tabs) {
+      const chosen = link.id === `vx-tab-${tab}`;
+      link.setAttribute("aria-selected", String(chosen));
+      link.tabIndex = chosen ? 0 : -1;
+    }
+  };
+  const move = (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = tabs[(tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  };
+  store.on(["tab"], show);
+  show(store.get());
+  return el(
+    "nav",
+    { class: "tabs", role: "tablist", "aria-label": t("tabs"), onkeydown: move },
+    tabs,
+  );
+}
+
+export function createStatus(store) {
+  const busy = el("p", { class: "busy", role: "status" });
+  const words = el("p", { role: "alert" });
+  const dismiss = el(
+    "button",
+    {
+      type: "button",
+      "aria-label": t("action.dismiss"),
+      onclick: () => store.set({ problem: "" }),
+    },
+    "×",
+  );
+  const problem = el("div", { class: "problem", hidden: true }, words, dismiss);
+  store.on(["busy"], (state) => setText(busy, state.busy));
+  store.on(["problem"], (state) => {
+    setText(words, state.problem);
+    problem.hidden = !state.problem;
+  });
+  return el("div", { class: "status" }, busy, problem);
+}

@@ -1,0 +1,151 @@
+"""What the page works with: pictures it was given, models it loaded, results it made.
+
+Nothing here knows Gradio or HTTP; every refusal is an `ExplorerError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vit_explorer.errors import ModelError, PictureError, nearest
+from vit_explorer.explain import (
+    Explanation,
+    LoadedModel,
+    available_models,
+    explain,
+    load_model,
+    open_picture,
+)
+from vit_explorer.models.zoo import asset
+from vit_explorer.pictures import Picture
+from vit_explorer.ui.cache import ByteCache
+
+EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
+MAX_UPLOAD_BYTES = 20 * 10**6
+PICTURE_CACHE_BYTES = 400 * 2**20
+RESULT_CACHE_BYTES = 600 * 2**20
+MODELS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """One explained (picture, model, target)."""
+
+    key: str
+    pass_key: str
+    model_name: str
+    model: LoadedModel = field(repr=False)
+    explanation: Explanation = field(repr=False)
+
+    @property
+    def bytes(self) -> int:
+        """Memory the result holds, to the nearest few percent."""
+        trace = self.explanation.trace
+        tensors = [*trace.blocks, *trace.features.values(), *trace.feature_gradients.values()]
+        for layer in trace.layers:
+            parts = (layer.query, layer.key, layer.value, layer.output, layer.output_gradient)
+            tensors += [part for part in parts if part is not None]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class Workbench:
+    """Pictures, models and results behind one page; safe under threads."""
+
+    def __init__(self, model: LoadedModel, *, device: str = "auto") -> None:
+        self.start_model = model
+        self.start_name = Path(model.card.name).name
+        self.device = device
+        self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, _picture_bytes)
+        self._results: ByteCache[Result] = ByteCache(RESULT_CACHE_BYTES, lambda held: held.bytes)
+        self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
+        self._loading = threading.Lock()
+
+    def add_picture(self, data: bytes, name: str) -> str:
+        """Hold a sent picture and return its key.
+
+        Raises:
+            PictureError: the bytes are no picture that can be opened.
+        """
+        # The name becomes a folder of the download, so it may be no path and no "..".
+        shown = re.sub(r"[^\w .()+-]", "_", Path(name).name).strip(" .")[:80] or "picture"
+        picture = dataclasses.replace(open_picture(data), name=shown)
+        self._pictures.put(picture.sha256, picture)
+        return picture.sha256
+
+    def picture(self, key: str) -> Picture:
+        """A picture by its key, or an example by its name.
+
+        Raises:
+            PictureError: the picture is no longer held.
+        """
+        held = self._pictures.get(key)
+        if held is None and key in EXAMPLES:
+            held = open_picture(asset(key))
+            self._pictures.put(key, held)
+        if held is None:
+            raise PictureError("The page no longer holds this picture; send it again.")
+        return held
+
+    def result(self, key: str) -> Result | None:
+        return self._results.get(key)
+
+    def model(self, name: str) -> LoadedModel:
+        """The model the page started with, or a timm model by name.
+
+        Raises:
+            ModelError: no such name, or weights that can't be had.
+        """
+        if name == self.start_name:
+            return self.start_model
+        with self._loading:
+            held = self._models.get(name)
+            if held is None:
+                held = self._load(name)
+                self._models.put(name, held)
+            return held
+
+    def _load(self, name: str) -> LoadedModel:
+        # load_model also takes paths and hub addresses, which a page must not be able to name.
+        known = available_models()
+        if name.partition(".")[0] not in known or re.search(r"[/\\:]", name):
+            close = nearest(name, known) or "; choose one of the list."
+            raise ModelError(f"There is no model {name!r}{close}")
+        return load_model(name, device=self.device)
+
+    def is_loaded(self, name: str) -> bool:
+        return name == self.start_name or self._models.get(name) is not None
+
+    def analyse(self, picture_key: str, model_name: str, target: int | None) -> Result:
+        """Explain a picture, or return the result that is still held.
+
+        Raises:
+            ExplorerError: a picture, model or target that can't be used.
+        """
+        picture = self.picture(picture_key)
+        model = self.model(model_name)
+        pass_key = _digest(picture.sha256, picture.name, model.sha256, model.card.image_size)
+        asked = _digest(pass_key, target)
+        held = self._results.get(asked)
+        if held is not None:
+            return held
+        explanation = explain(model, picture, methods="all", target=target)
+        chosen = explanation.target.index if explanation.target else None
+        key = _digest(pass_key, chosen)
+        result = Result(key, pass_key, model_name, model, explanation)
+        for name in {asked, key}:
+            self._results.put(name, result)
+        return result
+
+
+def _picture_bytes(picture: Picture) -> int:
+    return 3 * picture.image.width * picture.image.height
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
