@@ -12,7 +12,9 @@ import torch
 import vit_explorer as vx
 from vit_explorer.errors import TargetError, UnsupportedModelError
 from vit_explorer.interception import attention_error
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
+from .conftest import load_small
 from .test_trace import call_of
 
 # name, prefix tokens, pooling, positions, grid
@@ -92,6 +94,42 @@ def test_refused(name: str, reason: str) -> None:
     with pytest.raises(UnsupportedModelError, match=reason) as error:
         vx.load_model(name, pretrained=False)
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "prefix"),
+    [
+        ({"position": "none"}, 1),
+        ({"class_token": False, "pooling": "mean"}, 0),
+        ({"pooling": "mean"}, 1),
+        ({"distillation_token": True}, 2),
+        ({"position": "relative"}, 1),
+        ({"position": "sincos", "image_size": (40, 24)}, 1),
+    ],
+)
+def test_every_method_on_every_kind_of_our_own(
+    settings: dict[str, object], prefix: int, cat: Path
+) -> None:
+    torch.manual_seed(0)
+    base = {"image_size": (24, 32), "patch_size": (8, 8), "dim": 32, "depth": 3, "heads": 2}
+    config = ViTConfig.from_dict({**base, "classes": 5, **settings})
+    module = VisionTransformer(config)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model = load_small(module)
+    assert model.card.prefix_tokens == prefix
+    result = vx.explain(model, cat, methods="all")
+    assert set(result.heatmaps) == set(vx.METHODS)
+    assert all(heatmap.values.shape == config.grid for heatmap in result.heatmaps.values())
+    with torch.no_grad():
+        _, attentions = module(result.prepared.pixels, output_attentions=True)
+    for layer, attention in enumerate(attentions):
+        torch.testing.assert_close(result.trace.attention(layer), attention[0])
+    if config.position in ("none", "relative"):
+        with pytest.raises(UnsupportedModelError, match="adds no position embedding"):
+            vx.position_similarity(model)
+    else:
+        assert vx.position_similarity(model).shape == config.grid * 2
 
 
 def test_contract_example(cat: Path) -> None:

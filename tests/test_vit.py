@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import timm
 import torch
@@ -54,6 +57,15 @@ def test_equals_timm_with_random_weights(name: str, settings: dict[str, object])
         expected = theirs(images)
         assert expected.std() > 0.01
         torch.testing.assert_close(ours(images), expected, atol=1e-5, rtol=0)
+        attentions = ours(images[:1], output_attentions=True)[1]
+    # The trace reads timm's fused attention; ours is the explicit product.
+    loaded = vx.load_model(theirs)
+    picture = dataclasses.replace(
+        loaded.preprocess(vx.open_picture(np.zeros((8, 8, 3), np.uint8))), pixels=images[:1]
+    )
+    traced = vx.trace(loaded, picture)
+    for layer, attention in enumerate(attentions):
+        torch.testing.assert_close(attention[0], traced.attention(layer), atol=1e-5, rtol=0)
 
 
 def test_equals_timm_with_real_weights(deit_tiny: vx.LoadedModel, cat: object) -> None:

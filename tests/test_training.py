@@ -1,0 +1,295 @@
+"""Whole runs of `train`, small enough for seconds."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import vit_explorer as vx
+from vit_explorer.errors import DataError, ModelError, OutputError, RecipeError
+from vit_explorer.training import RunResult, evaluate, load_recipe, train
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = ("cat", "dog", "frog", "ship")
+
+# Everything that draws random numbers or carries state is on, so that resuming has to be right.
+RECIPE = """
+name: tiny
+epochs: 3
+full_epochs: 1
+batch_size: 16
+model: {image_size: [16, 16], patch_size: [4, 4], dim: 24, depth: 2, heads: 2, patch_dropout: 0.5,
+  dropout: 0.1, drop_path: 0.1}
+augment: {shift: 2, zoom: [0.8, 1.2], colour: 0.2, erase: 0.2, mixup: 0.2, cutmix: 0.5}
+optimizer: {name: muon, lr: 2.0e-3}
+ema: 0.9
+label_smoothing: 0.1
+"""
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 noisy pictures, 16 a class, train and test alike."""
+    root = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for name in CLASSES:
+        for index in range(16):
+            pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            for split in ("train", "test"):
+                (root / split / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def whole(recipe: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """The uninterrupted run that others are compared with."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return train(recipe, data=pictures, out=out, precision="no", device="cpu")
+
+
+def _assert_same(one: RunResult, other: RunResult) -> None:
+    assert len(one.rows) == len(other.rows)
+    for a, b in zip(one.rows, other.rows, strict=True):
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "images"):
+            assert a[name] == pytest.approx(b[name], abs=1e-6), (name, a["epoch"])
+    weights, others = load_file(one.weights), load_file(other.weights)
+    assert all(torch.allclose(weights[key], others[key], atol=1e-6) for key in weights)
+
+
+def test_a_run_leaves_its_folder_and_a_model_that_explains(whole: RunResult, cat: Path) -> None:
+    assert whole.finished
+    files = {path.name for path in whole.folder.iterdir()}
+    assert files >= {"recipe.yaml", "run.json", "log.json", "log.csv", "curves.png", "film.npz"}
+    assert files >= {"confusion.png", "last.safetensors", "best.safetensors", "state.pt"}
+    assert not [name for name in files if name.startswith(".")]
+    rows = json.loads((whole.folder / "log.json").read_text())
+    assert rows == list(whole.rows)
+    assert [row["images"] for row in rows] == [64] * 3
+    assert load_recipe(whole.folder / "recipe.yaml").name == "tiny"
+    Image.open(whole.folder / "curves.png").verify()
+    model = vx.load_model(whole.weights)
+    assert model.labels == CLASSES
+    assert {"config", "preprocess", "recipe", "metrics", "training"} <= set(model.metadata)
+    result = vx.explain(model, cat, methods=("rollout",))
+    assert result.heatmaps["rollout"].values.shape == (4, 4)
+
+
+def test_the_stated_accuracy_is_what_evaluate_measures(whole: RunResult, pictures: Path) -> None:
+    stated = vx.load_model(whole.weights).metadata["metrics"]
+    metrics = evaluate(whole.weights, pictures)
+    assert metrics == whole.metrics
+    assert metrics.to_dict() == pytest.approx(stated)
+
+
+def test_the_film_has_a_frame_an_epoch_that_the_model_confirms(whole: RunResult) -> None:
+    with np.load(whole.folder / "film.npz") as film:
+        assert film["epoch"].tolist() == [0, 1, 2, 3]
+        assert film["probe_names"][0] == "cat.png"
+        assert film["probabilities"].shape == (4, len(film["probes"]), 4)
+        assert film["rollout"].shape[2:] == (4, 4)
+        assert film["attention_distance"].shape[2:] == (2, 2)
+        assert film["test_accuracy"].tolist() == [row["test_accuracy"] for row in whole.rows]
+        similarity = vx.position_similarity(vx.load_model(whole.weights)).reshape(16, 16)
+        assert np.allclose(film["position_similarity"][-1], similarity, atol=2e-3)
+
+
+def test_a_run_stopped_within_an_epoch_resumes_to_the_same_numbers(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    stop, out = threading.Event(), tmp_path / "run"
+    options = {"data": pictures, "out": out, "precision": "no", "device": "cpu"}
+    # Set at the end of the first epoch, it is seen after the second one's first step.
+    part = train(recipe, **options, stop=stop, watch=lambda row: stop.set())
+    assert not part.finished
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert (state["position"]["epoch"], state["position"]["step"]) == (1, 1)
+    _assert_same(train(recipe, **options, resume=True), whole)
+
+
+def test_ctrl_c_keeps_a_state_that_resumes(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu"}
+    part = train(recipe, **options, watch=lambda row: signal.raise_signal(signal.SIGINT))
+    assert not part.finished
+    assert signal.getsignal(signal.SIGINT) is before
+    _assert_same(train(recipe, **options, resume=True), whole)
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    program = f"""
+import time
+from vit_explorer.training import loop, train
+step = loop.Trainer._step
+loop.Trainer._step = lambda *given: (step(*given), time.sleep(0.3))
+train({str(recipe)!r}, data={str(pictures)!r}, out={str(out)!r}, precision="no", device="cpu",
+      save_seconds=0)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not (out / "log.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.8)
+    process.kill()
+    process.wait()
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert state["position"]["epoch"] < 3
+    result = train(recipe, data=pictures, out=out, resume=True, precision="no", device="cpu")
+    _assert_same(result, whole)
+
+
+def test_a_full_disk_loses_nothing_written_before(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(row: dict[str, float]) -> None:
+        if row["epoch"] == 2:
+            monkeypatch.setattr(os, "fsync", full)
+
+    options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu"}
+    with pytest.raises(OutputError, match=r"state.pt can't be written: No space left.*resume"):
+        train(recipe, **options, watch=fill)
+    monkeypatch.undo()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert len(json.loads((tmp_path / "log.json").read_text())) == 2
+    vx.load_model(tmp_path / "last.safetensors")
+    _assert_same(train(recipe, **options, resume=True), whole)
+
+
+def test_the_vit_from_scratch_overfits_64_pictures(pictures: Path, tmp_path: Path) -> None:
+    overrides = [
+        "epochs=24",
+        "batch_size=16",
+        "model={image_size: [16, 16], patch_size: [4, 4], dim: 64, depth: 2, heads: 2}",
+        "augment={flip: false, shift: 0}",
+        "optimizer={name: muon, lr: 5.0e-3, weight_decay: 0}",
+        "label_smoothing=0",
+        "film=false",
+    ]
+    result = train("smoke", data=pictures, out=tmp_path, overrides=overrides, device="cpu")
+    assert result.metrics is not None
+    assert result.metrics.accuracy == 1.0
+
+
+def test_two_processes_train_as_one(pictures: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "plain.yaml"
+    recipe.write_text("""
+epochs: 2
+batch_size: 24
+model: {image_size: [16, 16], patch_size: [4, 4], dim: 24, depth: 2, heads: 2}
+augment: {flip: false, shift: 0}
+optimizer: {name: sgd, lr: 0.1}
+""")
+    options = {"data": str(pictures), "precision": "no", "device": "cpu"}
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+from vit_explorer.training import train
+train({str(recipe)!r}, out={str(tmp_path / "two")!r}, **{options!r})
+""")
+    # accelerate's own launcher needs MPI for several processes on a CPU; torchrun does not.
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    command = [sys.executable, "-m", *launch]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    one = train(recipe, out=tmp_path / "one", **options)
+    two = json.loads((tmp_path / "two/log.json").read_text())
+    assert json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2
+    for a, b in zip(one.rows, two, strict=True):
+        assert a["images"] == b["images"] == 64
+        assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-5)
+        assert a["test_loss"] == pytest.approx(b["test_loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_distillation_token_learns_from_a_checkpoint(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, stored: bool
+) -> None:
+    overrides = [
+        "epochs=1",
+        f"distill={{teacher: {whole.weights}, kind: hard, stored: {stored}}}",
+        "model.distillation_token=true",
+        "augment={shift: 2}",
+    ]
+    options = {"data": pictures, "out": tmp_path, "overrides": overrides, "device": "cpu"}
+    result = train(recipe, **options, precision="no")
+    model = vx.load_model(result.weights)
+    assert model.card.prefix_names == ("class", "distillation")
+    if stored:
+        labels = load_file(tmp_path / "soft_labels.safetensors")["labels"]
+        teacher = vx.load_model(whole.weights)
+        picture = Image.open(pictures / "train/cat/0.png")
+        passed = vx.trace(teacher, picture)
+        assert torch.allclose(labels[0, 0].float(), passed.logits, atol=1e-2)
+
+
+def test_a_timm_model_is_fine_tuned_with_layer_decay(pictures: Path, tmp_path: Path) -> None:
+    overrides = [
+        "epochs=1",
+        "timm={name: test_vit, pretrained: false, image_size: 32}",
+        "optimizer={name: adamw, lr: 5.0e-4, layer_decay: 0.75}",
+        "film=false",
+    ]
+    result = train("cifar10_finetune", data=pictures, out=tmp_path, overrides=overrides)
+    model = vx.load_model(result.weights)
+    assert model.card.grid == (2, 2)
+    assert model.labels == CLASSES
+
+
+def test_folders_that_can_not_take_a_run_are_refused(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="already holds a run; resume it"):
+        train(recipe, data=pictures, out=whole.folder)
+    with pytest.raises(OutputError, match="holds no run to resume"):
+        train(recipe, data=pictures, out=tmp_path, resume=True)
+    overrides = ["seed=1", "optimizer.lr=1"]
+    with pytest.raises(RecipeError, match="started with another seed, optimizer; resume it with"):
+        train(recipe, data=pictures, out=whole.folder, resume=True, overrides=overrides)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="can't be made: Not a directory"):
+        train(recipe, data=pictures, out=tmp_path / "file" / "run")
+
+
+def test_bad_data_is_refused_before_a_folder_is_made(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        train(recipe, data=tmp_path / "none", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_teacher_and_a_loss_that_explodes_are_named(
+    recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    options = {"data": pictures, "precision": "no", "device": "cpu"}
+    teacher = ["distill={teacher: none.safetensors}", "augment={shift: 0}"]
+    with pytest.raises(ModelError, match="none.safetensors does not exist"):
+        train(recipe, **options, out=tmp_path / "a", overrides=teacher)
+    wild = ["optimizer={name: sgd, lr: 1.0e+30, clip: null}", "schedule.warmup_epochs=0"]
+    with pytest.raises(RecipeError, match="The loss became nan in epoch 1"):
+        train(recipe, **options, out=tmp_path / "b", overrides=wild)

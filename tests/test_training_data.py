@@ -1,0 +1,188 @@
+"""Pictures for training: found, checked, decoded, exported."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data import create_transform
+from torchvision.datasets import CIFAR10
+
+from vit_explorer.errors import DataError, OutputError
+from vit_explorer.training import export_images
+from vit_explorer.training.cifar import BINARY_ARCHIVE, BINARY_FOLDER, CLASSES
+from vit_explorer.training.data import decode, find_pictures, find_splits
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Make:
+    """Class folders of noise: folders({"train": ["cat", "dog"]}, count=2)."""
+
+    def make(splits: dict[str, list[str]], count: int = 2, size: tuple[int, int] = (8, 8)) -> Path:
+        draw = np.random.default_rng(0)
+        for split, classes in splits.items():
+            for name in classes:
+                place = tmp_path / "set" / split / name
+                place.mkdir(parents=True)
+                for index in range(count):
+                    pixels = draw.integers(0, 256, (*size, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(place / f"{index}.png")
+        return tmp_path / "set"
+
+    return make
+
+
+def test_splits_have_their_pictures_in_class_order(folders: Make) -> None:
+    root = folders({"train": ["dog", "cat"], "val": ["cat", "dog"]})
+    train, test = find_splits(root)
+    assert train.classes == test.classes == ("cat", "dog")
+    assert train.labels == (0, 0, 1, 1)
+    pixels = decode(train, (8, 8)).pixels
+    first = np.asarray(Image.open(root / "train/cat/0.png"))
+    assert torch.equal(pixels[0], torch.from_numpy(first).permute(2, 0, 1))
+
+
+def test_without_splits_every_tenth_picture_of_a_class_is_held_out(folders: Make) -> None:
+    train, test = find_splits(folders({"": ["cat", "dog"]}, count=11))
+    assert (len(train), len(test)) == (18, 4)
+    assert not set(map(str, train.items)) & set(map(str, test.items))
+
+
+def test_pictures_of_other_sizes_are_fitted_as_timm_does(folders: Make) -> None:
+    root = folders({"train": ["cat", "dog"], "test": ["cat", "dog"]}, size=(20, 13))
+    odd = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(odd).save(root / "train/dog/1.png")
+    source = find_pictures(root, "train")
+    assert decode(find_pictures(root, "test"), (32, 32)).pixels.shape == (4, 3, 20, 13)
+    pixels = decode(source, (32, 32)).pixels
+    transform = create_transform(
+        (3, 32, 32), interpolation="bicubic", crop_pct=1.0, mean=(0,) * 3, std=(1,) * 3
+    )
+    for item, found in zip(source.items, pixels, strict=True):
+        expected = transform(Image.open(item))
+        assert torch.equal((expected * 255).round().byte(), found)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": ["cat"], "test": ["cat"]}, "single class, 'cat'"),
+        ({"train": ["cat", "dog"], "test": ["cat", "frog"]}, "dog only in set/train, frog only"),
+        ({"train": ["cat", "dog"]}, "none of test, val, validation"),
+        ({"": []}, "does not exist"),
+    ],
+)
+def test_a_set_that_can_not_be_trained_on_is_refused_by_name(
+    folders: Make, splits: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        find_splits(folders(splits))
+
+
+def test_an_empty_class_is_refused_by_name(folders: Make) -> None:
+    root = folders({"train": ["cat", "dog"], "test": ["cat", "dog"]})
+    (root / "train/frog").mkdir()
+    with pytest.raises(DataError, match=r"set/train has no pictures for frog; add some or remove"):
+        find_splits(root)
+
+
+def test_unreadable_pictures_are_all_listed(folders: Make) -> None:
+    root = folders({"train": ["cat", "dog"], "test": ["cat", "dog"]})
+    (root / "train/cat/text.png").write_text("not a picture")
+    (root / "train/dog/empty.jpg").touch()
+    with pytest.raises(DataError, match=r"2 unreadable pictures: cat/text.png, dog/empty.jpg;"):
+        decode(find_pictures(root, "train"), (8, 8))
+
+
+@pytest.fixture
+def official() -> dict[str, tuple[np.ndarray, list[int]]]:
+    """Twelve pictures a file in place of CIFAR-10's ten thousand."""
+    draw = np.random.default_rng(2)
+    names = [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]
+    labels = [*range(10), 0, 1]
+    return {name: (draw.integers(0, 256, (12, 3072), dtype=np.uint8), labels) for name in names}
+
+
+def test_binary_and_python_archives_give_the_same_pictures(
+    official: dict[str, tuple[np.ndarray, list[int]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed, unpacked, python = (tmp_path / name for name in ("packed", "unpacked", "python"))
+    (unpacked / BINARY_FOLDER).mkdir(parents=True)
+    for name, (pixels, labels) in official.items():
+        records = np.column_stack([np.array(labels, np.uint8), pixels])
+        (unpacked / BINARY_FOLDER / f"{name}.bin").write_bytes(records.tobytes())
+    packed.mkdir()
+    with tarfile.open(packed / BINARY_ARCHIVE, "w:gz") as archive:
+        archive.add(unpacked / BINARY_FOLDER, BINARY_FOLDER)
+    _write_python_form(official, python, monkeypatch)
+
+    for split, names in (("train", list(official)[:5]), ("test", ["test_batch"])):
+        expected = np.concatenate([official[name][0] for name in names]).reshape(-1, 3, 32, 32)
+        for folder in (packed, packed / BINARY_ARCHIVE, unpacked, python):
+            source = find_pictures(folder, split)  # type: ignore[arg-type]
+            assert source.classes == CLASSES
+            assert np.array_equal(decode(source, (32, 32)).pixels, expected)
+            assert list(source.labels) == [*range(10), 0, 1] * len(names)
+
+
+def _write_python_form(
+    official: dict[str, tuple[np.ndarray, list[int]]], root: Path, patch: pytest.MonkeyPatch
+) -> None:
+    """The packed python form, whose sums torchvision is told to expect."""
+    root.mkdir()
+    sums = {}
+    with tarfile.open(root / CIFAR10.filename, "w:gz") as archive:
+        contents = {name: {"data": p, "labels": labels} for name, (p, labels) in official.items()}
+        for name, content in {**contents, "batches.meta": {"label_names": list(CLASSES)}}.items():
+            data = pickle.dumps(content)
+            sums[name] = hashlib.md5(data).hexdigest()
+            info = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    whole = hashlib.md5((root / CIFAR10.filename).read_bytes()).hexdigest()
+    patch.setattr(CIFAR10, "tgz_md5", whole)
+    patch.setattr(CIFAR10, "train_list", [[n, sums[n]] for n in list(official)[:5]])
+    patch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    patch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
+
+
+def test_damaged_binary_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / BINARY_FOLDER).mkdir()
+    with pytest.raises(DataError, match="damaged or incomplete"):
+        find_pictures(tmp_path, "test")
+    (tmp_path / BINARY_FOLDER / "test_batch.bin").write_bytes(b"short")
+    with pytest.raises(DataError, match="hold 5 bytes, expected a multiple of 3073"):
+        find_pictures(tmp_path, "test")
+
+
+def test_exported_pictures_come_back_the_same(folders: Make, tmp_path: Path) -> None:
+    root = folders({"train": ["cat", "dog"], "test": ["cat", "dog"]})
+    out = tmp_path / "out"
+    assert export_images(root, out) == 8
+    assert sorted(p.name for p in (out / "train/dog").iterdir()) == [
+        "dog_00002.png",
+        "dog_00003.png",
+    ]
+    for split in ("train", "test"):
+        before, after = (decode(find_pictures(r, split), (8, 8)) for r in (root, out))  # type: ignore[arg-type]
+        assert torch.equal(before.pixels, after.pixels)
+        assert torch.equal(before.labels, after.labels)
+    with pytest.raises(OutputError, match="not empty"):
+        export_images(root, out)
+    shutil.rmtree(out)
+    out.touch()
+    with pytest.raises(OutputError, match="can't be written"):
+        export_images(root, out)

@@ -1,0 +1,162 @@
+"""The parts of training against hand-computed or independent numbers."""
+
+from __future__ import annotations
+
+import math
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import vit_explorer as vx
+from vit_explorer.errors import DataError
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
+from vit_explorer.training import evaluate
+from vit_explorer.training.augment import augment, epoch_order, seed_step, standardise
+from vit_explorer.training.evaluate import calibration_error, measure
+from vit_explorer.training.film import attention_distance, principal_filters
+from vit_explorer.training.loop import batches
+from vit_explorer.training.recipe import Augment, Distill
+from vit_explorer.training.teacher import distillation_loss
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+OFF = Augment(flip=False, shift=0)
+
+
+@pytest.mark.parametrize(("pictures", "size", "processes"), [(10, 4, 1), (11, 4, 3), (50, 64, 2)])
+def test_processes_see_each_picture_once(pictures: int, size: int, processes: int) -> None:
+    order = epoch_order(0, 3, pictures)
+    seen = []
+    for process in range(processes):
+        parts = list(batches(order, size, process, processes))
+        assert all(len(part) > 0 and whole <= size for part, whole in parts)
+        seen += torch.cat([part for part, _ in parts]).tolist()
+    assert sorted(seen) == list(range(pictures))
+
+
+def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
+    assert torch.equal(epoch_order(1, 2, 100), epoch_order(1, 2, 100))
+    assert not torch.equal(epoch_order(1, 2, 100), epoch_order(1, 3, 100))
+    seed_step(1, 2, 3, 0)
+    first = torch.rand(3)
+    seed_step(1, 2, 3, 0)
+    assert torch.equal(first, torch.rand(3))
+
+
+def test_augmentation_without_steps_only_standardises() -> None:
+    pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    still = torch.zeros(4, dtype=torch.bool)
+    expected = standardise(pixels / 255, (8, 8), MEAN, STD)
+    assert torch.equal(augment(pixels, still, OFF, (8, 8), MEAN, STD), expected)
+    assert torch.equal(augment(pixels, ~still, OFF, (8, 8), MEAN, STD), expected.flip(3))
+    by_hand = (pixels[1, 2, 3, 4] / 255 - MEAN[2]) / STD[2]
+    assert expected[1, 2, 3, 4] == pytest.approx(float(by_hand), abs=1e-6)
+
+
+def test_a_shift_is_a_crop_of_the_reflected_picture() -> None:
+    pixels = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
+    still = torch.zeros(16, dtype=torch.bool)
+    moved = augment(pixels, still, Augment(flip=False, shift=2), (8, 8), (0,) * 3, (1,) * 3)
+    padded = np.pad(pixels.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="symmetric") / 255
+    for picture, found in zip(padded, moved.numpy(), strict=True):
+        crops = [picture[:, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
+        assert min(np.abs(crop - found).max() for crop in crops) < 1e-5
+
+
+def test_metrics_of_hand_made_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 0.0]])
+    labels = torch.tensor([0, 1, 1, 0])
+    metrics = measure(logits, labels, ("a", "b"))
+    assert metrics.accuracy == 0.75
+    assert metrics.nll == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-6)
+    assert metrics.confusion.tolist() == [[2, 0], [1, 1]]
+    assert metrics.samples == 4
+
+
+def test_calibration_error_by_hand() -> None:
+    confidence = torch.tensor([0.9, 0.9, 0.6, 0.6])
+    correct = torch.tensor([True, False, True, True])
+    # Two bins of two pictures: |0.5 - 0.9| and |1.0 - 0.6|, each of weight one half.
+    assert calibration_error(confidence, correct) == pytest.approx(0.4, abs=1e-6)
+    assert calibration_error(torch.ones(3), torch.ones(3, dtype=torch.bool)) == 0
+
+
+def test_distillation_losses_by_hand() -> None:
+    logits, taught = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    teacher, target = torch.tensor([[4.0, 0.0]]), torch.tensor([1])
+    soft = Distill(teacher="t", temperature=2.0, weight=0.25)
+    wanted, given = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))], [0.0, 1.0]
+    given = [math.log(math.exp(g) / (1 + math.e)) for g in given]
+    divergence = sum(w * (math.log(w) - g) for w, g in zip(wanted, given, strict=True))
+    own = math.log(1 + math.e)
+    loss = distillation_loss(logits, taught, target, teacher, soft)
+    assert float(loss) == pytest.approx(0.75 * own + 0.25 * 4 * divergence, abs=1e-5)
+    hard = Distill(teacher="t", kind="hard", weight=0.5)
+    loss = distillation_loss(logits, taught, target, teacher, hard)
+    assert float(loss) == pytest.approx(0.5 * own + 0.5 * math.log(1 + math.e**2), abs=1e-5)
+
+
+def test_attention_distance_against_a_loop_over_patches(cat: Path) -> None:
+    torch.manual_seed(0)
+    config = ViTConfig(image_size=(8, 12), patch_size=(4, 4), classes=3, dim=16, depth=2, heads=2)
+    module = VisionTransformer(config).eval()
+    for parameter in module.parameters():
+        parameter.data.mul_(8)
+    model = vx.load_model(module, transform=_to_tensor((8, 12)), labels=["a", "b", "c"])
+    passed = vx.trace(model, cat)
+    found = attention_distance(passed)
+    _, attentions = module(passed.prepared.pixels, output_attentions=True)
+    for layer, attention in enumerate(attentions):
+        shares = attention[0, :, 1:, 1:]
+        total = torch.zeros(2)
+        for i in range(6):
+            for j in range(6):
+                far = 4 * math.hypot(i // 3 - j // 3, i % 3 - j % 3)
+                total += shares[:, i, j] * far / 6
+        assert torch.allclose(found[layer], total, atol=1e-4)
+
+
+def _to_tensor(size: tuple[int, int]) -> object:
+    from torchvision.transforms import v2
+
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    return v2.Compose([v2.Resize(size), v2.ToImage(), to_float])
+
+
+def test_filters_are_the_principal_components() -> None:
+    axis = F.normalize(torch.rand(3 * 4 * 4), dim=0)
+    weight = (torch.randn(64, 1) * axis).reshape(64, 3, 4, 4)
+    first = torch.from_numpy(principal_filters(weight)[0]).float() / 127.5 - 1
+    first = F.normalize(first.permute(2, 0, 1).flatten(), dim=0)
+    assert float(first @ axis) == pytest.approx(1, abs=1e-3)
+
+
+def test_evaluate_refuses_other_classes(small: vx.LoadedModel, tmp_path: Path, cat: Path) -> None:
+    for name in ("lion", "tiger"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        (tmp_path / "test" / name / "a.png").write_bytes(cat.read_bytes())
+    with pytest.raises(DataError, match="classes that the model .* does not: lion, tiger"):
+        evaluate(small, tmp_path)
+
+
+def test_the_bundled_model_is_as_good_as_it_says(shared: Path, tmp_path: Path) -> None:
+    model = vx.load_model("bundled")
+    stated = model.metadata["metrics"]
+    assert stated["samples"] == 10_000
+    assert stated["accuracy"] >= 0.8
+    assert {"seed", "epochs", "hardware", "seconds", "versions"} <= set(model.metadata["training"])
+    with tarfile.open(shared / "data/cifar10-jpeg.tar.xz") as archive:
+        for member in archive:
+            if member.name.startswith("test/") and Path(member.name).stem < "0050":
+                archive.extract(member, tmp_path, filter="data")
+    metrics = evaluate(model, tmp_path)
+    assert metrics.samples == 500
+    assert metrics.accuracy == pytest.approx(stated["accuracy"], abs=0.05)
+
+
+def test_the_bundled_model_sees_the_cat(cat: Path) -> None:
+    result = vx.explain(vx.load_model("bundled"), cat, methods=())
+    assert result.predictions[0].label == "cat"
