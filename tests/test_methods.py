@@ -43,34 +43,93 @@ def test_goldens(
         assert relative_error(values, golden[name]) <= 1e-4, name
 
 
-@pytest.mark.parametrize("target", [None, 281, 30])
-@pytest.mark.parametrize("picture", ["cat.png", "rocket.jpg"])
-def test_grad_cam_equals_the_grad_cam_package(
-    deit_tiny: vx.LoadedModel, assets: Path, picture: str, target: int | None
-) -> None:
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.image import scale_cam_image
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+PACKAGE = {
+    "grad_cam": "GradCAM",
+    "hires_cam": "HiResCAM",
+    "grad_cam_plus_plus": "GradCAMPlusPlus",
+    "xgrad_cam": "XGradCAM",
+    "layer_cam": "LayerCAM",
+    "eigen_cam": "EigenCAM",
+    "eigen_grad_cam": "EigenGradCAM",
+}
 
-    traced = trace(deit_tiny, assets / picture, target=target, gradients="last")
+
+def package_map(
+    model: vx.LoadedModel, pixels: torch.Tensor, name: str, target: int, block: int
+) -> np.ndarray:
+    """The grad-cam package's map (224, 224), 0 to 1."""
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     def as_grid(tokens: torch.Tensor) -> torch.Tensor:
         return tokens[:, 1:].reshape(len(tokens), 14, 14, -1).permute(0, 3, 1, 2)
 
-    layer = deit_tiny.module.blocks[-1].norm1
+    kind = getattr(pytorch_grad_cam, PACKAGE[name])
     try:
-        deit_tiny.module.requires_grad_(True)  # the package reads gradients through parameters
-        with GradCAM(deit_tiny.module, [layer], reshape_transform=as_grid) as peer:
-            pixels = traced.prepared.pixels
-            expected = peer(pixels, [ClassifierOutputTarget(traced.target)])[0]
+        model.module.requires_grad_(True)  # the package reads gradients through parameters
+        layers = [model.blocks[block].norm1]
+        with kind(model.module, layers, reshape_transform=as_grid) as peer:
+            return peer(pixels, [ClassifierOutputTarget(target)])[0]
     finally:
-        deit_tiny.module.requires_grad_(False)
-    values = METHODS["grad_cam"](traced).values
+        model.module.requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", list(PACKAGE))
+@pytest.mark.parametrize(
+    ("picture", "target", "layer"),
+    [("cat.png", None, -1), ("cat.png", 30, -1), ("rocket.jpg", None, -1), ("cat.png", None, 6)],
+)
+def test_cams_equal_the_grad_cam_package(
+    deit_tiny: vx.LoadedModel,
+    assets: Path,
+    name: str,
+    picture: str,
+    target: int | None,
+    layer: int,
+) -> None:
+    from pytorch_grad_cam.utils.image import scale_cam_image
+
+    gradients = "last" if layer == -1 else "all"
+    traced = trace(deit_tiny, assets / picture, target=target, gradients=gradients)
+    expected = package_map(deit_tiny, traced.prepared.pixels, name, traced.target, layer)
     assert expected.shape == (224, 224)
     assert expected.max() > 0.9
-    # The package scales each layer's map while enlarging it, and their mean once more.
-    ours = scale_cam_image(scale_cam_image(values[None], (224, 224)))[0]
+
+    def enlarged(cam: np.ndarray) -> np.ndarray:
+        # The package scales each layer's map while enlarging it, and their mean once more.
+        return scale_cam_image(scale_cam_image(cam[None], (224, 224)))[0]
+
+    ours = enlarged(METHODS[name](traced, layer=layer).values)
+    if name.startswith("eigen") and np.abs(ours - expected).max() > 1e-3:
+        # The package takes whatever sign its SVD gives: then its map is the other half.
+        projection = first_component(eigen_features(traced, name, layer))
+        projection *= -np.sign(projection[np.abs(projection).argmax()])
+        ours = enlarged(np.maximum(projection, 0).reshape(14, 14))
     np.testing.assert_allclose(ours, expected, atol=1e-3)
+
+
+def eigen_features(traced: Trace, name: str, layer: int) -> np.ndarray:
+    features = traced.features[layer % 12][1:]
+    if name == "eigen_grad_cam":
+        features = features * traced.feature_gradients[layer % 12][1:]
+    return features.numpy()
+
+
+def first_component(tokens: np.ndarray) -> np.ndarray:
+    centred = tokens - tokens.mean(axis=0)
+    return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+
+
+@pytest.mark.parametrize("name", ["eigen_cam", "eigen_grad_cam"])
+def test_eigen_cams_make_the_strongest_patch_positive(
+    deit_tiny: vx.LoadedModel, cat: Path, name: str
+) -> None:
+    traced = trace(deit_tiny, cat, gradients="last")
+    projection = first_component(eigen_features(traced, name, -1))
+    values = METHODS[name](traced).values.ravel()
+    strongest = np.abs(projection).argmax()
+    assert values.argmax() == strongest
+    assert values[strongest] == pytest.approx(abs(projection[strongest]), rel=1e-3)
 
 
 def whole(traced: Trace, matrices: list[torch.Tensor], added: bool) -> torch.Tensor:

@@ -66,7 +66,8 @@ class Trace:
     """One picture's way through a model: N tokens of width D, h heads of width d a layer.
 
     `blocks` are the blocks' outputs (N, D). `features` are the token features (N, D) at a
-    block's `norm1`, and `feature_gradients` ∂logit/∂features, by block, where gradients were kept.
+    block's `norm1`, and `feature_gradients` ∂logit/∂features, by block, where gradients were kept;
+    the last block's features are always there.
     """
 
     card: ModelCard
@@ -249,7 +250,8 @@ def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: 
         if model.card.classes and target is None:
             target = int(logits.argmax())
         kept = [call.output for call in accepted[first:]]
-        wanted = [*kept, *features.values()]
+        sloped = [index for index in features if index >= first]
+        wanted = [*kept, *(features[index] for index in sloped)]
         found: Sequence[Tensor | None] = ()
         if gradients != "none":
             found = torch.autograd.grad(output[0, target], wanted, allow_unused=True)
@@ -268,7 +270,7 @@ def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: 
         blocks=tuple(blocks[index][0] for index in sorted(blocks)),
         features={index: tensor.detach()[0] for index, tensor in features.items()},
         feature_gradients={
-            index: slope[0] for index, slope in zip(features, feature_gradients, strict=True)
+            index: slope[0] for index, slope in zip(sloped, feature_gradients, strict=True)
         },
         gradients=gradients,
     )
@@ -320,7 +322,7 @@ def _keeping(
         for index, block in enumerate(blocks):
             handles.append(block.register_forward_hook(keep(outputs, index, detach=True)))
             norm = getattr(block, "norm1", None)
-            if index >= first and isinstance(norm, nn.Module):
+            if index >= min(first, len(blocks) - 1) and isinstance(norm, nn.Module):
                 handles.append(norm.register_forward_hook(keep(features, index, detach=False)))
         yield
     finally:

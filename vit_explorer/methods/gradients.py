@@ -1,7 +1,12 @@
-"""Class activation maps: token features and their gradients as a grid."""
+"""Class activation maps: token features and their gradients as a grid.
+
+All read a block's `norm1`: features (D, gh, gw) of the patches, and ∂logit/∂features. They raise
+UnsupportedModelError where a block has none.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
@@ -9,29 +14,109 @@ from vit_explorer.trace import Trace
 
 
 def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
-    """Grad-CAM at a block's `norm1`: relu(Σ_D mean(∂logit/∂feature)·feature): (gh, gw), 0 or more.
-
-    Raises:
-        UnsupportedModelError: the block has no `norm1`.
+    """Grad-CAM: relu(Σ_D mean over patches(gradient)·feature): (gh, gw), 0 or more.
 
     Selvaraju et al., "Grad-CAM", ICCV 2017.
     """
-    features, gradient = _features(trace, layer)
-    weights = gradient.mean(dim=(1, 2))  # (D,)
+    gradient = _gradient(trace, layer)
+    return _weighted(gradient.mean(dim=(1, 2)), _features(trace, layer))
+
+
+def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
+    """HiResCAM: relu(Σ_D gradient∘feature), each patch with its own gradient: (gh, gw), 0 or more.
+
+    Draelos & Carin, "Use HiResCAM instead of Grad-CAM", 2020.
+    """
+    return (_gradient(trace, layer) * _features(trace, layer)).sum(dim=0).relu()
+
+
+def grad_cam_plus_plus(trace: Trace, *, layer: int = -1) -> Tensor:
+    """Grad-CAM++: weights Σ α·relu(gradient), α from the gradient's powers: (gh, gw), 0 or more.
+
+    α = g² / (2g² + Σ_patches(feature)·g³), with the powers standing in for higher derivatives.
+
+    Chattopadhay et al., "Grad-CAM++", WACV 2018.
+    """
+    features, gradient = _features(trace, layer), _gradient(trace, layer)
+    total = features.sum(dim=(1, 2), keepdim=True)
+    alpha = gradient**2 / (2 * gradient**2 + total * gradient**3 + 1e-6)
+    alpha = torch.where(gradient != 0, alpha, 0.0)
+    return _weighted((alpha * gradient.relu()).sum(dim=(1, 2)), features)
+
+
+def xgrad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
+    """XGrad-CAM: gradients weighted by each patch's share of its feature: (gh, gw), 0 or more.
+
+    Fu et al., "Axiom-based Grad-CAM", BMVC 2020.
+    """
+    features, gradient = _features(trace, layer), _gradient(trace, layer)
+    share = features / (features.sum(dim=(1, 2), keepdim=True) + 1e-7)
+    return _weighted((gradient * share).sum(dim=(1, 2)), features)
+
+
+def layer_cam(trace: Trace, *, layer: int = -1) -> Tensor:
+    """LayerCAM: relu(Σ_D relu(gradient)∘feature): (gh, gw), 0 or more.
+
+    Jiang et al., "LayerCAM", IEEE TIP 2021.
+    """
+    return (_gradient(trace, layer).relu() * _features(trace, layer)).sum(dim=0).relu()
+
+
+def eigen_cam(trace: Trace, *, layer: int = -1) -> Tensor:
+    """Eigen-CAM: the features' first principal component, relu: (gh, gw), 0 or more.
+
+    Muhammad & Yeasin, "Eigen-CAM", IJCNN 2020.
+    """
+    return _first_component(_features(trace, layer)).relu()
+
+
+def eigen_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
+    """Eigen-CAM of gradient∘feature: (gh, gw), 0 or more.
+
+    The grad-cam package's variant of Muhammad & Yeasin, "Eigen-CAM", IJCNN 2020.
+    """
+    return _first_component(_gradient(trace, layer) * _features(trace, layer)).relu()
+
+
+def _weighted(weights: Tensor, features: Tensor) -> Tensor:
     return (weights[:, None, None] * features).sum(dim=0).relu()
 
 
-def _features(trace: Trace, layer: int) -> tuple[Tensor, Tensor]:
-    """Features and ∂logit/∂features of the patches at a block's `norm1`, each (D, gh, gw)."""
+def _first_component(features: Tensor) -> Tensor:
+    """Projection (gh, gw) of centred features on their first principal component.
+
+    A component's sign is arbitrary: the strongest patch is taken as positive.
+    """
+    tokens = features.flatten(1).T.float()  # (n, D)
+    tokens = tokens - tokens.mean(dim=0)
+    _, _, directions = torch.linalg.svd(tokens, full_matrices=False)
+    projection = tokens @ directions[0]
+    projection = projection * projection[projection.abs().argmax()].sign()
+    return projection.unflatten(0, features.shape[1:])
+
+
+def _features(trace: Trace, layer: int) -> Tensor:
+    """Features (D, gh, gw) of the patches at a block's `norm1`."""
+    index = trace.layer_index(layer)
+    if index not in trace.features:
+        if trace.gradients != "all" and trace.features:
+            raise OptionError(
+                f"This trace kept no features of layer {index}; trace with gradients='all'."
+            )
+        raise UnsupportedModelError(
+            f"{trace.card.name} has no `norm1` in block {index + 1}, where CAM methods read the "
+            "features; choose a method based on attention."
+        )
+    return trace.grid(trace.features[index].T)
+
+
+def _gradient(trace: Trace, layer: int) -> Tensor:
+    """∂logit/∂features (D, gh, gw) of the patches at a block's `norm1`."""
     index = trace.layer_index(layer)
     if trace.layers[index].output_gradient is None:
         raise OptionError(
             f"This trace kept no gradients of layer {index}; trace with gradients='all'."
         )
-    if index not in trace.features:
-        raise UnsupportedModelError(
-            f"{trace.card.name} has no `norm1` in block {index + 1}, where CAM methods read the "
-            "features; choose a method based on attention."
-        )
-    features, gradient = trace.features[index], trace.feature_gradients[index]
-    return trace.grid(features.T), trace.grid(gradient.T)
+    if index not in trace.feature_gradients:
+        _features(trace, layer)
+    return trace.grid(trace.feature_gradients[index].T)

@@ -53,6 +53,7 @@ class Method:
     caveat: str
     gradients: Gradients = "none"
     signed: bool = False
+    features: bool = False  # reads token features, which are kept where gradients are
 
     @property
     def name(self) -> str:
@@ -84,7 +85,8 @@ class Method:
     def needs(self, options: Mapping[str, Any], depth: int) -> Gradients:
         """How far back gradients are needed: an earlier layer needs those of all blocks."""
         layer = options.get("layer")
-        if self.gradients == "last" and isinstance(layer, int) and layer not in (-1, depth - 1):
+        earlier = isinstance(layer, int) and layer not in (-1, depth - 1)
+        if earlier and (self.gradients == "last" or self.features):
             return "all"
         return self.gradients
 
