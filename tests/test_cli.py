@@ -72,6 +72,22 @@ def test_all_methods(checkpoint: Path, cat: Path, tmp_path: Path) -> None:
         assert set(maps) == set(vx.METHODS)
 
 
+def test_trust(
+    checkpoint: Path, cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", cat, "--model", checkpoint, "--trust", "--out", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "Gaussian in the middle" in printed
+    trust = json.loads((tmp_path / "cat" / "explanation.json").read_text())["trust"]
+    assert set(trust["maps"]) == {"rollout", "grad_cam"}
+    model = vx.load_model(checkpoint)
+    expected = vx.faithfulness(model, cat, vx.explain(model, cat).heatmaps)
+    for name, score in expected.scores.items():
+        assert trust["maps"][name]["insertion"] == pytest.approx(score.insertion, abs=1e-5)
+        assert trust["maps"][name]["beats"] == expected.beaten(name)
+    assert len(trust["random"]) == 20
+
+
 def test_lists(capsys: pytest.CaptureFixture[str], checkpoint: Path) -> None:
     assert run("models", "vit_tiny") == 0
     assert "vit_tiny_patch16_224\n" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from vit_explorer.explain import (
     position_similarity,
     trace,
 )
+from vit_explorer.faithfulness import Faithfulness, Score, faithfulness, weight_randomisation
 from vit_explorer.methods import Heatmap, Method
 from vit_explorer.pictures import Picture, Prepared
 from vit_explorer.trace import Trace
@@ -25,6 +26,7 @@ __all__ = [
     "METHODS",
     "Explanation",
     "ExplorerError",
+    "Faithfulness",
     "Heatmap",
     "LoadedModel",
     "Method",
@@ -33,13 +35,16 @@ __all__ = [
     "Picture",
     "Prediction",
     "Prepared",
+    "Score",
     "Trace",
     "available_models",
     "check_patch_embedding",
     "explain",
+    "faithfulness",
     "load_model",
     "open_picture",
     "patch_grid",
     "position_similarity",
     "trace",
+    "weight_randomisation",
 ]

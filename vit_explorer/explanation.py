@@ -22,6 +22,7 @@ from PIL import Image
 
 from vit_explorer import render
 from vit_explorer.errors import OptionError, OutputError, nearest
+from vit_explorer.faithfulness import Faithfulness
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.methods.weights import position_similarity
 from vit_explorer.models.card import ModelCard
@@ -61,6 +62,7 @@ class Explanation:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     trace: Trace = field(repr=False)
+    trust: Faithfulness | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -203,6 +205,7 @@ class Explanation:
                 for name, heatmap in self.heatmaps.items()
             },
             "skipped": dict(self.skipped),
+            "trust": None if self.trust is None else self.trust.to_dict(),
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
         }

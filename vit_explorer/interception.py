@@ -79,7 +79,7 @@ def recording(module: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[list[A
     """
     recorder = _Recorder()
     with ExitStack() as borrowed:
-        borrowed.enter_context(_settings(module))
+        borrowed.enter_context(evaluating(module))
         for index, block in enumerate(blocks):
             borrowed.callback(_mark(block, recorder, index))
         with recorder:
@@ -105,7 +105,7 @@ def _mark(block: nn.Module, recorder: _Recorder, index: int) -> Any:
 
 
 @contextmanager
-def _settings(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, and fused attention: timm's attention reads `fused_attn` at each call."""
     children = tuple(module.modules())
     training = [child for child in children if child.training]
