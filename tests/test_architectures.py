@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +132,81 @@ def test_every_method_on_every_kind_of_our_own(
             vx.position_similarity(model)
     else:
         assert vx.position_similarity(model).shape == config.grid * 2
+
+
+class Wrap(torch.nn.Module):
+    """As a fine-tuning script would wrap a model."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.inner(images)
+
+
+@pytest.mark.parametrize("wrap", [Wrap, torch.nn.Sequential, torch.nn.DataParallel, torch.compile])
+def test_a_wrapped_model_is_what_it_wraps(wrap: Any, cat: Path) -> None:
+    torch.manual_seed(0)
+    module = timm.create_model("deit_tiny_distilled_patch16_224", depth=2)
+    plain = vx.load_model(module)
+    wrapped = vx.load_model(wrap(module))
+    keep = {"name": plain.card.name, "source": plain.card.source}
+    assert dataclasses.replace(wrapped.card, **keep) == plain.card
+    assert wrapped.labels == plain.labels
+    expected = vx.explain(plain, cat, methods="all").heatmaps
+    for name, heatmap in vx.explain(wrapped, cat, methods="all").heatmaps.items():
+        np.testing.assert_allclose(heatmap.values, expected[name].values, rtol=1e-4, atol=1e-8)
+    assert np.array_equal(vx.position_similarity(wrapped), vx.position_similarity(plain))
+
+
+@pytest.mark.parametrize("kind", ["sdpa", "eager"])
+def test_transformers_vit(kind: str, cat: Path) -> None:
+    """Another library's names: the class token is the one token the head was seen to read."""
+    from torchvision import transforms
+    from transformers import ViTConfig as TheirConfig
+    from transformers import ViTForImageClassification
+
+    module = ViTForImageClassification(
+        TheirConfig(
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=64,
+            image_size=32,
+            patch_size=8,
+            num_labels=5,
+            attn_implementation=kind,
+        )
+    ).eval()
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+    if kind == "eager":
+        with pytest.raises(UnsupportedModelError, match="a softmax written out can't be read"):
+            vx.load_model(module, transform=transform, image_size=(32, 32))
+        return
+    model = vx.load_model(module, transform=transform, image_size=(32, 32))
+    card = model.card
+    assert (card.prefix_names, card.pooling, card.position) == (("class",), "class", "learned")
+    assert vx.position_similarity(model).shape == (4, 4, 4, 4)
+    result = vx.explain(model, cat, methods=("rollout", "generic_attention"))
+    module.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = module(result.prepared.pixels, output_attentions=True).attentions
+    for layer, attention in enumerate(expected):
+        torch.testing.assert_close(result.trace.attention(layer), attention[0], atol=1e-5, rtol=0)
+    assert "mean of the patches" not in result.heatmaps["rollout"].note
+
+
+def test_a_module_that_does_not_run_says_so() -> None:
+    from torchvision import transforms
+
+    grey = timm.create_model("vit_tiny_patch16_224", depth=2, in_chans=1)
+    with pytest.raises(UnsupportedModelError, match="does not run on a picture of 3×224×224"):
+        vx.load_model(grey, transform=transforms.ToTensor())
+    assert not any(block._forward_hooks for block in grey.blocks)
 
 
 def test_contract_example(cat: Path) -> None:

@@ -65,6 +65,11 @@ def test_pictures_of_one_name_get_folders_of_their_own(
     assert {folder.name for folder in (tmp_path / "out").iterdir()} == {"cat", "cat-2"}
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"vit-explorer {vx.__version__}\n"
+
+
 def test_all_methods(checkpoint: Path, cat: Path, tmp_path: Path) -> None:
     code = run("explain", cat, "--model", checkpoint, "--method", "all", "--out", tmp_path)
     assert code == 0
@@ -160,6 +165,9 @@ def bad(tmp_path: Path, cat: Path) -> Path:
         ("explain cat.png --model {own} --image-size 30 32", "not divisible by the patch"),
         ("explain cat.png --model {own} --out {}/file", "is a file"),
         ("explain cat.png --model {own} --device gpu", "expected 'auto', 'cpu'"),
+        ("explain cat.png --model {own} --target=--5", "no class '--5'"),
+        ("explain cat.png --model {own} --option rollout.discard=abc", "discard ratio was 'abc'"),
+        ("models nothing-of-the-kind", "No model's name holds"),
         ("explain", "Missing argument"),
         ("explain cat.png --metod x", "--method"),
         ("explian cat.png", "explain"),

@@ -12,7 +12,7 @@ from PIL import Image
 
 import vit_explorer as vx
 from vit_explorer import render
-from vit_explorer.errors import OptionError, OutputError, PictureError
+from vit_explorer.errors import OptionError, OutputError, PictureError, TargetError
 
 ALL = tuple(vx.METHODS)
 
@@ -62,6 +62,67 @@ def test_predictions_alone_need_no_gradient(small: vx.LoadedModel, cat: Path) ->
     assert result.trace.gradients == "none"
     assert vx.explain(small, cat, methods=("grad_cam",)).trace.gradients == "last"
     assert len(vx.explain(small, cat, methods=(), top=2).predictions) == 2
+
+
+def test_names_are_forgiven(small: vx.LoadedModel, cat: Path) -> None:
+    assert set(vx.explain(small, cat, methods="rollout").heatmaps) == {"rollout"}
+    assert set(vx.explain(small, cat, methods=["all"]).heatmaps) == set(vx.METHODS)
+    options = {"attention": {"layer": np.int64(1), "head": np.int64(0)}}
+    result = vx.explain(small, cat, ("attention",), np.int64(2), options=options)
+    assert result.target is not None
+    assert result.target.index == 2
+    again = vx.explain(small, result.prepared, methods=("attention",), options=options)
+    assert np.array_equal(again.heatmaps["attention"].values, result.heatmaps["attention"].values)
+
+
+def test_works_inside_inference_mode(small: vx.LoadedModel, cat: Path) -> None:
+    import torch
+
+    expected = vx.explain(small, cat, methods=("generic_attention",))
+    with torch.inference_mode():
+        inside = vx.explain(small, cat, methods=("generic_attention",))
+    np.testing.assert_allclose(
+        inside.heatmaps["generic_attention"].values,
+        expected.heatmaps["generic_attention"].values,
+    )
+
+
+@pytest.mark.parametrize("model", ["bundled", None, 3])
+def test_a_model_that_was_not_loaded(model: object, cat: Path) -> None:
+    with pytest.raises(OptionError, match="load it first with load_model"):
+        vx.explain(model, cat)  # type: ignore[arg-type]
+
+
+def test_a_picture_prepared_for_another_model(small: vx.LoadedModel, cat: Path) -> None:
+    other = vx.load_model("vit_tiny_patch16_224", pretrained=False).prepare(cat)
+    with pytest.raises(PictureError, match="prepared for 224×224 pixels, .* takes 24×32"):
+        vx.patch_grid(small, other)
+
+
+@pytest.mark.parametrize("target", [3.7, True, [1], float("nan"), "--2", "²", "1.0"])
+def test_targets_that_are_no_class(small: vx.LoadedModel, cat: Path, target: object) -> None:
+    with pytest.raises(TargetError, match="expected a class label|has no class"):
+        vx.explain(small, cat, target=target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../up", "/abs"])
+def test_a_result_cannot_be_saved_outside_its_folder(
+    result: vx.Explanation, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(OptionError, match="a name that is no path"):
+        result.save(tmp_path / "out", name=name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["...jpg", "..jpg", ". .png"])
+def test_odd_file_names_stay_inside(
+    small: vx.LoadedModel, cat: Path, tmp_path: Path, name: str
+) -> None:
+    odd = tmp_path / name
+    odd.write_bytes(cat.read_bytes())
+    folder = vx.explain(small, odd).save(tmp_path / "out")
+    assert folder.resolve().parent == (tmp_path / "out").resolve()
+    assert folder.name
 
 
 def test_results_cannot_be_changed(result: vx.Explanation) -> None:

@@ -21,6 +21,7 @@ from vit_explorer.faithfulness import Faithfulness, Score, faithfulness, weight_
 from vit_explorer.methods import Heatmap, Method
 from vit_explorer.pictures import Picture, Prepared
 from vit_explorer.trace import Trace
+from vit_explorer.version import __version__
 
 __all__ = [
     "METHODS",
@@ -37,6 +38,7 @@ __all__ = [
     "Prepared",
     "Score",
     "Trace",
+    "__version__",
     "available_models",
     "check_patch_embedding",
     "explain",

@@ -1,5 +1,10 @@
 """`python -m vit_explorer` is the command line."""
 
-from vit_explorer.cli import main
+import sys
+
+try:
+    from vit_explorer.cli import main
+except KeyboardInterrupt:  # loading takes seconds, and may be thought better of
+    sys.exit(130)
 
 main()

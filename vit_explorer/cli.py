@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 import vit_explorer as vx
-from vit_explorer.errors import ExplorerError, OptionError, OutputError
+from vit_explorer.errors import ExplorerError, ModelError, OptionError, OutputError
+from vit_explorer.explanation import folder_name
 
 if TYPE_CHECKING:
     from vit_explorer import training
@@ -27,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+DEFAULT_METHODS = ("rollout", "grad_cam")
 
 Model = Annotated[str, typer.Option(help="'bundled', a timm name, or a checkpoint of `train`.")]
 Weights = Annotated[Path | None, typer.Option(help="Checkpoint: .safetensors, .pth or .pt.")]
@@ -45,10 +49,30 @@ Pretrained = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vit-explorer {vx.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """See how a Vision Transformer reads a picture, and whether to trust what you see."""
+
+
 @app.command("app")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 7860,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 7860,
     model: Model = "bundled",
     weights: Weights = None,
     labels: Labels = None,
@@ -62,6 +86,17 @@ def serve(
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = False,
+    allow_training: Annotated[
+        bool,
+        typer.Option(
+            "--allow-training",
+            help="Let the page train models. With a --host that others reach, they can then have "
+            "this machine read any folder of pictures, compute, and write under --runs.",
+        ),
+    ] = False,
+    runs: Annotated[Path, typer.Option(help="Folder for what --allow-training trains.")] = Path(
+        "runs"
+    ),
 ) -> None:
     """Start the page."""
     from vit_explorer import ui
@@ -74,6 +109,8 @@ def serve(
         device=device,
         hosts=allow_host or (),
         open_browser=open_browser,
+        film=ui.find_film(model, weights),
+        runs=runs if allow_training else None,
     )
 
 
@@ -84,7 +121,10 @@ def explain(
     weights: Weights = None,
     labels: Labels = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="A method, or 'all'; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            help="A method, several with commas between, or 'all'; else rollout,grad_cam."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="A method's option.", metavar="METHOD.NAME=VALUE")
@@ -93,25 +133,32 @@ def explain(
     image_size: ImageSize = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
 ) -> None:
     """Explain pictures: predictions as a table, overlays and numbers as files."""
-    methods = tuple(method or ("rollout", "grad_cam"))
-    chosen: Any = "all" if "all" in methods else methods
+    methods = [name for given in method or DEFAULT_METHODS for name in given.split(",")]
     options = _options(option or ())
     if out.exists() and not out.is_dir():
         raise OutputError(f"The output folder {out} is a file; name a folder.")
-    pictures = [vx.open_picture(image) for image in images]
+    for image in images:  # nothing is written if one of them is wrong, and none is held
+        vx.open_picture(image)
     loaded = _load(model, weights, labels, image_size, device, pretrained)
     console = Console()
-    names = _distinct([image.stem for image in images])
-    for name, picture in zip(names, _progress(pictures), strict=True):
-        result = vx.explain(loaded, picture, methods=chosen, target=target, options=options)
+    names = _distinct([folder_name(image.name) for image in images])
+    for name, image in zip(names, _progress(images), strict=True):
+        result = vx.explain(loaded, image, methods=methods, target=target, options=options)
+        if trust:
+            result = _judged(loaded, result)
         folder = result.save(out, name=name)
         console.print(_predictions(result))
+        if result.trust is not None:
+            console.print(_verdicts(result.trust))
         for skipped, reason in result.skipped.items():
             console.print(f"{skipped} left out: {escape(reason)}", highlight=False)
-        console.print(f"written to {folder}{'/'}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"written to {folder}/", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -119,9 +166,10 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "",
 ) -> None:
     """List the models that can be loaded by name."""
-    for name in vx.available_models():
-        if pattern.casefold() in name.casefold():
-            print(name)
+    names = [name for name in vx.available_models() if pattern.casefold() in name.casefold()]
+    if not names:
+        raise ModelError(f"No model's name holds {pattern!r}; `vit-explorer models` lists all.")
+    print("\n".join(names))
 
 
 @app.command()
@@ -258,7 +306,7 @@ def _status(text: str) -> Iterator[None]:
         yield
 
 
-def _progress(pictures: Sequence[vx.Picture]) -> Iterator[vx.Picture]:
+def _progress(pictures: Sequence[Path]) -> Iterator[Path]:
     shown = len(pictures) > 1 and sys.stderr.isatty()
     yield from tqdm(pictures, desc="explaining", unit="picture", disable=not shown)
 
@@ -310,6 +358,38 @@ def _predictions(result: vx.Explanation) -> Table:
         table.add_row(
             escape(prediction.label), f"{prediction.probability:.1%}", str(prediction.index)
         )
+    return table
+
+
+def _judged(model: vx.LoadedModel, result: vx.Explanation) -> vx.Explanation:
+    with tqdm(desc="comparing with chance", unit="picture", disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        trust = vx.faithfulness(model, result.prepared, result.heatmaps, progress=show)
+    return dataclasses.replace(result, trust=trust)
+
+
+def _verdicts(trust: vx.Faithfulness) -> Table:
+    table = Table(title="insertion − deletion = gain: higher is better", title_justify="left")
+    table.add_column("map", no_wrap=True)
+    for heading in ("insertion", "deletion", "gain"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+
+    def add(name: str, insertion: float, deletion: float, verdict: str = "") -> None:
+        numbers = (f"{value:.3f}" for value in (insertion, deletion, insertion - deletion))
+        table.add_row(name, *numbers, verdict)
+
+    for name, score in trust.scores.items():
+        add(name, score.insertion, score.deletion, trust.verdict(name))
+    add("a Gaussian in the middle", trust.gaussian.insertion, trust.gaussian.deletion)
+    chance = trust.random
+    insertion = sum(score.insertion for score in chance) / len(chance)
+    deletion = sum(score.deletion for score in chance) / len(chance)
+    add(f"mean of {len(chance)} random maps", insertion, deletion)
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from vit_explorer.errors import ExplorerError, OptionError, nearest
 from vit_explorer.explanation import Explanation, Prediction, versions
@@ -38,7 +38,7 @@ __all__ = [
 def explain(
     model: LoadedModel,
     picture: Any,
-    methods: Sequence[str] | Literal["all"] = ("rollout", "grad_cam"),
+    methods: Sequence[str] | str = ("rollout", "grad_cam"),
     target: Target = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -48,9 +48,9 @@ def explain(
 
     Args:
         model: from `load_model`.
-        picture: path, bytes, PIL picture, array or `Picture`.
-        methods: names from `METHODS`; () for predictions alone; "all" for every one that the
-            model allows, the others named in `skipped` with the reason.
+        picture: path, bytes, PIL picture, array, `Picture` or `Prepared`.
+        methods: a name or names from `METHODS`; () for predictions alone; "all" for every one
+            that the model allows, the others named in `skipped` with the reason.
         target: class index or label; None is the top prediction.
         options: a method's options by its name, such as {"rollout": {"fusion": "max"}}.
         top: how many predictions to return.
@@ -59,19 +59,24 @@ def explain(
         ExplorerError: a picture, method, option or target that can't be used.
     """
     seconds: dict[str, float] = {}
-    names = tuple(METHODS) if methods == "all" else tuple(methods)
+    if not isinstance(model, LoadedModel):
+        raise OptionError(
+            f"explain received {type(model).__name__} as its model; load it first with load_model."
+        )
+    asked = (methods,) if isinstance(methods, str) else tuple(methods)
+    every = "all" in asked
+    names = tuple(METHODS) if every else asked
     chosen = _choose_options(names, options or {})
     index = find_target(model, target)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise OptionError(f"The number of predictions was {top!r}, expected 1 or more.")
     skipped: dict[str, str] = {}
-    if methods == "all" and not model.card.classes:
+    if every and not model.card.classes:
         reason = f"{model.card.name} has no classifier"
         skipped = {name: reason for name in names if METHODS[name].class_specific}
         names = tuple(name for name in names if name not in skipped)
     with _timed(seconds, "prepare"):
-        opened = open_picture(picture)
-        prepared = model.preprocess(opened)
+        prepared = model.prepare(picture)
     with _timed(seconds, "trace"):
         depth = model.card.depth
         needs = [METHODS[name].needs(chosen[name], depth) for name in names]
@@ -85,11 +90,11 @@ def explain(
                 label = aim.label if aim else None
                 heatmaps[name] = METHODS[name](passed, label=label, **chosen[name])
             except ExplorerError as error:
-                if methods != "all":
+                if not every:
                     raise
                 skipped[name] = str(error)
     return Explanation(
-        picture=opened,
+        picture=prepared.picture,
         prepared=prepared,
         model=model,
         predictions=predictions,

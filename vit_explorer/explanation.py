@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -29,7 +30,7 @@ from vit_explorer.models.card import ModelCard
 from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Picture, Prepared
 from vit_explorer.trace import Trace
-from vit_explorer.version import VERSION
+from vit_explorer.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -154,16 +155,19 @@ class Explanation:
         patches.png, and positions.png where the model has absolute positions.
 
         The files are made beside their place and moved there when complete. `name` is the
-        picture's stem if not given.
+        picture's name without its ending if not given.
 
         Returns:
             The folder written.
 
         Raises:
             OutputError: the folder can't be made or written to.
+            OptionError: a name that is a path.
         """
         parent = Path(directory)
-        folder = parent / (name or Path(self.picture.name).stem or "picture")
+        if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+            raise OptionError(f"The folder's name was {name!r}, expected a name that is no path.")
+        folder = parent / (name or folder_name(self.picture.name))
         with _writing(parent):
             parent.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=".vit-explorer-", dir=parent))
@@ -224,8 +228,7 @@ class Explanation:
             self.overlay(name).save(folder / f"{name}.png")
         self.patches().save(folder / "patches.png")
         if self.card.position_maps:
-            similarity = position_similarity(self.model)
-            render.position_maps(similarity).savefig(folder / "positions.png")
+            (folder / "positions.png").write_bytes(_positions_picture(self.model))
         with (folder / "heatmaps.npz").open("wb") as file:
             maps: dict[str, Any] = {name: h.values for name, h in self.heatmaps.items()}
             np.savez_compressed(file, **maps)
@@ -252,10 +255,27 @@ def versions() -> dict[str, str]:
     """Versions of what the numbers come from."""
     names = ("torch", "timm", "numpy", "pillow")
     return {
-        "vit-explorer": VERSION,
+        "vit-explorer": __version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in names},
     }
+
+
+def folder_name(picture: str) -> str:
+    """What a picture's results are filed under: its name without ending, and no path."""
+    return Path(picture).stem.strip(". ") or "picture"
+
+
+# The maps belong to the model, so many pictures share one drawing.
+_POSITIONS: WeakKeyDictionary[LoadedModel, bytes] = WeakKeyDictionary()
+
+
+def _positions_picture(model: LoadedModel) -> bytes:
+    if model not in _POSITIONS:
+        buffer = io.BytesIO()
+        render.position_maps(position_similarity(model)).savefig(buffer, format="png")
+        _POSITIONS[model] = buffer.getvalue()
+    return _POSITIONS[model]
 
 
 @contextmanager

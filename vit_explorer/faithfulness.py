@@ -24,7 +24,7 @@ from vit_explorer.interception import evaluating
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.models.card import first_tensor
 from vit_explorer.models.zoo import LoadedModel
-from vit_explorer.pictures import Prepared, open_picture
+from vit_explorer.pictures import Prepared
 from vit_explorer.trace import Target, find_target, trace
 
 Grid = NDArray[np.float32]
@@ -144,7 +144,7 @@ def faithfulness(
             )
     if not grids:
         raise OptionError("No maps were given, expected at least one to score.")
-    prepared = picture if isinstance(picture, Prepared) else model.preprocess(open_picture(picture))
+    prepared = model.prepare(picture)
     index = _choose_target(model, prepared, heatmaps, target)
     generator = np.random.default_rng(seed)
     chance = [generator.random((gh, gw), dtype=np.float32) for _ in range(random_maps)]
@@ -181,7 +181,7 @@ def weight_randomisation(
     for name in chosen:
         if name not in METHODS:
             raise OptionError(f"There is no method {name!r}; the methods: {', '.join(METHODS)}.")
-    prepared = picture if isinstance(picture, Prepared) else model.preprocess(open_picture(picture))
+    prepared = model.prepare(picture)
     real = trace(model, prepared, target=target, gradients="all")
     ruined = trace(_shuffled(model, seed), prepared, target=real.target, gradients="all")
     return {

@@ -148,13 +148,16 @@ def accept(
 
     def refuse(found: str) -> UnsupportedModelError:
         return UnsupportedModelError(
-            f"{name} can't be explored: {found}, expected one fused self-attention over all "
-            f"{tokens} tokens in each of its blocks; choose a plain ViT (see the list of models)."
+            f"{name} can't be explored: {found}, expected each block to call "
+            f"scaled_dot_product_attention once over all {tokens} tokens; choose a plain ViT."
         )
 
     inside = [call for call in calls if call.block is not None]
     if not inside:
-        raise refuse("no fused attention call was seen in its blocks")
+        raise refuse(
+            "no fused attention call was seen in its blocks (nn.MultiheadAttention and a softmax "
+            "written out can't be read)"
+        )
     for index in range(depth):
         own = [call for call in inside if call.block == index]
         if len(own) != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ __all__ = [
 
 # A strip of 1x5000 pixels whose short side is resized to 248 would fill a gigabyte.
 _MAX_RESIZED = 64_000_000
-_MAX_CROP = 25_000_000
+_MAX_CROP = 4_000_000
 _RESIZES = (v1.Resize, v2.Resize, ResizeKeepRatio)
 _CENTER_CROPS = (v1.CenterCrop, v2.CenterCrop, CenterCropOrPad)
 _SEQUENCES = (v1.Compose, v2.Compose, torch.nn.Sequential)
@@ -56,9 +57,9 @@ class Prepared:
     picture: Picture
     box_known: bool = True
 
-    @property
+    @cached_property
     def crop(self) -> Image.Image:
-        """What the model saw at the original's own resolution, up to 25 megapixels (PIL RGB).
+        """What the model saw at the original's own resolution, up to 4 megapixels (PIL RGB).
 
         `shown` if the box is not known.
         """
@@ -148,8 +149,12 @@ class Preprocess:
             "crop_mode": self.crop_mode,
         }
 
-    def __call__(self, picture: Picture) -> Prepared:
-        """Prepare a picture; raises PictureError if the transform fails or gives another size."""
+    def __call__(self, source: Any) -> Prepared:
+        """Prepare anything `open_picture` takes.
+
+        Raises PictureError if it can't be opened, or the transform fails or gives another size.
+        """
+        picture = open_picture(source)
         try:
             value, box = self._tamed(picture.image)
             known: Box | None = box

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -14,7 +16,7 @@ from vit_explorer.errors import ModelError, OptionError, TargetError, nearest
 from vit_explorer.interception import AttentionCall, accept, frozen, probabilities, recording
 from vit_explorer.models.card import ModelCard, first_tensor
 from vit_explorer.models.zoo import LoadedModel
-from vit_explorer.pictures import Picture, Prepared, open_picture
+from vit_explorer.pictures import Prepared
 
 Gradients = Literal["none", "last", "all"]
 Target = int | str | None
@@ -88,11 +90,12 @@ class Trace:
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a layer that may be counted from the end. Raises OptionError."""
         depth = len(self.layers)
-        if isinstance(layer, bool) or not isinstance(layer, int) or not -depth <= layer < depth:
+        whole = isinstance(layer, Integral) and not isinstance(layer, bool)
+        if not whole or not -depth <= layer < depth:
             raise OptionError(
                 f"The layer was {layer!r}, expected 0 to {depth - 1}, or -1 for the last."
             )
-        return layer % depth
+        return int(layer) % depth
 
     def attention(self, layer: int) -> Tensor:
         """Attention probabilities (h, N, N) of a layer: query by key, rows sum to 1.
@@ -103,7 +106,16 @@ class Trace:
         return self.layers[self.layer_index(layer)].attention(slice(None))
 
     def attention_rows(self, layer: int, queries: Sequence[int]) -> Tensor:
-        """Attention probabilities (h, len(queries), N) of some queries alone."""
+        """Attention probabilities (h, len(queries), N) of some queries alone.
+
+        Raises:
+            OptionError: no such layer or token.
+        """
+        tokens = self.card.tokens
+        if not all(isinstance(query, Integral) and 0 <= query < tokens for query in queries):
+            raise OptionError(
+                f"The queries were {list(queries)!r}, expected token indices, 0 to {tokens - 1}."
+            )
         return self.layers[self.layer_index(layer)].attention(list(queries))
 
     def attention_gradient(self, layer: int) -> Tensor:
@@ -142,6 +154,10 @@ def find_target(model: LoadedModel, target: Target) -> int | None:
     """
     if target is None:
         return None
+    if isinstance(target, bool) or not isinstance(target, (str, Integral)):
+        raise TargetError(
+            f"The target was {target!r}, expected a class label or a whole number as its index."
+        )
     classes = model.card.classes
     if classes == 0:
         raise TargetError(
@@ -155,8 +171,9 @@ def find_target(model: LoadedModel, target: Target) -> int | None:
                 f"The label {target!r} names {len(indices)} classes of {model.card.name}; give the "
                 f"index, one of {', '.join(map(str, indices))}."
             )
-        if not indices and not target.lstrip("-").isdigit():
-            near = nearest(target, _words(model.labels))
+        number = re.fullmatch(r"-?[0-9]+", target)
+        if not indices and not number:
+            near = _near(target, model.labels)
             raise TargetError(
                 f"{model.card.name} has no class {target!r}{near}; give one of its labels or an "
                 f"index from 0 to {classes - 1}."
@@ -170,8 +187,13 @@ def find_target(model: LoadedModel, target: Target) -> int | None:
     return int(target)
 
 
-def _words(labels: Sequence[str]) -> list[str]:
-    return [word for label in labels for word in (label, *label.split(", "))]
+def _near(name: str, labels: Sequence[str]) -> str:
+    """Labels that hold the name as a word, else those spelled like it."""
+    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    holding = [label for label in labels if word.search(label)][:3]
+    if holding:
+        return f", did you mean {' or '.join(map(repr, holding))}?"
+    return nearest(name, [part for label in labels for part in (label, *label.split(", "))])
 
 
 def _named(labels: Sequence[str], name: str) -> list[int]:
@@ -207,6 +229,10 @@ def trace(
         UnsupportedModelError: the blocks don't each make one global self-attention.
         ModelError: the logits are not finite, or memory ran out.
     """
+    if not isinstance(model, LoadedModel):
+        raise OptionError(
+            f"trace received {type(model).__name__} as its model; load it first with load_model."
+        )
     index = find_target(model, target)
     if gradients not in ("none", "last", "all"):
         raise OptionError(f"The gradients were {gradients!r}, expected 'none', 'last' or 'all'.")
@@ -215,7 +241,7 @@ def trace(
             f"{model.card.name} has no classifier, so there is no logit to differentiate; choose "
             "methods that need no class, or load weights with a head."
         )
-    prepared = picture if isinstance(picture, Prepared) else model.preprocess(_open(picture))
+    prepared = model.prepare(picture)
     with model.lock:
         try:
             return _run(model, prepared, index, gradients)
@@ -225,18 +251,16 @@ def trace(
             ) from None
 
 
-def _open(picture: Any) -> Picture:
-    return picture if isinstance(picture, Picture) else open_picture(picture)
-
-
 def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: Gradients) -> Trace:
     first = {"none": len(model.blocks), "last": len(model.blocks) - 1, "all": 0}[gradients]
     parameter = next(model.module.parameters())
-    pixels = prepared.pixels.to(parameter.device, parameter.dtype)
     blocks: dict[int, Tensor] = {}
     features: dict[int, Tensor] = {}
     with ExitStack() as borrowed:
+        borrowed.enter_context(torch.inference_mode(False))
         borrowed.enter_context(torch.no_grad())
+        # A tensor made in inference mode can't be differentiated; a copy made here can.
+        pixels = prepared.pixels.clone().to(parameter.device, parameter.dtype)
         borrowed.enter_context(frozen(model.module))
         calls = borrowed.enter_context(recording(model.module, model.blocks))
         borrowed.enter_context(_keeping(model.blocks, first, blocks, features))

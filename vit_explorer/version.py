@@ -1,3 +1,3 @@
 """The package's version, also where it runs from a clone."""
 
-VERSION = "0.1.0"
+__version__ = "0.1.0"

@@ -7,6 +7,7 @@ needs the matrix only a chunk of queries at a time, so no (N, N) product is ever
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral, Real
 from operator import itemgetter
 from typing import Literal
 
@@ -32,12 +33,12 @@ def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> 
     """
     chosen = trace.layers[trace.layer_index(layer)]
     heads = len(chosen.query)
-    if isinstance(head, int) and not isinstance(head, bool):
+    if isinstance(head, Integral) and not isinstance(head, bool):
         if not -heads <= head < heads:
             raise OptionError(
                 f"The head was {head}, expected 0 to {heads - 1}, or mean, max or min."
             )
-        fuse: Callable[[Tensor], Tensor] = itemgetter(head)
+        fuse: Callable[[Tensor], Tensor] = itemgetter(int(head))
     else:
         fuse = _fusion(head)
     row = trace.readout()
@@ -59,7 +60,7 @@ def rollout(
     Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
     fuse = _fusion(fusion)
-    if isinstance(discard, bool) or not 0 <= discard < 1:
+    if isinstance(discard, bool) or not isinstance(discard, Real) or not 0 <= discard < 1:
         raise OptionError(f"The discard ratio was {discard!r}, expected 0 to below 1.")
     row = trace.readout()
     for layer in reversed(trace.layers[trace.layer_index(start) :]):

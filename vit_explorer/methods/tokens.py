@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,17 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.card import find_core
 from vit_explorer.models.vit import embed_patches_by_hand
 from vit_explorer.models.zoo import LoadedModel
-from vit_explorer.pictures import Prepared
 
 
-def patch_grid(model: LoadedModel, prepared: Prepared) -> npt.NDArray[np.uint8]:
-    """The crop the model saw, cut into patches: (gh, gw, h, w, 3), values 0 to 255."""
+def patch_grid(model: LoadedModel, picture: Any) -> npt.NDArray[np.uint8]:
+    """The crop the model saw, cut into patches: (gh, gw, h, w, 3), values 0 to 255.
+
+    `picture` is anything `open_picture` takes, or a `Prepared`. Raises PictureError.
+    """
+    prepared = model.prepare(picture)
     gh, gw = model.card.grid
     h, w = model.card.patch_size
     pixels = np.asarray(prepared.shown, dtype=np.uint8)  # (gh·h, gw·w, 3)
@@ -35,13 +40,15 @@ class PatchEmbeddingCheck:
 
 
 @torch.no_grad()
-def check_patch_embedding(model: LoadedModel, prepared: Prepared) -> PatchEmbeddingCheck:
+def check_patch_embedding(model: LoadedModel, picture: Any) -> PatchEmbeddingCheck:
     """Embed the patches by the model's convolution and by hand, and compare.
 
     Raises:
         UnsupportedModelError: the model embeds patches by something other than one convolution.
     """
-    projection = getattr(getattr(model.module, "patch_embed", None), "proj", None)
+    prepared = model.prepare(picture)
+    core = find_core(model.module)
+    projection = getattr(getattr(core, "patch_embed", None), "proj", None)
     if not isinstance(projection, nn.Conv2d) or projection.stride != projection.kernel_size:
         raise UnsupportedModelError(
             f"{model.card.name} doesn't embed its patches by one convolution whose stride is the "

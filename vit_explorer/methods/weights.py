@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
-from vit_explorer.models.vit import VisionTransformer, interpolate_positions
+from vit_explorer.models.card import find_core, find_positions
+from vit_explorer.models.vit import interpolate_positions
 from vit_explorer.models.zoo import LoadedModel
 
 
@@ -29,7 +30,8 @@ def position_similarity(
     """
     positions = position_embeddings(model)
     if grid is not None:
-        if len(grid) != 2 or not all(isinstance(n, int) and 1 <= n <= 64 for n in grid):
+        pair = isinstance(grid, (tuple, list)) and len(grid) == 2
+        if not pair or not all(isinstance(n, int) and 1 <= n <= 64 for n in grid):
             raise OptionError(f"The grid was {grid!r}, expected rows and columns from 1 to 64.")
         positions = interpolate_positions(
             positions.flatten(0, 1)[None], model.card.grid, grid, prefix_tokens=0
@@ -44,17 +46,16 @@ def position_similarity(
 def position_embeddings(model: LoadedModel) -> Tensor:
     """What is added to each patch: (gh, gw, D). Raises UnsupportedModelError where nothing is."""
     module, card = model.module, model.card
-    if isinstance(module, VisionTransformer):
-        positions = module.position_embedding()
-    else:
-        positions = getattr(getattr(module, "embeds", module), "pos_embed", None)
-    if not isinstance(positions, Tensor):
+    positions = find_positions(find_core(module))
+    if positions is None:
         raise UnsupportedModelError(
             f"{card.name} adds no position embedding to its patches ({card.position} positions), "
             "so there is no similarity map; choose a model with learned positions."
         )
     positions = positions.detach()
     gh, gw = card.grid
+    if positions.ndim == 2:
+        positions = positions[None]
     if positions.ndim == 4:
         base = (positions.shape[1], positions.shape[2])
         flat = positions.flatten(1, 2)

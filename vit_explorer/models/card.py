@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
-from vit_explorer.interception import accept, recording
+from vit_explorer.interception import AttentionCall, accept, frozen, recording
 from vit_explorer.models.vit import VisionTransformer
 
 Pair = tuple[int, int]
 
 # A similarity map a patch: more than these are neither drawn nor read at once.
 LARGEST_DRAWN_GRID = 40 * 40
+
+POSITION_NAMES = ("pos_embed", "pos_embedding", "position_embeddings", "position_embedding")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +92,24 @@ def _joined(names: Sequence[str]) -> str:
     return " + ".join(parts)
 
 
+def find_core(module: nn.Module) -> nn.Module:
+    """The ViT itself, where the module wraps one: what has blocks and a patch embedding."""
+    for child in module.modules():
+        embeds = any(hasattr(child, name) for name in ("patch_embed", "embeds"))
+        if embeds and isinstance(getattr(child, "blocks", None), (nn.ModuleList, nn.Sequential)):
+            return child
+    return module
+
+
 def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
     """The transformer blocks, in order.
 
-    `module.blocks` as in timm, else the longest list of modules of one type.
+    The core's `blocks` as in timm, else the longest list of modules of one type.
 
     Raises:
         UnsupportedModelError: the module has no such list.
     """
-    named = getattr(module, "blocks", None)
+    named = getattr(find_core(module), "blocks", None)
     if isinstance(named, (nn.ModuleList, nn.Sequential)) and len(named):
         return tuple(named)
     lists = [
@@ -121,17 +132,15 @@ def detect(
     """Run the module once on a grey picture and read off its structure.
 
     Raises:
-        UnsupportedModelError: the blocks don't each make one global self-attention.
+        UnsupportedModelError: the blocks don't each make one global self-attention, or the module
+            does not run on a picture of this size.
     """
-    patch_size = find_patch_size(module, image_size, name)
+    core = find_core(module)
+    patch_size = find_patch_size(core, image_size, name)
     grid = (image_size[0] // patch_size[0], image_size[1] // patch_size[1])
-    parameter = next(module.parameters())
-    pixels = torch.zeros(1, 3, *image_size, dtype=parameter.dtype, device=parameter.device)
-    with torch.no_grad(), recording(module, blocks) as calls:
-        output = first_tensor(module(pixels))
-    prefix_names = find_prefix_names(
-        module, calls[0].query.shape[-2] - grid[0] * grid[1] if calls else 0
-    )
+    calls, read, output = _probe(module, blocks, image_size, name)
+    seen = calls[0].query.shape[-2] - grid[0] * grid[1] if calls else 0
+    prefix_names = find_prefix_names(core, seen, read)
     tokens = len(prefix_names) + grid[0] * grid[1]
     query = accept(calls, len(blocks), tokens, name)[0].query
     return Structure(
@@ -141,11 +150,50 @@ def detect(
         depth=len(blocks),
         heads=query.shape[1],
         head_width=query.shape[3],
-        dim=int(getattr(module, "embed_dim", query.shape[1] * query.shape[3])),
-        pooling=find_pooling(module),
-        position=find_position(module),
-        classes=find_classes(module, output),
+        dim=int(getattr(core, "embed_dim", query.shape[1] * query.shape[3])),
+        pooling=find_pooling(core, read, prefix_names),
+        position=find_position(core),
+        classes=find_classes(module, core, output),
     )
+
+
+def _probe(
+    module: nn.Module, blocks: Sequence[nn.Module], image_size: Pair, name: str
+) -> tuple[list[AttentionCall], list[int], torch.Tensor]:
+    """One pass over noise: its attention calls, the tokens the output reads, and the output."""
+    parameter = next(module.parameters())
+    noise = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
+    pixels = noise.to(parameter.device, parameter.dtype)
+    last: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> Any:
+        tensor = first_tensor(output).detach().requires_grad_(True)
+        last.append(tensor)
+        torch.set_grad_enabled(True)
+        return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
+
+    hook = blocks[-1].register_forward_hook(keep)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), frozen(module):
+            with recording(module, blocks) as calls:
+                output = first_tensor(module(pixels))
+            slope = None
+            if last:
+                (slope,) = torch.autograd.grad(
+                    output.float().pow(2).sum(), last[-1:], allow_unused=True
+                )
+    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UnsupportedModelError(
+            f"{name} can't be explored: it does not run on a picture of 3×{image_size[0]}×"
+            f"{image_size[1]} ({reason}); give the image_size it was made for."
+        ) from None
+    finally:
+        hook.remove()
+    if slope is None or slope.ndim != 3:
+        return calls, [], output.detach()
+    read = slope[0].abs().amax(dim=-1).nonzero().flatten().tolist()
+    return calls, read, output.detach()
 
 
 def first_tensor(output: Any) -> torch.Tensor:
@@ -187,50 +235,73 @@ def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
     return pair[0], pair[1]
 
 
-def find_prefix_names(module: nn.Module, count: int) -> tuple[str, ...]:
-    """Names of the tokens before the patches, in their order."""
-    count = int(getattr(module, "num_prefix_tokens", count))
-    holder = getattr(module, "embeds", module)
-    names = [
-        name
-        for name, attribute in (("class", "cls_token"), ("distillation", "dist_token"))
-        if getattr(holder, attribute, None) is not None
-    ]
-    registers = count - len(names)
-    if registers < 0:
-        return tuple(names[:count])
-    return (*names, *(f"register {index + 1}" for index in range(registers)))
+def find_prefix_names(core: nn.Module, count: int, read: Sequence[int]) -> tuple[str, ...]:
+    """Names of the tokens before the patches, in their order.
+
+    By timm's attributes; in another module the tokens before the patches that the output reads
+    are the class token and the distillation token.
+    """
+    holder = getattr(core, "embeds", core)
+    declared = getattr(core, "num_prefix_tokens", None)
+    count = max(0, count) if declared is None else int(declared)
+    parts = {key.rpartition(".")[2] for key, _ in core.named_parameters()}
+    if declared is None:
+        own = [index for index in read if index < count][:2]
+        known = ["class", "distillation"][: len(own)] if own == list(range(len(own))) else []
+        if not known and count and parts & {"cls_token", "class_token", "class_embedding"}:
+            known = ["class"]
+    else:
+        tokens = (("class", "cls_token"), ("distillation", "dist_token"))
+        known = [name for name, key in tokens if getattr(holder, key, None) is not None][:count]
+    registers = count - len(known)
+    return (*known, *(f"register {index + 1}" for index in range(registers)))
 
 
-def find_pooling(module: nn.Module) -> str:
-    if isinstance(module, VisionTransformer):
-        return module.config.pooling
-    pooling = getattr(module, "global_pool", None)
-    return {"token": "class", "avg": "mean", "map": "attention", "": "none"}.get(
-        str(pooling or ""), str(pooling)
-    )
+def find_pooling(core: nn.Module, read: Sequence[int], prefix_names: Sequence[str]) -> str:
+    """class, mean, attention or none: declared, or by which tokens the output was seen to read."""
+    if isinstance(core, VisionTransformer):
+        return core.config.pooling
+    declared = getattr(core, "global_pool", None)
+    if declared is not None:
+        names = {"token": "class", "avg": "mean", "map": "attention", "": "none"}
+        return names.get(str(declared), str(declared))
+    if not read:
+        return "none"
+    return "mean" if max(read) >= len(prefix_names) else "class"
 
 
-def find_position(module: nn.Module) -> str:
-    """learned, learned 2-D, sin-cos, rotary, relative, several joined by +, or none."""
-    if isinstance(module, VisionTransformer):
+def find_positions(core: nn.Module) -> torch.Tensor | None:
+    """Absolute positions, (1, N, D), (N, D) or (1, gh, gw, D); None if there are none."""
+    if isinstance(core, VisionTransformer):
+        return core.position_embedding()
+    named = getattr(getattr(core, "embeds", core), "pos_embed", None)
+    if isinstance(named, torch.Tensor):
+        return named
+    for key, parameter in core.named_parameters():
+        if key.removesuffix(".weight").rpartition(".")[2] in POSITION_NAMES:
+            return parameter
+    return None
+
+
+def find_position(core: nn.Module) -> str:
+    """learned, learned 2-D, sin-cos, rotary, relative, several joined by +, or "no"."""
+    if isinstance(core, VisionTransformer):
         names = {"learned_2d": "learned 2-D", "sincos": "sin-cos", "none": "no"}
-        return names.get(module.config.position, module.config.position)
+        return names.get(core.config.position, core.config.position)
     kinds = []
-    positions = getattr(getattr(module, "embeds", module), "pos_embed", None)
-    if isinstance(positions, torch.Tensor):
-        trained = isinstance(positions, nn.Parameter)
-        kinds.append("learned" if trained else "sin-cos")
-    if getattr(module, "rope", None) is not None:
+    positions = find_positions(core)
+    if positions is not None:
+        kinds.append("learned" if isinstance(positions, nn.Parameter) else "sin-cos")
+    if getattr(core, "rope", None) is not None:
         kinds.append("rotary")
-    if any("relative_position" in key or "rel_pos" in key for key, _ in module.named_parameters()):
+    if any("relative_position" in key or "rel_pos" in key for key, _ in core.named_parameters()):
         kinds.append("relative")
     return " + ".join(kinds) or "no"
 
 
-def find_classes(module: nn.Module, output: torch.Tensor) -> int:
+def find_classes(module: nn.Module, core: nn.Module, output: torch.Tensor) -> int:
     """Number of logits; 0 for a backbone that returns features."""
-    declared = getattr(module, "num_classes", None)
-    if declared is not None:
+    declared = getattr(core, "num_classes", None)
+    if declared is not None and (module is core or int(declared) == output.shape[-1]):
         return int(declared)
-    return int(output.shape[-1])
+    return int(output.shape[-1]) if output.ndim == 2 else 0

@@ -17,8 +17,8 @@ import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
-from vit_explorer.errors import ModelError, OptionError, nearest
-from vit_explorer.models.card import ModelCard, Pair, detect, find_blocks
+from vit_explorer.errors import ModelError, OptionError, PictureError, nearest
+from vit_explorer.models.card import ModelCard, Pair, detect, find_blocks, find_core
 from vit_explorer.models.checkpoints import (
     Checkpoint,
     count_classes,
@@ -28,12 +28,12 @@ from vit_explorer.models.checkpoints import (
 )
 from vit_explorer.models.hub import offline_if_unreachable
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.pictures import Preprocess
+from vit_explorer.pictures import Prepared, Preprocess
 
 BUNDLED = "bundled"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A module ready to explain: frozen where this package loaded it, and described by its card."""
 
@@ -50,6 +50,21 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
+
+    def prepare(self, picture: Any) -> Prepared:
+        """Open anything `open_picture` takes and prepare it; a `Prepared` of this size is kept.
+
+        Raises:
+            PictureError: no picture, or one prepared for another model's size.
+        """
+        prepared = picture if isinstance(picture, Prepared) else self.preprocess(picture)
+        size = tuple(prepared.pixels.shape[-2:])
+        if size != self.card.image_size:
+            raise PictureError(
+                f"The picture was prepared for {size[0]}×{size[1]} pixels, {self.card.name} takes "
+                f"{self.card.image_size[0]}×{self.card.image_size[1]}; give the picture itself."
+            )
+        return prepared
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,10 @@ def load_model(
     """
     size = _pair(image_size)
     if isinstance(model, nn.Module):
+        if weights is not None:
+            raise ModelError(
+                "A module brings its own weights; load the file into it, or give a timm name."
+            )
         built = _from_module(model, size, transform)
     else:
         built = _from_name(str(model), weights, size, pretrained)
@@ -237,7 +256,7 @@ def _check_name(name: str) -> None:
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     try:
-        with offline_if_unreachable() if pretrained else nullcontext():
+        with offline_if_unreachable() if pretrained or ":" in name else nullcontext():
             return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError:
         raise ModelError(
@@ -286,16 +305,19 @@ def _timm_labels(module: nn.Module, checkpoint: Checkpoint | None) -> tuple[tupl
 def _from_module(
     module: nn.Module, size: Pair | None, transform: Callable[..., Any] | None
 ) -> _Built:
-    name = type(module).__name__
+    # A compiled module hides its attention from everything but its own graph.
+    module = getattr(module, "_orig_mod", module)
+    core = find_core(module)
+    name = type(core).__name__
     data: dict[str, Any] = {}
-    if isinstance(module, VisionTransformer):
-        size = size or module.config.image_size
-    config = getattr(module, "pretrained_cfg", None)
+    if isinstance(core, VisionTransformer):
+        size = size or core.config.image_size
+    config = getattr(core, "pretrained_cfg", None)
     if isinstance(config, dict):
-        data = resolve_model_data_config(module)
+        data = resolve_model_data_config(core)
         name = config.get("architecture") or name
-    embed = getattr(module, "patch_embed", None)
-    size = size or getattr(embed, "img_size", None) or (data["input_size"][1:] if data else None)
+    declared = getattr(getattr(core, "patch_embed", None), "img_size", None)
+    size = size or _pair(declared) or (data["input_size"][1:] if data else None)
     if size is None:
         raise ModelError(f"The image size of {name} is not known; pass image_size=(height, width).")
     if not data and transform is None:
@@ -304,7 +326,15 @@ def _from_module(
             "normalised (3, H, W) tensor)."
         )
     data["input_size"] = (3, *size)
-    return _Built(module=module, name=name, source=type(module).__module__, data=data)
+    labels, labels_source = _timm_labels(core, None) if isinstance(config, dict) else ((), "")
+    return _Built(
+        module=module,
+        name=name,
+        source=type(module).__module__,
+        data=data,
+        labels=labels,
+        labels_source=labels_source,
+    )
 
 
 def _finish(
