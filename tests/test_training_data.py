@@ -49,7 +49,7 @@ def test_splits_have_their_pictures_in_class_order(folders: Make) -> None:
     assert train.classes == test.classes == ("cat", "dog")
     assert train.labels == (0, 0, 1, 1)
     pixels = decode(train, (8, 8)).pixels
-    first = np.asarray(Image.open(root / "train/cat/0.png"))
+    first = np.array(Image.open(root / "train/cat/0.png"))
     assert torch.equal(pixels[0], torch.from_numpy(first).permute(2, 0, 1))
 
 

@@ -234,11 +234,15 @@ def train(
         precision=precision,
         progress=True,
     )
-    if result.metrics is None:
-        print(f"stopped; go on with: vit-explorer train {recipe} --out {result.folder} --resume")
-        return
-    _print_metrics(result.metrics)
-    print(f"written to {result.folder}/")
+    if not result.finished:
+        kept = result.folder / "recipe.yaml"
+        print(
+            f"stopped; go on with: vit-explorer train {kept} --data {data} "
+            f"--out {result.folder} --resume"
+        )
+    elif result.metrics is not None:  # the main process alone measures
+        _print_metrics(result.metrics)
+        print(f"written to {result.folder}/")
 
 
 @app.command()

@@ -1,0 +1,106 @@
+"""Augmentation of a whole batch at once, on tensors."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+from torchvision.transforms import v2
+
+from vit_explorer.training.recipe import Augment
+
+
+def seed_step(*place: int) -> None:
+    """Seed every generator from a place in the run, such as (seed, epoch, step, process).
+
+    A resumed run therefore draws the numbers of an uninterrupted one, with no state to keep.
+    """
+    torch.manual_seed(_mixed(place))
+    random.seed(_mixed(place))  # timm's random erasing draws from Python's generator
+
+
+def epoch_order(seed: int, epoch: int, pictures: int) -> Tensor:
+    """The order of an epoch's pictures, the same in every process."""
+    generator = torch.Generator().manual_seed(_mixed((seed, epoch)))
+    return torch.randperm(pictures, generator=generator)
+
+
+def _mixed(place: tuple[int, ...]) -> int:
+    """One seed from several numbers, so that neighbouring places share nothing."""
+    return int(np.random.SeedSequence(place).generate_state(1)[0])
+
+
+def standardise(
+    x: Tensor, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    """Pictures (B, 3, h, w) from 0 to 1 as a model's input (B, 3, H, W), resized (bicubic)."""
+    if tuple(x.shape[-2:]) != size:
+        x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 1)
+    return (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
+
+
+def augment(
+    pixels: Tensor,
+    flipped: Tensor,
+    options: Augment,
+    size: tuple[int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Tensor:
+    """Bytes (B, 3, h, w) to a varied model input (B, 3, H, W).
+
+    `flipped` (B,) bool: which pictures are mirrored, chosen by the caller because stored soft
+    labels depend on it.
+    """
+    x = pixels.float() / 255
+    x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+    if options.shift or options.zoom != (1.0, 1.0):
+        x = _move(x, options)
+    if options.colour:
+        x = _recolour(x, options.colour)
+    x = standardise(x, size, mean, std)
+    if options.erase:
+        x = RandomErasing(options.erase, mode="pixel", device=str(x.device))(x)
+    return x
+
+
+def make_mixing(options: Augment, classes: int) -> v2.Transform | None:
+    """Mixup, cutmix or one of both by chance for (pixels, labels); None where both are off."""
+    kinds = ((v2.MixUp, options.mixup), (v2.CutMix, options.cutmix))
+    chosen = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds if alpha]
+    return v2.RandomChoice(chosen) if chosen else None
+
+
+def _move(x: Tensor, options: Augment) -> Tensor:
+    """Shift every picture, and zoom a share of them, with what lies outside reflected."""
+    B, _, H, W = x.shape
+    low, high = (math.log(side) for side in options.zoom)
+    zoomed = torch.rand(B, device=x.device) < options.zoom_share * (low != high or low != 0)
+    zoom = torch.exp(torch.empty(B, device=x.device).uniform_(low, high))
+    zoom = torch.where(zoomed, zoom, 1.0)
+    shift = (torch.rand(B, 2, device=x.device) * 2 - 1) * options.shift
+    # A whole number of pixels leaves a picture that is not zoomed as sharp as it was.
+    shift = torch.where(zoomed[:, None], shift, shift.round())
+    theta = x.new_zeros(B, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = zoom
+    theta[:, :, 2] = shift * shift.new_tensor((2 / W, 2 / H))
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def _recolour(x: Tensor, strength: float) -> Tensor:
+    """Change brightness, contrast and saturation of half of the pictures."""
+    on = (torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5).float() * strength
+    brightness, contrast, saturation = (
+        1 + on * (torch.rand(len(x), 1, 1, 1, device=x.device) * 2 - 1) for _ in range(3)
+    )
+    x = x * brightness
+    middle = x.mean((1, 2, 3), keepdim=True)
+    x = (x - middle) * contrast + middle
+    grey = x.mean(1, keepdim=True)
+    return ((x - grey) * saturation + grey).clamp(0, 1)

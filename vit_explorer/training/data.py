@@ -1,0 +1,235 @@
+"""Labelled pictures for training and evaluation, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import Compose
+from tqdm.auto import tqdm
+
+from vit_explorer.decode import open_picture
+from vit_explorer.errors import DataError, OutputError, PictureError
+from vit_explorer.training.cifar import find_cifar10, read_cifar10
+
+Split = Literal["train", "test"]
+SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val", "validation")}
+
+_MAX_MEMORY = 8_000_000_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled pictures that are not decoded yet: files, or arrays (H, W, 3) uint8."""
+
+    name: str
+    items: Sequence[Path] | NDArray[np.uint8]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(
+                f"{self.name} has a single class, {self.classes[0]!r}; a classifier needs two or "
+                "more class folders."
+                if self.classes
+                else f"{self.name} has no class folders; expected one folder of pictures a class."
+            )
+        counts = Counter(self.labels)
+        empty = [name for index, name in enumerate(self.classes) if not counts[index]]
+        if empty:
+            raise DataError(
+                f"{self.name} has no pictures for {_listed(empty)}; add some or remove the folder."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pictures(self, progress: bool = False) -> Iterator[Image.Image]:
+        """Decode one after the other, PIL RGB; raises DataError that lists unreadable files."""
+        unreadable: list[str] = []
+        for item in tqdm(
+            self.items, desc=f"reading {self.name}", disable=not progress, leave=False
+        ):
+            if not isinstance(item, Path):
+                yield Image.fromarray(item)
+                continue
+            try:
+                image = open_picture(item).image
+            except PictureError:
+                unreadable.append(f"{item.parent.name}/{item.name}")
+                continue
+            if not unreadable:
+                yield image
+        if unreadable:
+            raise DataError(
+                f"{self.name} holds {len(unreadable)} unreadable pictures: {_listed(unreadable)}; "
+                "repair or remove them."
+            )
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Decoded pictures: `pixels` (n, 3, H, W) uint8, `labels` (n,) int64."""
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def find_pictures(data: str | Path, split: Split) -> Source:
+    """Find one split of a data set.
+
+    Args:
+        data: "cifar10" (downloaded once), a folder with CIFAR-10's official archive or files, or a
+            folder of class folders, directly or under train/ and test/ or val/.
+        split: of class folders without splits, every tenth picture of a class is the test split.
+
+    Raises:
+        DataError: nothing there, a single class, or an empty class.
+    """
+    place = find_cifar10(data)
+    if place is not None:
+        pixels, labels, classes = read_cifar10(place, split)
+        return Source(f"CIFAR-10 {split}", pixels, tuple(labels), classes)
+    root = Path(data)
+    if not root.is_dir():
+        found = "is a file" if root.exists() else "does not exist"
+        raise DataError(
+            f"The data folder {root} {found}; give 'cifar10' or a folder with train/ and test/ "
+            "that hold one folder of pictures a class."
+        )
+    own = [root / name for name in SPLITS[split] if (root / name).is_dir()]
+    if own:
+        return _class_folders(own[0], f"{root.name}/{own[0].name}")
+    others = [name for names in SPLITS.values() for name in names if (root / name).is_dir()]
+    if others:
+        raise DataError(
+            f"The data folder {root} has {others[0]}/ but none of {', '.join(SPLITS[split])}; "
+            "add that split."
+        )
+    return _share(_class_folders(root, root.name), split)
+
+
+def find_splits(data: str | Path) -> tuple[Source, Source]:
+    """Train and test split; raises DataError where their classes differ, and as `find_pictures`."""
+    train, test = find_pictures(data, "train"), find_pictures(data, "test")
+    if train.classes != test.classes:
+        only = [
+            f"{_listed(sorted(set(one.classes) - set(other.classes)))} only in {one.name}"
+            for one, other in ((train, test), (test, train))
+            if set(one.classes) - set(other.classes)
+        ]
+        raise DataError(f"The splits have different classes: {', '.join(only)}; make them equal.")
+    return train, test
+
+
+def decode(source: Source, image_size: tuple[int, int], progress: bool = False) -> PictureSet:
+    """Decode all pictures to one size and keep them as bytes.
+
+    Pictures that all share one size no larger than (H, W) keep it, to be enlarged a batch at a
+    time; others are resized (bicubic, short side) and cropped at the centre to (H, W).
+
+    Raises:
+        DataError: unreadable pictures, or more than memory should hold.
+    """
+    height, width = image_size
+    if isinstance(source.items, np.ndarray):
+        pixels = torch.from_numpy(source.items).permute(0, 3, 1, 2).contiguous()
+        if pixels.shape[2] <= height and pixels.shape[3] <= width:
+            return PictureSet(pixels, torch.tensor(source.labels), source.classes)
+    if len(source) * height * width * 3 > _MAX_MEMORY:
+        raise DataError(
+            f"{source.name} needs {len(source) * height * width * 3 / 1e9:.0f} GB at "
+            f"{height}x{width} pixels, and {_MAX_MEMORY / 1e9:.0f} GB is the limit; choose a "
+            "smaller image size or fewer pictures."
+        )
+    # timm's evaluation transform up to the step that makes it a tensor.
+    whole = create_transform((3, height, width), interpolation="bicubic", crop_pct=1.0)
+    fit = Compose(whole.transforms[:2])
+    images = list(_one_size(source.pictures(progress), fit, image_size))
+    pixels = torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2)
+    return PictureSet(pixels.contiguous(), torch.tensor(source.labels), source.classes)
+
+
+def _one_size(
+    pictures: Iterable[Image.Image], fit: Compose, image_size: tuple[int, int]
+) -> Iterator[NDArray[np.uint8]]:
+    """Keep a common small size; from the first picture that breaks it, everything is fitted."""
+    kept: list[NDArray[np.uint8]] | None = []
+    for image in pictures:
+        if kept is not None:
+            array = np.array(image)
+            small = array.shape[0] <= image_size[0] and array.shape[1] <= image_size[1]
+            if small and (not kept or array.shape == kept[0].shape):
+                kept.append(array)
+                continue
+            yield from (np.array(fit(Image.fromarray(earlier))) for earlier in kept)
+            kept = None
+        yield np.array(fit(image))
+    yield from kept or ()
+
+
+def export_images(data: str | Path, out: str | Path, progress: bool = False) -> int:
+    """Write both splits as class folders of `label_index.png`; returns how many were written.
+
+    Raises:
+        DataError: as `find_splits`.
+        OutputError: the folder can't be written, or is not empty.
+    """
+    root = Path(out)
+    sources = find_splits(data)
+    try:
+        if root.exists() and any(root.iterdir()):
+            raise OutputError(f"The folder {root} is not empty; give a new one.")
+        for split, source in zip(SPLITS, sources, strict=True):
+            for name in source.classes:
+                (root / split / name).mkdir(parents=True)
+            for index, image in enumerate(source.pictures(progress)):
+                name = source.classes[source.labels[index]]
+                image.save(root / split / name / f"{name}_{index:05d}.png")
+    except OSError as error:
+        raise OutputError(f"{root} can't be written: {error.strerror or error}.") from None
+    return sum(map(len, sources))
+
+
+def _class_folders(root: Path, name: str) -> Source:
+    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    items: list[Path] = []
+    labels: list[int] = []
+    for index, folder in enumerate(classes):
+        files = sorted(p for p in (root / folder).rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+        items += files
+        labels += [index] * len(files)
+    return Source(name, items, tuple(labels), tuple(classes))
+
+
+def _share(source: Source, split: Split) -> Source:
+    """Every tenth picture of a class for the test, the others for training."""
+    seen: Counter[int] = Counter()
+    chosen = []
+    for index, label in enumerate(source.labels):
+        seen[label] += 1
+        if (seen[label] % 10 == 1) == (split == "test"):
+            chosen.append(index)
+    items = [Path(str(source.items[index])) for index in chosen]
+    labels = tuple(source.labels[index] for index in chosen)
+    return Source(f"{source.name} ({split})", items, labels, source.classes)
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

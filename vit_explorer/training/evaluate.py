@@ -1,0 +1,136 @@
+"""How good a classifier is, and how well it knows that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from vit_explorer.errors import DataError
+from vit_explorer.models.zoo import LoadedModel, load_model
+from vit_explorer.training.data import find_pictures
+from vit_explorer.training.precision import choose_precision
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Accuracy and calibration error from 0 to 1; `nll` in nats; `confusion` [true, predicted]."""
+
+    accuracy: float
+    nll: float
+    ece: float
+    samples: int
+    classes: tuple[str, ...] = ()
+    confusion: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((0, 0), np.int64), repr=False, compare=False
+    )
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The numbers alone, as a checkpoint's metadata keeps them."""
+        names = ("accuracy", "nll", "ece", "samples")
+        return {name: getattr(self, name) for name in names}
+
+
+def evaluate(
+    model: LoadedModel | str | Path,
+    data: str | Path,
+    *,
+    batch_size: int = 250,
+    device: str = "auto",
+    precision: str = "no",
+    progress: bool = False,
+    **options: Any,
+) -> Metrics:
+    """Measure a model on the test split of a data set, as `find_pictures` finds it.
+
+    Args:
+        model: a loaded model, or a name or checkpoint for `load_model`, which gets `options`.
+        data: "cifar10", a folder with CIFAR-10's files, or a folder of class folders.
+        precision: "no" (float32) or "bf16".
+
+    Raises:
+        DataError: no such data, unreadable pictures, or classes that aren't the model's.
+    """
+    source = find_pictures(data, "test")
+    loaded = (
+        model if isinstance(model, LoadedModel) else load_model(model, device=device, **options)
+    )
+    half = choose_precision(precision, loaded.device) == "bf16"
+    order = class_columns(loaded, source.classes)
+    labels = torch.tensor(source.labels)
+    logits = []
+    batches = _batches((loaded.preprocess.transform(p) for p in source.pictures()), batch_size)
+    bar = tqdm(total=len(source), desc="evaluating", disable=not progress, leave=False)
+    autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=half)
+    with bar, loaded.lock, torch.inference_mode(), autocast:
+        for batch in batches:
+            logits.append(loaded.module(batch.to(loaded.device)).float().cpu()[:, order])
+            bar.update(len(batch))
+    return measure(torch.cat(logits), labels, source.classes)
+
+
+def measure(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Metrics:
+    """Metrics of logits (n, classes) against labels (n,)."""
+    probabilities = logits.double().softmax(dim=1)
+    confidence, predicted = probabilities.max(dim=1)
+    correct = predicted == labels
+    count = len(classes)
+    confusion = torch.bincount(labels * count + predicted, minlength=count * count)
+    return Metrics(
+        accuracy=correct.double().mean().item(),
+        nll=F.cross_entropy(logits.double(), labels).item(),
+        ece=calibration_error(confidence, correct),
+        samples=len(labels),
+        classes=classes,
+        confusion=confusion.reshape(count, count).numpy(),
+    )
+
+
+def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """Expected calibration error, 0 to 1: mean gap of confidence and accuracy over equal bins.
+
+    Args:
+        confidence: (n,) probability of the predicted class.
+        correct: (n,) whether it was right.
+
+    Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015;
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    place = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bins open on the left
+    gap = torch.zeros(bins, dtype=torch.float64)
+    gap.index_add_(0, place, correct.double() - confidence.double())
+    return gap.abs().sum().item() / len(confidence)
+
+
+def class_columns(model: LoadedModel, classes: tuple[str, ...]) -> list[int]:
+    """The model's output for each of the data's classes, by name where the model has names."""
+    labels = [label.casefold() for label in model.labels]
+    missing = [name for name in classes if name.casefold() not in labels]
+    if not missing:
+        return [labels.index(name.casefold()) for name in classes]
+    numbered = model.card.labels_source == "none: numbered"
+    if numbered and len(labels) == len(classes):
+        return list(range(len(classes)))
+    raise DataError(
+        f"The data has classes that the model {model.card.name} does not: "
+        f"{', '.join(missing[:5])}; the model has {len(labels)} such as {model.labels[0]!r}."
+    )
+
+
+def _batches(pixels: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    batch: list[Tensor] = []
+    for one in pixels:
+        batch.append(one)
+        if len(batch) == size:
+            yield torch.stack(batch)
+            batch = []
+    if batch:
+        yield torch.stack(batch)

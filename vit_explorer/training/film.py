@@ -1,0 +1,125 @@
+"""The training film: small arrays, recorded each epoch, that show structure appearing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.methods.attention import rollout
+from vit_explorer.methods.weights import position_similarity
+from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.pictures import Picture
+from vit_explorer.trace import Trace, trace
+
+FILTERS = 28
+_COLUMNS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Film:
+    """Records frames; frame 0 is the model before training.
+
+    Arrays of `film.npz`, F frames, P probe pictures, n = gh·gw patches, L layers, h heads:
+    `epoch` (F,); `probes` (P, H, W, 3) uint8, what the model sees; `probe_names` (P,); `labels`;
+    `position_similarity` (F, n, n) float16, cosines, left out where positions are not added;
+    `filters` (F, 28, ph, pw, 3) uint8, principal components of the patch embedding;
+    `probabilities` (F, P, classes) float16; `rollout` (F, P, gh, gw) float16;
+    `attention_distance` (F, P, L, h) float16 in pixels; and `train_loss`, `train_accuracy`,
+    `test_loss`, `test_accuracy`, `lr` (F - 1,), which frame 0 has none of.
+    """
+
+    def __init__(self, model: LoadedModel, probes: Sequence[Picture]) -> None:
+        self.model = model
+        self.probes = tuple(probes)
+        self.frames: list[Arrays] = []
+        shown = [np.asarray(model.preprocess(probe).shown) for probe in self.probes]
+        self.fixed: Arrays = {
+            "probes": np.stack(shown),
+            "probe_names": np.array([probe.name for probe in self.probes]),
+            "labels": np.array(model.labels),
+        }
+
+    def record(self, epoch: int) -> None:
+        """Add a frame for the model as it is now."""
+        passes = [trace(self.model, probe) for probe in self.probes]
+        frame: Arrays = {
+            "epoch": np.array(epoch),
+            "filters": self._filters(),
+            "probabilities": _small([one.probabilities for one in passes]),
+            "rollout": _small([rollout(one) for one in passes]),
+            "attention_distance": _small([attention_distance(one) for one in passes]),
+        }
+        if self.model.card.position in ("learned", "learned_2d", "sincos"):
+            patches = self.model.card.grid[0] * self.model.card.grid[1]
+            similarity = position_similarity(self.model).reshape(patches, patches)
+            frame["position_similarity"] = similarity.astype(np.float16)
+        self.frames.append(frame)
+
+    def arrays(self, rows: Sequence[Mapping[str, float]]) -> Arrays:
+        """All frames so far and the log's columns, as `film.npz` holds them."""
+        frames = {n: np.stack([f[n] for f in self.frames]) for n in self.frames[0]}
+        return {**self.fixed, **frames, **{n: np.array([r[n] for r in rows]) for n in _COLUMNS}}
+
+    def restore(self, film: Mapping[str, NDArray[Any]], epoch: int) -> None:
+        """Take back the frames up to an epoch from what `arrays` gave before."""
+        count = int((film["epoch"] <= epoch).sum())
+        names = self.frames[0]
+        self.frames = [{n: film[n][index] for n in names} for index in range(count)]
+
+    def _filters(self) -> NDArray[np.uint8]:
+        weight = self.model.module.get_parameter("patch_embed.proj.weight")
+        return principal_filters(weight.detach().float().cpu())
+
+
+def principal_filters(weight: Tensor) -> NDArray[np.uint8]:
+    """Principal components of patch filters (D, 3, h, w) as RGB (28, h, w, 3), grey is zero.
+
+    Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (left).
+    """
+    flat = weight.flatten(1)
+    components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:FILTERS]
+    # A component's sign is arbitrary: a fixed one keeps the film from flickering.
+    sums = components.sum(dim=1, keepdim=True)
+    components = components * torch.where(sums < 0, -1.0, 1.0)
+    scaled = components / components.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+    pixels = ((scaled + 1) * 127.5).round().to(torch.uint8)
+    return pixels.unflatten(1, weight.shape[1:]).permute(0, 2, 3, 1).numpy()
+
+
+def attention_distance(passed: Trace) -> Tensor:
+    """Mean distance in pixels from a query patch to what it attends to: (L, h).
+
+    The mean over patch queries of Σ A·distance; what a prefix token receives counts as 0.
+
+    Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (right).
+    """
+    card = passed.card
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in card.grid)
+    places = torch.cartesian_prod(rows * card.patch_size[0], columns * card.patch_size[1])
+    distances = torch.cdist(places, places).to(passed.logits.device)  # (n, n)
+    means = []
+    for layer in range(card.depth):
+        attention = passed.attention(layer)[:, card.prefix_tokens :, card.prefix_tokens :]
+        means.append((attention * distances).sum(dim=-1).mean(dim=-1))  # (h,)
+    return torch.stack(means)
+
+
+def make_film(model: LoadedModel, probes: Sequence[Picture]) -> Film | None:
+    """A film of the model; None for one whose attention or patches can't be read."""
+    try:
+        film = Film(model, probes)
+        film.record(0)
+    except (UnsupportedModelError, AttributeError):
+        return None
+    return film
+
+
+def _small(values: Sequence[Tensor]) -> NDArray[np.float16]:
+    return torch.stack(list(values)).detach().float().cpu().numpy().astype(np.float16)

@@ -1,0 +1,249 @@
+"""The training loop: plain PyTorch over timm's parts, on accelerate's processes and precision."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vit_explorer.errors import RecipeError
+from vit_explorer.models.vit import VisionTransformer
+from vit_explorer.training import student
+from vit_explorer.training.augment import (
+    augment,
+    epoch_order,
+    make_mixing,
+    seed_step,
+    standardise,
+)
+from vit_explorer.training.data import PictureSet
+from vit_explorer.training.evaluate import Metrics, measure
+from vit_explorer.training.precision import training_kernels
+from vit_explorer.training.recipe import Recipe
+from vit_explorer.training.run_folder import Row
+from vit_explorer.training.teacher import Teacher, distillation_loss
+
+EVALUATION_BATCH = 250
+
+
+def batches(order: Tensor, size: int, process: int, processes: int) -> Iterator[tuple[Tensor, int]]:
+    """This process's part of each batch, and the whole batch's size.
+
+    Batches are as equal as can be and at most `size`; together the processes see each picture once.
+
+    >>> [(part.tolist(), whole) for part, whole in batches(torch.arange(5), 3, 0, 2)]
+    [([0, 2], 3), ([3], 2)]
+    """
+    for batch in torch.tensor_split(order, -(-len(order) // size)):
+        yield batch[process::processes], len(batch)
+
+
+@dataclass
+class Position:
+    """How far a run has come, with the sums of the epoch under way (over this process)."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    right: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+
+
+class Trainer:
+    """A model on its way through a recipe: one epoch at a time, in a state that can be kept."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        train: PictureSet,
+        test: PictureSet,
+        accelerator: Accelerator,
+    ) -> None:
+        self.recipe, self.train, self.test, self.accelerator = recipe, train, test, accelerator
+        self.device = accelerator.device
+        self.size = student.image_size(model)
+        self.steps = -(-len(train) // recipe.batch_size)
+        self.model = model.to(self.device)
+        optimizer = student.make_optimizer(recipe, model)
+        self.student, self.optimizer = accelerator.prepare(student.Student(model), optimizer)
+        self.schedule = student.make_schedule(recipe, self.optimizer, self.steps)
+        self.average = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        self.mixing = make_mixing(recipe.augment, len(train.classes))
+        self.teacher: Teacher | None = None
+        self.soft_labels: Tensor | None = None
+        self.position = Position()
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The averaged model where there is one, otherwise the model itself."""
+        return self.model if self.average is None else self.average.module
+
+    def state(self) -> dict[str, object]:
+        """All that a run needs to go on to the same numbers; collective over processes."""
+        loss, right, seen = self._sums()
+        position = {**vars(self.position), "loss": loss, "right": right, "seen": seen}
+        return {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": position,
+        }
+
+    def restore(self, state: dict[str, object]) -> None:
+        self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.position = Position(**state["position"])  # type: ignore[arg-type]
+        if not self.accelerator.is_main_process:
+            self.position.loss, self.position.right, self.position.seen = 0.0, 0, 0
+
+    def run_epoch(self, progress: bool, pause: Callable[[], bool]) -> bool:
+        """Train to the end of the epoch, or until `pause` asked to stop: then False."""
+        place, recipe = self.position, self.recipe
+        if isinstance(self.model, VisionTransformer) and recipe.model is not None:
+            full = place.epoch >= recipe.epochs - recipe.full_epochs
+            self.model.patch_drop.rate = 0.0 if full else recipe.model.patch_dropout
+        self.student.train()
+        order = epoch_order(recipe.seed, place.epoch, len(self.train))
+        parts = batches(
+            order,
+            recipe.batch_size,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        bar = tqdm(
+            total=len(self.train),
+            initial=place.step * recipe.batch_size,
+            desc=f"epoch {place.epoch + 1}/{recipe.epochs}",
+            unit=" images",
+            disable=not progress,
+        )
+        with bar, training_kernels(self.device):
+            for step, (part, whole) in enumerate(parts):
+                if step < place.step:
+                    continue
+                started = time.perf_counter()
+                self._step(part, whole)
+                place.step += 1
+                place.seconds += time.perf_counter() - started
+                bar.update(whole)
+                bar.set_postfix(
+                    loss=f"{place.loss / place.seen:.3f}",
+                    accuracy=f"{place.right / place.seen:.3f}",
+                    lr=f"{self.optimizer.param_groups[-1]['lr']:.1e}",
+                    refresh=False,
+                )
+                if pause():
+                    return False
+        return True
+
+    def _step(self, part: Tensor, whole: int) -> None:
+        recipe, place = self.recipe, self.position
+        seed_step(recipe.seed, place.epoch, place.step, self.accelerator.process_index)
+        updates = place.epoch * self.steps + place.step
+        self.schedule.step_update(updates)
+        pixels, labels = self.train.pixels[part].to(self.device), self.train.labels[part]
+        labels = labels.to(self.device)
+        flipped = (torch.rand(len(part)) < 0.5 * recipe.augment.flip).to(self.device)
+        x = augment(pixels, flipped, recipe.augment, self.size, recipe.mean, recipe.std)
+        x, targets = (x, labels) if self.mixing is None else self.mixing(x, labels)
+        with self.accelerator.autocast():
+            logits, taught = self.student(x)
+        loss = self._loss(logits.float(), taught.float(), targets, x, flipped, part)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RecipeError(
+                f"The loss became {value} in epoch {place.epoch + 1}; start again with a lower "
+                "optimizer.lr, or with precision 'no'."
+            )
+        # accelerate averages gradients over processes, whose parts may differ by one picture.
+        self.accelerator.backward(loss * (len(part) * self.accelerator.num_processes / whole))
+        if recipe.optimizer.clip is not None:
+            self.accelerator.clip_grad_norm_(self.student.parameters(), recipe.optimizer.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.model, step=updates)
+        place.loss += value * len(part)
+        place.right += int((logits.argmax(dim=1) == labels).sum())
+        place.seen += len(part)
+
+    def _loss(
+        self,
+        logits: Tensor,
+        taught: Tensor,
+        targets: Tensor,
+        x: Tensor,
+        flipped: Tensor,
+        part: Tensor,
+    ) -> Tensor:
+        smooth, options = self.recipe.label_smoothing, self.recipe.distill
+        if options is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smooth)
+        if self.soft_labels is not None:
+            answers = self.soft_labels[flipped.long().cpu(), part].to(self.device)
+        else:
+            assert self.teacher is not None  # noqa: S101 - made with every recipe that distills
+            mean, std = (
+                x.new_tensor(v)[:, None, None] for v in (self.recipe.mean, self.recipe.std)
+            )
+            precision = self.accelerator.mixed_precision
+            answers = self.teacher.logits((x * std + mean).clamp(0, 1), precision)
+        return distillation_loss(logits, taught, targets, answers, options, smooth)
+
+    def finish_epoch(self) -> tuple[Row, Metrics]:
+        """Measure on the test pictures and start the next epoch's sums."""
+        place = self.position
+        metrics = self.evaluate()
+        loss, right, seen = self._sums()
+        row: Row = {
+            "epoch": place.epoch + 1,
+            "train_loss": loss / seen,
+            "train_accuracy": right / seen,
+            "test_loss": metrics.nll,
+            "test_accuracy": metrics.accuracy,
+            "test_ece": metrics.ece,
+            "lr": self.optimizer.param_groups[-1]["lr"],
+            "images": seen,
+            "images_per_second": seen / max(place.seconds, 1e-9),
+            "seconds": place.seconds,
+        }
+        self.position = Position(epoch=place.epoch + 1, rows=[*place.rows, row])
+        return row, metrics
+
+    @torch.inference_mode()
+    def evaluate(self) -> Metrics:
+        """Metrics on the test pictures, each process taking its share."""
+        model, found = self.best_model.eval(), []
+        index, count = self.accelerator.process_index, self.accelerator.num_processes
+        for pixels in self.test.pixels[index::count].split(EVALUATION_BATCH):
+            x = pixels.to(self.device).float() / 255
+            with self.accelerator.autocast():
+                x = standardise(x, self.size, self.recipe.mean, self.recipe.std)
+                found.append(model(x).float().cpu())
+        parts = gather_object([torch.cat(found)]) if count > 1 else [torch.cat(found)]
+        logits = torch.empty(len(self.test), len(self.test.classes))
+        for process, part in enumerate(parts):
+            logits[process::count] = part
+        return measure(logits, self.test.labels, self.test.classes)
+
+    def _sums(self) -> tuple[float, int, int]:
+        """Loss, right answers and pictures of the epoch so far, over all processes."""
+        place = self.position
+        sums = torch.tensor([place.loss, place.right, place.seen], dtype=torch.float64)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums.to(self.device), "sum").cpu()
+        return float(sums[0]), int(sums[1]), int(sums[2])

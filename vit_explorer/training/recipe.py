@@ -1,0 +1,235 @@
+"""A training recipe: YAML in, a checked and frozen object out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import timm
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from timm.optim import list_optimizers
+
+from vit_explorer.errors import ModelError, RecipeError, nearest
+from vit_explorer.models.vit import ViTConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Scheduler = Literal["cosine", "poly", "tanh"]
+
+
+class _Section(BaseModel):
+    # YAML 1.1 reads 1e-3 as text, so numbers are taken from text too.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TimmModel(_Section):
+    """A timm model with a new head; `image_size` interpolates its positions."""
+
+    name: str
+    pretrained: bool = True
+    weights: str | None = None  # a file instead of the hub
+    image_size: int | None = Field(default=None, gt=0, le=4096)
+    drop_path: Share = 0.0
+
+
+class Augment(_Section):
+    """What is done to a training batch, on tensors; 0 leaves a step out."""
+
+    flip: bool = True
+    shift: float = Field(default=4.0, ge=0)  # pixels either way, reflected at the border
+    zoom: tuple[Positive, Positive] = (1.0, 1.0)  # side of the region seen, a share of the picture
+    zoom_share: Share = 0.5  # of the pictures
+    colour: Share = 0.0  # strength of brightness, contrast and saturation changes
+    erase: Share = 0.0  # share of pictures that lose a random rectangle
+    mixup: float = Field(default=0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0)
+
+
+class Optimizer(_Section):
+    """One of timm's optimizers."""
+
+    name: str = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: float = Field(default=0.05, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    clip: Positive | None = 1.0
+
+    @model_validator(mode="after")
+    def _known(self) -> Optimizer:
+        known = [str(name) for name in list_optimizers()]
+        if self.name not in known:
+            near = nearest(self.name, known) or "; `timm.optim.list_optimizers()` lists them."
+            raise ValueError(f"there is no optimizer {self.name!r}{near}")
+        return self
+
+
+class Schedule(_Section):
+    """One of timm's schedules of the learning rate, a value for each step."""
+
+    name: Scheduler = "cosine"
+    warmup_epochs: float = Field(default=1.0, ge=0)
+    min_lr: float = Field(default=1e-5, ge=0)
+
+
+class Distill(_Section):
+    """Learning from a teacher: any checkpoint written by `train`, or a timm name with weights."""
+
+    teacher: str
+    weights: str | None = None
+    image_size: int | None = Field(default=None, gt=0, le=4096)
+    kind: Literal["soft", "hard"] = "soft"
+    temperature: Positive = 2.0
+    weight: Share = 0.7  # of the teacher's term in the loss
+    stored: bool = True  # ask the teacher once about each picture and its mirror image
+
+
+class Recipe(_Section):
+    """Everything that decides a run, apart from the data and the machine."""
+
+    name: str
+    description: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    epochs: int = Field(default=30, ge=1, le=10_000)
+    full_epochs: int = Field(default=0, ge=0)  # last epochs without patch dropout
+    batch_size: int = Field(default=128, ge=1)  # over all processes
+    mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
+    std: tuple[Positive, Positive, Positive] = (0.247, 0.2435, 0.2616)
+    model: ViTConfig | None = None
+    timm: TimmModel | None = None
+    augment: Augment = Augment()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    distill: Distill | None = None
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    film: bool = True
+    half_weights: bool = False  # the checkpoint as float16: half the size
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        # pydantic passes over a dataclass's unknown keys; the config itself names them.
+        if isinstance(value, dict):
+            unknown = {key: None for key in value if key not in ViTConfig.__dataclass_fields__}
+            ViTConfig.from_dict(unknown)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if (self.model is None) == (self.timm is None):
+            raise ValueError("give either model (the ViT from scratch) or timm, and not both.")
+        if self.timm and not timm.is_model(self.timm.name.partition(".")[0]):
+            near = nearest(self.timm.name, timm.list_models()) or "; timm knows none like it."
+            raise ValueError(f"timm.name: there is no model {self.timm.name!r}{near}")
+        if self.model and self.optimizer.layer_decay is not None:
+            raise ValueError("optimizer.layer_decay: only a timm model has layer groups.")
+        mixing = self.augment.mixup or self.augment.cutmix
+        if self.distill and self.distill.stored and mixing:
+            raise ValueError("distill.stored: mixed pictures need stored: false.")
+        if self.full_epochs > self.epochs:
+            raise ValueError("full_epochs: more than epochs.")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+def list_recipes() -> tuple[str, ...]:
+    """Names of the recipes in the package."""
+    folder = resources.files(__package__) / "recipes"
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def load_recipe(recipe: str | Path | Recipe, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or file, and apply overrides such as "optimizer.lr=1e-3".
+
+    Raises:
+        RecipeError: no such recipe, not YAML, an unknown key (the nearest one is named), or a
+            value outside its range.
+    """
+    if isinstance(recipe, Recipe):
+        values, name = recipe.to_dict(), recipe.name
+    else:
+        values, name = _read(recipe)
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"Recipe {name}: {_explain(error)}") from None
+    except ModelError as error:
+        raise RecipeError(f"Recipe {name}: model: {str(error).replace('?.', '?')}") from None
+
+
+def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise RecipeError(f"The recipe {path} can't be read: {reason}.") from None
+    elif str(recipe) in list_recipes():
+        text = (resources.files(__package__) / "recipes" / f"{recipe}.yaml").read_text("utf-8")
+    else:
+        names = list_recipes()
+        raise RecipeError(
+            f"There is no recipe {str(recipe)!r}{nearest(str(recipe), names)}; "
+            f"give a YAML file or one of {', '.join(names)}."
+        )
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise RecipeError(f"The recipe {recipe} is not valid YAML{where}; check it.") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"The recipe {recipe} holds no settings, expected lines of key: value.")
+    return {"name": path.stem, **values}, str(recipe)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"The setting {override!r} has no '='; write it as key=value.")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        if not isinstance(values.get(section), dict):
+            values[section] = {}
+        values = values[section]
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values[last] = text
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    key, message = ".".join(place), str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        names = _names(Recipe, place[:-1])
+        near = nearest(place[-1], names) or f"; its place has {', '.join(names)}."
+        return f"there is no setting {key!r}{near}"
+    if first["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    if first["type"] == "missing":
+        return f"the setting {key!r} is missing."
+    given = json.dumps(first["input"], default=str)[:80]
+    return f"{key} was {given}; {message.replace('Input', 'it', 1)}."
+
+
+def _names(section: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        section = next(
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+    return list(section.model_fields)

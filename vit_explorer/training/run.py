@@ -1,0 +1,292 @@
+"""`train`: from a recipe and pictures to a run folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from vit_explorer.decode import Picture, open_picture
+from vit_explorer.explain import versions
+from vit_explorer.models.zoo import LoadedModel, asset, find_device, load_model
+from vit_explorer.pictures import Preprocess
+from vit_explorer.training.data import decode, find_splits
+from vit_explorer.training.evaluate import Metrics, evaluate
+from vit_explorer.training.film import Film, make_film
+from vit_explorer.training.loop import Trainer
+from vit_explorer.training.precision import choose_precision
+from vit_explorer.training.recipe import Recipe, load_recipe
+from vit_explorer.training.report import draw_confusion, draw_curves
+from vit_explorer.training.run_folder import Row, RunFolder
+from vit_explorer.training.student import build_model, describe, image_size
+from vit_explorer.training.teacher import Teacher
+
+_SAVE_SECONDS = 300.0
+_PROBES = 5
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left: `weights` for `load_model`; not `finished` when it was stopped early."""
+
+    folder: Path
+    weights: Path
+    finished: bool
+    rows: tuple[Row, ...]
+    metrics: Metrics | None
+
+
+def train(
+    recipe: str | Path | Recipe,
+    *,
+    data: str | Path = "cifar10",
+    out: str | Path | None = None,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    precision: str = "auto",
+    progress: bool = False,
+    stop: threading.Event | None = None,
+    watch: Callable[[Row], None] | None = None,
+    save_seconds: float = _SAVE_SECONDS,
+) -> RunResult:
+    """Train a recipe and measure the result.
+
+    Args:
+        recipe: name of a shipped recipe, a YAML file, or a Recipe.
+        data: "cifar10", a folder with CIFAR-10's files, or a folder of class folders.
+        out: the run folder, by default runs/RECIPE.
+        resume: go on with the run in `out`, to the numbers of an uninterrupted one.
+        overrides: changes to the recipe, such as "optimizer.lr=1e-3".
+        precision: "auto", "no" (float32), "bf16" or, on a GPU, "fp16".
+        stop: once set, the run keeps its state at the next step and returns; so does Ctrl-C.
+        watch: called with each epoch's row of the log.
+        save_seconds: within an epoch the state is kept this often.
+
+    Raises:
+        RecipeError, DataError, ModelError, OptionError: before anything is written.
+        OutputError: the run folder can't be written; what was written before is whole.
+    """
+    settings = load_recipe(recipe, overrides)
+    chosen = find_device(device)
+    precision = choose_precision(precision, chosen)
+    sources = find_splits(data)
+    folder = RunFolder(out or Path("runs") / settings.name)
+    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=precision)
+    shown = progress and accelerator.is_main_process
+    try:
+        torch.manual_seed(settings.seed)
+        model = build_model(settings, len(sources[0].classes))
+        pictures = [decode(source, image_size(model), shown) for source in sources]
+        if accelerator.is_main_process:
+            folder.prepare(settings, resume)
+        accelerator.wait_for_everyone()
+        trainer = Trainer(settings, model, pictures[0], pictures[1], accelerator)
+        run = _Run(trainer, folder, str(data), shown, watch)
+        return run.go(resume, stop or threading.Event(), save_seconds)
+    finally:
+        if accelerator.num_processes == 1:
+            # accelerate keeps one state a process, which would bind the next run to this one's.
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class _Run:
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: RunFolder,
+        data: str,
+        progress: bool,
+        watch: Callable[[Row], None] | None,
+    ) -> None:
+        self.trainer, self.folder, self.data = trainer, folder, data
+        self.progress, self.watch = progress, watch
+        self.main = trainer.accelerator.is_main_process
+        self.film: Film | None = None
+        self.saved = time.monotonic()
+
+    def go(self, resume: bool, stop: threading.Event, save_seconds: float) -> RunResult:
+        state = self.folder.read_state() if resume else None
+        if state is not None:
+            self.trainer.restore(state)
+        self._prepare(resumed=state is not None)
+        with _interrupts(stop):
+            finished = self._train(stop, save_seconds)
+        measured = self._measure() if finished and self.main else None
+        self.trainer.accelerator.wait_for_everyone()
+        return RunResult(
+            folder=self.folder.path,
+            weights=self.folder / "last.safetensors",
+            finished=finished,
+            rows=tuple(self.trainer.position.rows),
+            metrics=measured,
+        )
+
+    def _train(self, stop: threading.Event, save_seconds: float) -> bool:
+        """Epochs until the recipe's end, or until asked to stop: then False."""
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+
+        def pause() -> bool:
+            if accelerator.num_processes > 1:
+                if stop.is_set():
+                    accelerator.set_trigger()
+                stopping = accelerator.check_trigger()
+            else:
+                stopping = stop.is_set()
+            due = accelerator.num_processes == 1 and time.monotonic() - self.saved > save_seconds
+            if stopping or due:
+                self._save_state()
+            return stopping
+
+        while trainer.position.epoch < trainer.recipe.epochs:
+            if not trainer.run_epoch(self.progress, pause):
+                return False
+            row, metrics = trainer.finish_epoch()
+            if self.main:
+                self._keep_epoch(row, metrics)
+            self._save_state()
+        return True
+
+    def _prepare(self, resumed: bool) -> None:
+        """The teacher's answers, the film's beginning, and what is known before the first step."""
+        trainer, recipe = self.trainer, self.trainer.recipe
+        if recipe.distill is not None:
+            trainer.teacher = Teacher(
+                recipe.distill, trainer.train.classes, trainer.accelerator.device
+            )
+        if trainer.teacher is not None and recipe.distill and recipe.distill.stored:
+            precision = trainer.accelerator.mixed_precision
+            with trainer.accelerator.main_process_first():
+                trainer.soft_labels = trainer.teacher.label(
+                    trainer.train, self.folder, precision, self.progress
+                )
+        if self.main and recipe.film:
+            self.film = make_film(self._loaded(), self._probes())
+            if self.film is not None and resumed and (self.folder / "film.npz").exists():
+                with np.load(self.folder / "film.npz") as before:
+                    self.film.restore(dict(before), trainer.position.epoch)
+        if self.main:
+            self.folder.write_json("run.json", {**self._facts(), "data": self.data})
+
+    def _keep_epoch(self, row: Row, metrics: Metrics) -> None:
+        rows, folder = self.trainer.position.rows, self.folder
+        if self.film is not None:
+            self.film.record(int(row["epoch"]))
+            folder.write_arrays("film.npz", self.film.arrays(rows))
+        folder.write_log(rows)
+        folder.write("curves.png", draw_curves(rows, self.trainer.recipe.name))
+        folder.write("confusion.png", draw_confusion(metrics))
+        self._write_weights("last.safetensors", metrics)
+        if row["test_accuracy"] >= max(before["test_accuracy"] for before in rows):
+            self._write_weights("best.safetensors", metrics)
+        if self.watch is not None:
+            self.watch(row)
+
+    def _save_state(self) -> None:
+        state = self.trainer.state()
+        if self.main:
+            self.folder.write_state(state)
+        self.saved = time.monotonic()
+
+    def _measure(self) -> Metrics:
+        """Measure the file that was written as `evaluate` does, and note that in the file."""
+        path = self.folder / "last.safetensors"
+        metrics = evaluate(path, self.data, progress=self.progress)
+        self._write_weights("last.safetensors", metrics)
+        self.folder.write("confusion.png", draw_confusion(metrics))
+        self.folder.write_json("metrics.json", metrics.to_dict())
+        return metrics
+
+    def _write_weights(self, name: str, metrics: Metrics) -> None:
+        trainer, recipe = self.trainer, self.trainer.recipe
+        metadata = {
+            "config": describe(recipe, trainer.best_model),
+            "labels": list(trainer.train.classes),
+            "preprocess": self._preprocess().to_dict(),
+            "recipe": recipe.to_dict(),
+            "metrics": metrics.to_dict(),
+            "training": self._facts(),
+        }
+        state = trainer.best_model.state_dict()
+        self.folder.write_weights(name, state, metadata, half=recipe.half_weights)
+
+    def _facts(self) -> dict[str, Any]:
+        rows = self.trainer.position.rows
+        accelerator = self.trainer.accelerator
+        return {
+            "seed": self.trainer.recipe.seed,
+            "epochs": len(rows),
+            "seconds": round(sum(row["seconds"] for row in rows)),
+            "pictures": len(self.trainer.train),
+            "hardware": _hardware(accelerator),
+            "precision": accelerator.mixed_precision,
+            "processes": accelerator.num_processes,
+            "versions": versions(),
+        }
+
+    def _preprocess(self) -> Preprocess:
+        recipe = self.trainer.recipe
+        size = (3, *self.trainer.size)
+        return Preprocess.from_config(
+            {"input_size": size, "mean": recipe.mean, "std": recipe.std, "crop_pct": 1.0}
+        )
+
+    def _loaded(self) -> LoadedModel:
+        trainer = self.trainer
+        return load_model(
+            trainer.best_model.eval(),
+            labels=trainer.train.classes,
+            image_size=trainer.size,
+            transform=self._preprocess().transform,
+        )
+
+    def _probes(self) -> list[Picture]:
+        """The shipped cat, then the first test picture of classes spread over the whole."""
+        test = self.trainer.test
+        classes = range(0, len(test.classes), -(-len(test.classes) // (_PROBES - 1)))
+        probes = [open_picture(asset("cat.png"))]
+        for index in classes:
+            first = int((test.labels == index).nonzero()[0])
+            image = Image.fromarray(test.pixels[first].permute(1, 2, 0).numpy())
+            probes.append(Picture(image, f"{test.classes[index]} (test)", ""))
+        return probes
+
+
+@contextmanager
+def _interrupts(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and a polite kill set `stop`; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(kind: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(kind, before[signal.Signals(kind)])
+
+    for kind in before:
+        signal.signal(kind, ask)
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _hardware(accelerator: Accelerator) -> str:
+    if accelerator.device.type == "cuda":
+        return torch.cuda.get_device_name(accelerator.device)
+    return f"{os.cpu_count()} {platform.machine()} cores"

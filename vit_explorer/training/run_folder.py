@@ -1,0 +1,158 @@
+"""A run's folder: each file is replaced as a whole, so a crash or a full disk costs nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vit_explorer.errors import OutputError, RecipeError
+from vit_explorer.models.checkpoints import FORMAT
+from vit_explorer.training.recipe import Recipe
+
+Row = dict[str, float]
+
+
+class RunFolder:
+    """Writes and reads back what a training run leaves behind.
+
+    `recipe.yaml`, `run.json` (data, machine, versions), `log.csv` and `log.json` (a row an epoch),
+    `curves.png`, `confusion.png`, `film.npz`, `last.safetensors`, `best.safetensors`, and
+    `state.pt`, from which a run goes on.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def prepare(self, recipe: Recipe, resume: bool) -> None:
+        """Make the folder, or check that the run in it can go on.
+
+        Raises:
+            OutputError: not writable, holds a run although `resume` is off, or none although on.
+            RecipeError: the run in it was started with another recipe.
+        """
+        before = self / "recipe.yaml"
+        if resume and not before.is_file():
+            raise OutputError(f"{self.path} holds no run to resume; leave out resume to start one.")
+        if not resume and before.exists():
+            raise OutputError(
+                f"{self.path} already holds a run; resume it, or give another folder."
+            )
+        if resume:
+            self._check_same(recipe, yaml.safe_load(before.read_text(encoding="utf-8")))
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The run folder {self.path} can't be made: {error.strerror}; give another."
+            ) from None
+        self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
+
+    def _check_same(self, recipe: Recipe, before: Mapping[str, Any]) -> None:
+        now = recipe.to_dict()
+        changed = [key for key in now if now[key] != before.get(key)]
+        if changed:
+            raise RecipeError(
+                f"The run in {self.path} was started with another {', '.join(changed)}; resume it "
+                f"with {self / 'recipe.yaml'}, or start a new folder."
+            )
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file as a whole; raises OutputError and leaves the old one if it can't."""
+        temporary = None
+        try:
+            with tempfile.NamedTemporaryFile(
+                dir=self.path, prefix=f".{name}.", delete=False
+            ) as file:
+                temporary = Path(file.name)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(self / name)
+        except OSError as error:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self / name} can't be written: {error.strerror or error}; what was written "
+                "before is whole, make room and resume."
+            ) from None
+
+    def write_json(self, name: str, content: Any) -> None:
+        self.write(name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def write_log(self, rows: Sequence[Row]) -> None:
+        """The whole log, as JSON and as CSV."""
+        self.write_json("log.json", list(rows))
+        text = io.StringIO()
+        table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        self.write("log.csv", text.getvalue().encode())
+
+    def write_weights(
+        self, name: str, state: Mapping[str, Tensor], metadata: Mapping[str, Any], half: bool
+    ) -> None:
+        """Weights as safetensors that `load_model` reads, described by their metadata."""
+        tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        if half:
+            tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+        texts = {key: json.dumps(value) for key, value in metadata.items()}
+        self.write(name, save(tensors, {"format": FORMAT, **texts}))
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        self.write("state.pt", content.getvalue())
+
+    def read_state(self) -> dict[str, Any] | None:
+        """What `write_state` wrote last, None if the run was stopped before that."""
+        path = self / "state.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            raise OutputError(
+                f"{path} is damaged ({type(error).__name__}), so the run can't be resumed; start "
+                "a new one."
+            ) from None
+
+    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+        self.write(name, content.getvalue())
+
+    def write_soft_labels(self, labels: Tensor, key: str) -> None:
+        content = save({"labels": labels}, {"key": key})
+        self.write("soft_labels.safetensors", content)
+
+    def read_soft_labels(self, key: str) -> Tensor | None:
+        """The teacher's stored answers, if they are about these pictures and this teacher."""
+        path = self / "soft_labels.safetensors"
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                fits = (file.metadata() or {}).get("key") == key
+                return file.get_tensor("labels").float() if fits else None
+        except (SafetensorError, OSError):
+            return None
