@@ -24,6 +24,7 @@ from tests.browser import (
     write_checkpoint,
 )
 from vit_explorer import render
+from vit_explorer.ui.payload import SHOWN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -245,10 +246,16 @@ def test_toolbar_rules_all_maps_without_the_server(
     changed_by(lambda: page.locator("#vx-opacity").fill("0.9"))
     for name in ("patches", "whole"):
         changed_by(page.get_by_role("button", name=name, exact=True).click)
+    own = page.locator(".gallery .bar-high").all_inner_texts()
     page.get_by_role("button", name="shared").click()
     settle(page)
-    ends = page.locator(".gallery .bar-high").all_inner_texts()
-    assert len(set(ends)) == 1
+    ends = dict(zip(SHOWN, page.locator(".gallery .bar-high").all_inner_texts(), strict=True))
+    assert ends["rollout"] == ends["attention"]
+    assert all(
+        ends[name] == end
+        for name, end in zip(SHOWN, own, strict=True)
+        if name not in {"rollout", "attention"}
+    )
     assert silent() == []
 
 
@@ -297,6 +304,7 @@ def test_bad_pictures_are_refused_and_the_page_goes_on(
         message = page.inner_text(".problem p")
         assert message.endswith(".")
         assert str(tmp_path) not in message
+        assert f"'{name}'" in message
         assert pixels(page, map_of("rollout")) == before
         assert "cat.png" in page.inner_text(".sidebar-picture .note")
         page.click(".problem button")
@@ -341,13 +349,88 @@ def test_file_name_is_shown_as_text(page: Page, tmp_path: Path) -> None:
     assert page.locator('img[src="x"]').count() == 0
 
 
+SLOW = """() => {
+  const send = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await send(...asked);
+    if (String(asked[0]).includes("big")) await new Promise((done) => setTimeout(done, 1500));
+    return answer;
+  };
+}"""
+
+
+def test_the_picture_chosen_last_is_shown(page: Page, tmp_path: Path) -> None:
+    page.evaluate(SLOW)
+    for name, colour in (("big.png", "teal"), ("small.png", "olive")):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / name)
+    page.set_input_files("#vx-file", tmp_path / "big.png")
+    page.get_by_role("button", name="Explain rocket.jpg").click()
+    wait_for_picture(page, "rocket.jpg")
+    page.set_input_files("#vx-file", tmp_path / "big.png")
+    page.set_input_files("#vx-file", tmp_path / "small.png")
+    wait_for_picture(page, "small.png")
+    page.wait_for_timeout(1800)
+    wait_for_picture(page, "small.png")
+
+
+def test_any_class_can_be_searched_and_explained(page: Page) -> None:
+    listed = page.locator(".predictions .label").all_inner_texts()
+    label = next(label for label in LABELS if label not in listed)
+    page.fill("#vx-class", label[:-1])
+    page.wait_for_selector("#vx-classes option", state="attached")
+    page.fill("#vx-class", label)
+    page.keyboard.press("Enter")
+    page.locator(".tool-target strong", has_text=label).wait_for()
+    note = page.inner_text(".sidebar-predictions > .note >> nth=0")
+    assert note.startswith(f"Explaining {label}, ")
+    assert note.endswith("%")
+    page.fill("#vx-class", "no such class")
+    page.keyboard.press("Enter")
+    page.locator(".problem p", has_text="no such class").wait_for()
+
+
+def test_a_refused_model_leaves_the_picture_chosen_after_it(page: Page) -> None:
+    page.fill("#vx-model", "no_such_model")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Explain rocket.jpg").click()
+    wait_for_picture(page, "rocket.jpg")
+    assert "no_such_model" in page.inner_text(".problem p")
+    assert page.input_value("#vx-model") == "no_such_model"
+    page.fill("#vx-model", "")
+    page.keyboard.press("Enter")
+    page.locator(".problem p", has_text="is empty").wait_for()
+
+
+def test_explain_is_read_by_keyboard(page: Page) -> None:
+    page.focus(".card-seen canvas")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector('.card[data-method="rollout"] .here:visible')
+    assert "row 5, column 5: Attention rollout" in page.inner_text(".card-seen [aria-live]")
+
+
+def test_a_reload_and_a_link_show_the_same(page: Page, address: str) -> None:
+    page.get_by_role("button", name="Explain coffee.png").click()
+    wait_for_picture(page, "coffee.png")
+    page.locator(".predictions button").nth(1).click()
+    page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
+    show(page, "model")
+    page.wait_for_function("location.hash.includes('target=')")
+    assert "#model?picture=coffee.png&target=" in page.url
+    page.reload()
+    wait_for_picture(page, "coffee.png")
+    page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
+    assert page.locator("#vx-view-model").is_visible()
+    page.evaluate("location.hash = '#explain?picture=rocket.jpg&model=none&target=x'")
+    wait_for_picture(page, "rocket.jpg")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_view_overflows(browser: Browser, address: str, scheme: Any) -> None:
     with watched_page(browser, address, color_scheme=scheme) as (page, wrong):
         open_explorer(page, address)
         for width, height in ((390, 844), (1280, 720), (1920, 1080)):
             page.set_viewport_size({"width": width, "height": height})
-            for tab in ("explain", "attention", "patches", "positions", "model"):
+            for tab in ("explain", "attention", "patches", "positions", "model", "training"):
                 show(page, tab)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
         assert wrong == []

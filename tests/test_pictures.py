@@ -185,6 +185,11 @@ def test_sources_agree(cat: Path) -> None:
     assert open_picture(cat).name == "cat.png"
     with cat.open("rb") as file:
         assert open_picture(file).name == "cat.png"
+        file.seek(0)
+        assert open_picture(file, name="mine.png").name == "mine.png"
+    assert open_picture(data, name="mine.png").name == "mine.png"
+    with pytest.raises(PictureError, match="'mine.png'"):
+        open_picture(b"only words", name="mine.png")
     assert open_picture(picture) is picture
     in_memory = open_picture(np.asarray(image)).sha256
     assert in_memory == open_picture(image).sha256 != expected

@@ -56,6 +56,8 @@ class Picture:
 
 def open_picture(
     source: str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Picture,
+    *,
+    name: str | None = None,
 ) -> Picture:
     """Open a path, bytes, binary stream, PIL image or array as an upright, opaque RGB picture.
 
@@ -63,7 +65,8 @@ def open_picture(
     65535 becomes 0 to 255; Pillow's mode I counts as 16-bit), CMYK and Lab become RGB, an animation
     gives its first frame. Arrays are (H, W) or (H, W, 1 to 4) with alpha last: uint8, uint16,
     booleans, other integers from 0 to 255, or floats from 0 to 1. Colour profiles are not applied,
-    as in the pipelines that models are trained with.
+    as in the pipelines that models are trained with. `name` is what bytes or a stream are called,
+    in the result and in errors.
 
     Raises PictureError for more than `MAX_BYTES` or `MAX_PIXELS` (checked before decoding), for
     anything cut off, damaged or not in `FORMATS`, and for arrays outside the ranges above.
@@ -71,22 +74,22 @@ def open_picture(
     if isinstance(source, Picture):
         return source
     if isinstance(source, Image.Image):
-        name = Path(str(getattr(source, "filename", ""))).name or "picture"
-        return _from_image(source, name)
+        shown = Path(str(getattr(source, "filename", ""))).name or "picture"
+        return _from_image(source, shown)
     if isinstance(source, np.ndarray):
         return _from_image(_array_image(source), "picture")
-    data, name = _read(source)
-    return _from_image(_identify(data, name), name, hashlib.sha256(data).hexdigest())
+    data, shown = _read(source, name)
+    return _from_image(_identify(data, shown), shown, hashlib.sha256(data).hexdigest())
 
 
-def _read(source: Any) -> tuple[bytes, str]:
+def _read(source: Any, called: str | None) -> tuple[bytes, str]:
     if isinstance(source, (str, os.PathLike)):
         return _read_file(os.fspath(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data, name = bytes(source), "picture"
+        data, name = bytes(source), called or "picture"
     elif hasattr(source, "read"):
         data = source.read(MAX_BYTES + 1)
-        name = Path(str(getattr(source, "name", ""))).name or "picture"
+        name = called or Path(str(getattr(source, "name", ""))).name or "picture"
         if not isinstance(data, bytes):
             raise PictureError(f"{name!r} was opened as text; open it in binary mode ('rb').")
     else:

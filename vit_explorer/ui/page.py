@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from vit_explorer.errors import ExplorerError
+from vit_explorer.errors import ExplorerError, ModelError, PictureError, TargetError
 from vit_explorer.ui import payload, routes
 from vit_explorer.ui.api import add_endpoints
 from vit_explorer.ui.workbench import Workbench
@@ -24,12 +24,14 @@ HEAD = "\n".join(
     (
         *(
             f'<link rel="stylesheet" href="explorer/static/{name}.css">'
-            for name in ("tokens", "layout", "views")
+            for name in ("tokens", "layout", "views", "training")
         ),
         '<link rel="modulepreload" href="explorer/static/main.js">',
         '<meta name="color-scheme" content="light dark">',
     )
 )
+# Which of the page's choices an error is about, so that the others are kept.
+PARTS = {PictureError: "picture", ModelError: "model", TargetError: "target"}
 # Gradio runs this once; the words 'analyze' and 'value' are the event and the prop it may use.
 LOAD = """
 const root = element.querySelector(".vx");
@@ -84,7 +86,8 @@ def answers(workbench: Workbench, asked: dict[str, Any]) -> Iterator[dict[str, A
         result = workbench.analyse(str(asked.get("picture")), model, index)
         yield {"request": request, "result": payload.describe_result(result)}
     except ExplorerError as error:
-        yield {"request": request, "error": str(error)}
+        part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
+        yield {"request": request, "error": str(error), "part": part}
     except Exception:
         logger.exception("the analysis of %r failed", asked)
         yield {"request": request, "error": UNEXPECTED}

@@ -20,6 +20,7 @@ from vit_explorer.explain import (
     check_patch_embedding,
     position_similarity,
 )
+from vit_explorer.ui.film import NO_FILM
 from vit_explorer.ui.workbench import Result
 
 # What the page shows, in its order.
@@ -31,6 +32,8 @@ SHOWN = (
     "attention_grad_cam",
     "attention",
 )
+# Maps whose numbers mean the same, and so may share a scale; every other method has its own.
+SHARES = {"attention", "rollout"}
 LONGEST_SIDE = 1280
 # What is larger is not sent whole; the page then asks for single queries.
 MAX_ATTENTION_BYTES = 64 * 2**20
@@ -75,6 +78,7 @@ def describe_result(result: Result) -> dict[str, Any]:
         },
         "positions": describe_positions(result),
         "patches": _patch_check(result),
+        "film": {"url": f"{base}/film", "note": ""} if result.film else {"note": NO_FILM},
         "seconds": sum(explanation.seconds.values()),
     }
 
@@ -103,6 +107,7 @@ def _describe_map(explanation: Explanation, name: str) -> dict[str, Any]:
         "signed": heatmap.signed,
         "class_specific": method.class_specific,
         "target_label": heatmap.target_label,
+        "unit": "shares" if name in SHARES else name,
         "limits": [low, high],
         "values": heatmap.values.ravel().tolist(),
         "text": explanation.describe(name),
@@ -113,6 +118,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
     model, card = result.model, result.model.card
     return {
         "id": result.model_name,
+        "key": f"{result.model_name} {model.sha256[:16]}",
         "name": card.name,
         "device": _device(model.device),
         "grid": list(card.grid),
@@ -123,6 +129,8 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "depth": card.depth,
         "heads": card.heads,
         "dim": card.dim,
+        "position": card.position,
+        "labels": f"results/{result.key}/labels" if card.classes else None,
         "summary": f"{card.summary()} · {_device(model.device)}",
         "facts": facts(model),
     }

@@ -20,6 +20,7 @@ from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import available_models
 from vit_explorer.models.zoo import asset
 from vit_explorer.ui import payload
+from vit_explorer.ui.film import film_bytes
 from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Result, Workbench
 
 # Some systems map .js to text/plain, which browsers refuse as a module.
@@ -47,6 +48,8 @@ def create_router(workbench: Workbench) -> APIRouter:
     add("/results/{key}/positions", BYTES, lambda result, _: payload.position_bytes(result))
     add("/results/{key}/layers/{index}", BYTES, _layer)
     add("/results/{key}/queries/{index}", BYTES, _query)
+    router.add_api_route("/results/{key}/labels", _labels(workbench), methods=["GET"])
+    router.add_api_route("/results/{key}/film", _film(workbench), methods=["GET"])
     router.add_api_route("/results/{key}/explanation.zip", _download(workbench), methods=["GET"])
     return router
 
@@ -63,6 +66,7 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
         "diverging": render.DIVERGING,
         "floor": render.FLOOR,
         "max_bytes": MAX_UPLOAD_BYTES,
+        "training": workbench.trainings is not None,
     }
 
 
@@ -126,6 +130,26 @@ def _query(result: Result, index: int) -> bytes:
     if not 0 <= index < result.model.card.tokens:
         raise HTTPException(404)
     return payload.query_bytes(result, index)
+
+
+def _labels(workbench: Workbench) -> Callable[..., Any]:
+    def send(key: str) -> list[str]:
+        return list(_held(workbench, key).model.labels)
+
+    return send
+
+
+def _film(workbench: Workbench) -> Callable[..., Any]:
+    def send(key: str) -> Response:
+        result = _held(workbench, key)
+        if result.film is None:
+            raise HTTPException(404)
+        try:
+            return Response(film_bytes(result.film, result.model), media_type=BYTES)
+        except ExplorerError as error:
+            return JSONResponse({"error": str(error)}, 422)
+
+    return send
 
 
 def _download(workbench: Workbench) -> Callable[..., Any]:

@@ -6,11 +6,14 @@ import os
 import socket
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -19,6 +22,8 @@ from vit_explorer.explain import LoadedModel
 from vit_explorer.ui.guard import Guard
 from vit_explorer.ui.page import HEAD, build_blocks
 from vit_explorer.ui.routes import create_router, static_folder
+from vit_explorer.ui.training_routes import create_training_router
+from vit_explorer.ui.trainings import Trainings
 from vit_explorer.ui.workbench import EXAMPLES, Workbench
 
 
@@ -27,11 +32,20 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = ()) -> FastAPI:
 
     `hosts` are names the page answers to, besides this machine's own and addresses of digits.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if workbench.trainings is not None:
+            await run_in_threadpool(workbench.trainings.close)
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(Guard, hosts=hosts)
     app.include_router(create_router(workbench))
+    if workbench.trainings is not None:
+        app.include_router(create_training_router(workbench.trainings))
     app.mount("/explorer/static", StaticFiles(directory=static_folder()))
     return gr.mount_gradio_app(
         app,
@@ -56,6 +70,8 @@ def serve(
     device: str = "auto",
     hosts: Sequence[str] = (),
     open_browser: bool = True,
+    film: Path | None = None,
+    runs: Path | None = None,
 ) -> None:
     """Serve the page until interrupted.
 
@@ -65,13 +81,16 @@ def serve(
         device: where models chosen on the page are loaded.
         hosts: further names the page answers to, such as that of a proxy before it.
         open_browser: open the page in this machine's browser.
+        film: the model's training film, as `find_film` finds it.
+        runs: where the page keeps the runs it trains; None lets no page train.
 
     Raises:
         OptionError: the address is taken.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     listener = _listen(host, port)
-    workbench = Workbench(model, device=device)
+    trainings = None if runs is None else Trainings(runs, device=device)
+    workbench = Workbench(model, device=device, film=film, trainings=trainings)
     app = build_app(workbench, hosts=(host, *hosts))
     address = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
     print(f"ViT Explorer is at {address} (Ctrl-C stops it)", flush=True)  # noqa: T201

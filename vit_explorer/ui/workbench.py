@@ -5,7 +5,6 @@ Nothing here knows Gradio or HTTP; every refusal is an `ExplorerError`.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 import threading
@@ -25,12 +24,15 @@ from vit_explorer.explain import (
 from vit_explorer.models.zoo import asset
 from vit_explorer.pictures import Picture
 from vit_explorer.ui.cache import ByteCache
+from vit_explorer.ui.film import find_film
+from vit_explorer.ui.trainings import Trainings
 
 EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 MAX_UPLOAD_BYTES = 20 * 10**6
 PICTURE_CACHE_BYTES = 400 * 2**20
 RESULT_CACHE_BYTES = 600 * 2**20
 MODELS_KEPT = 2
+RUN = "run:"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Result:
     model_name: str
     model: LoadedModel = field(repr=False)
     explanation: Explanation = field(repr=False)
+    film: Path | None = None
 
     @property
     def bytes(self) -> int:
@@ -57,10 +60,19 @@ class Result:
 class Workbench:
     """Pictures, models and results behind one page; safe under threads."""
 
-    def __init__(self, model: LoadedModel, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        device: str = "auto",
+        film: Path | None = None,
+        trainings: Trainings | None = None,
+    ) -> None:
         self.start_model = model
         self.start_name = Path(model.card.name).name
+        self.start_film = film
         self.device = device
+        self.trainings = trainings
         self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, _picture_bytes)
         self._results: ByteCache[Result] = ByteCache(RESULT_CACHE_BYTES, lambda held: held.bytes)
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
@@ -74,7 +86,7 @@ class Workbench:
         """
         # The name becomes a folder of the download, so it may be no path and no "..".
         shown = re.sub(r"[^\w .()+-]", "_", Path(name).name).strip(" .")[:80] or "picture"
-        picture = dataclasses.replace(open_picture(data), name=shown)
+        picture = open_picture(data, name=shown)
         self._pictures.put(picture.sha256, picture)
         return picture.sha256
 
@@ -96,21 +108,35 @@ class Workbench:
         return self._results.get(key)
 
     def model(self, name: str) -> LoadedModel:
-        """The model the page started with, or a timm model by name.
+        """The model the page started with, a timm model by name, or the weights of "run:NAME".
 
         Raises:
             ModelError: no such name, or weights that can't be had.
         """
         if name == self.start_name:
             return self.start_model
+        key = self._version(name)
         with self._loading:
-            held = self._models.get(name)
+            held = self._models.get(key)
             if held is None:
                 held = self._load(name)
-                self._models.put(name, held)
+                self._models.put(key, held)
             return held
 
+    def _run_weights(self, name: str) -> Path | None:
+        if self.trainings is None or not name.startswith(RUN):
+            return None
+        return self.trainings.weights(name.removeprefix(RUN))
+
+    def _version(self, name: str) -> str:
+        """A run's weights change while it trains, so they are held by their time."""
+        weights = self._run_weights(name)
+        return name if weights is None else f"{name} {weights.stat().st_mtime_ns}"
+
     def _load(self, name: str) -> LoadedModel:
+        weights = self._run_weights(name)
+        if weights is not None:
+            return load_model(weights, device=self.device)
         # load_model also takes paths and hub addresses, which a page must not be able to name.
         known = available_models()
         if name.partition(".")[0] not in known or re.search(r"[/\\:]", name):
@@ -119,7 +145,14 @@ class Workbench:
         return load_model(name, device=self.device)
 
     def is_loaded(self, name: str) -> bool:
-        return name == self.start_name or self._models.get(name) is not None
+        return name == self.start_name or self._models.get(self._version(name)) is not None
+
+    def film(self, model: str) -> Path | None:
+        """The training film that belongs to a model of the page, None if it has none."""
+        if model == self.start_name:
+            return self.start_film
+        weights = self._run_weights(model)
+        return find_film(model if weights is None else str(weights))
 
     def analyse(self, picture_key: str, model_name: str, target: int | None) -> Result:
         """Explain a picture, or return the result that is still held.
@@ -137,7 +170,7 @@ class Workbench:
         explanation = explain(model, picture, methods="all", target=target)
         chosen = explanation.target.index if explanation.target else None
         key = _digest(pass_key, chosen)
-        result = Result(key, pass_key, model_name, model, explanation)
+        result = Result(key, pass_key, model_name, model, explanation, self.film(model_name))
         for name in {asked, key}:
             self._results.put(name, result)
         return result

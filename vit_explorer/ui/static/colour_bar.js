@@ -13,9 +13,10 @@ export function createColourBar(format) {
   /** Show the scale, with a tick where `value` lies on it. */
   function show(table, limits, value = null) {
     setText(low, format(limits[0]));
-    setText(high, format(limits[1]));
-    strip.style.background = gradient(table);
-    tick.hidden = value === null;
+    const single = limits[0] === limits[1];
+    setText(high, single ? "" : format(limits[1]));
+    strip.style.background = single ? "none" : gradient(table);
+    tick.hidden = value === null || single;
     const share = (value - limits[0]) / (limits[1] - limits[0]);
     tick.style.left = `${Math.min(1, Math.max(0, share)) * 100}%`;
   }

@@ -1,17 +1,10 @@
 // How far each head looks: its mean attention distance, one dot a head, a column a layer.
 
+import { niceStep, svg } from "./chart.js";
 import { el } from "./dom.js";
 import { t } from "./words.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const [HEIGHT, LEFT, BOTTOM, TOP] = [190, 30, 34, 8];
-
-function svg(tag, attributes, text = "") {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.textContent = text;
-  return node;
-}
 
 /**
  * Pixels of the model's input, for each head of a layer: the mean over the patches of the distance
@@ -44,19 +37,46 @@ export function meanDistances(pack, { heads, tokens, prefix }, { grid, patch }) 
   });
 }
 
-/** The largest of 1, 2, 5, 10, 20, … that is at most `size`. */
-function niceStep(size) {
-  const ten = 10 ** Math.floor(Math.log10(size));
-  return [5, 2, 1].find((factor) => factor * ten <= size) * ten;
+/**
+ * One dot a head; `layers` is a list of [layer, distances of its heads], `reach` the largest
+ * distance on the axis, and `chosen(layer, head)` says which dots stand out.
+ */
+export function createHeadPlot({ height = HEIGHT, onChoose = null } = {}) {
+  const node = svg("svg", { role: "img", height });
+
+  function paint({ width, layers, depth, reach, chosen = () => false }) {
+    const x = (layer) => LEFT + ((layer + 0.5) / depth) * (width - LEFT - 6);
+    const y = (distance) => height - BOTTOM - (distance / reach) * (height - BOTTOM - TOP);
+    const dots = layers.flatMap(([layer, distances]) =>
+      [...distances].map((distance, head) =>
+        dot(layer, head, distance, [x(layer), y(distance)], chosen(layer, head)),
+      ),
+    );
+    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    node.replaceChildren(...axes({ width, height, depth, reach }, x, y), ...dots);
+    const all = layers.flatMap(([, distances]) => [...distances]);
+    const ends = { low: Math.round(Math.min(...all)), high: Math.round(Math.max(...all)) };
+    node.setAttribute("aria-label", all.length ? t("distance.text", ends) : t("distance.title"));
+  }
+
+  function dot(layer, head, distance, [cx, cy], chosen) {
+    const name = ["dot", chosen ? "chosen" : "", onChoose ? "choosable" : ""].join(" ").trim();
+    const circle = svg("circle", { cx, cy, r: chosen ? 5 : 4, class: name });
+    const values = { layer: layer + 1, head: head + 1, distance: Math.round(distance) };
+    circle.append(svg("title", {}, t("distance.one", values)));
+    if (onChoose) circle.addEventListener("click", () => onChoose(layer, head));
+    return circle;
+  }
+  return { node, paint };
 }
 
 export function createDistancePlot({ store }) {
-  const plot = svg("svg", { role: "img", height: HEIGHT });
+  const plot = createHeadPlot({ onChoose: (layer, head) => store.set({ layer, head }) });
   const node = el(
     "div",
     { class: "distance" },
     el("h3", {}, t("distance.title")),
-    plot,
+    plot.node,
     el("p", { class: "note" }, t("distance.help")),
   );
   let known = new Map();
@@ -81,33 +101,14 @@ export function createDistancePlot({ store }) {
   function paint({ result, layer, head }, width) {
     const { depth, image } = result.model;
     const reach = Math.hypot(...image) / 2;
-    const x = (index) => LEFT + ((index + 0.5) / depth) * (width - LEFT - 6);
-    const y = (distance) => HEIGHT - BOTTOM - (distance / reach) * (HEIGHT - BOTTOM - TOP);
-    const dots = [...known].flatMap(([index, distances]) =>
-      distances.map((distance, number) => {
-        const chosen = index === layer && (typeof head !== "number" || head === number);
-        return dot(index, number, distance, [x(index), y(distance)], chosen);
-      }),
-    );
-    plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-    plot.replaceChildren(...axes(width, depth, reach, x, y), ...dots);
-    const all = [...known.values()].flat();
-    const ends = { low: Math.round(Math.min(...all)), high: Math.round(Math.max(...all)) };
-    plot.setAttribute("aria-label", all.length ? t("distance.text", ends) : t("distance.title"));
-  }
-
-  function dot(layer, head, distance, [cx, cy], chosen) {
-    const look = { r: chosen ? 5 : 4, class: chosen ? "dot chosen" : "dot" };
-    const circle = svg("circle", { cx, cy, ...look });
-    const values = { layer: layer + 1, head: head + 1, distance: Math.round(distance) };
-    circle.append(svg("title", {}, t("distance.one", values)));
-    circle.addEventListener("click", () => store.set({ layer, head }));
-    return circle;
+    const chosen = (index, number) =>
+      index === layer && (typeof head !== "number" || head === number);
+    plot.paint({ width, layers: [...known], depth, reach, chosen });
   }
   return { node, draw };
 }
 
-function axes(width, depth, reach, x, y) {
+function axes({ width, height, depth, reach }, x, y) {
   const parts = [];
   const step = niceStep(reach / 3);
   for (let mark = 0; mark <= reach; mark += step) {
@@ -116,10 +117,10 @@ function axes(width, depth, reach, x, y) {
     parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, mark));
   }
   for (let index = 0; index < depth; index += Math.ceil(depth / 12)) {
-    const place = { x: x(index), y: HEIGHT - BOTTOM + 15, class: "tick-x" };
+    const place = { x: x(index), y: height - BOTTOM + 15, class: "tick-x" };
     parts.push(svg("text", place, index + 1));
   }
-  const middle = { x: (LEFT + width) / 2, y: HEIGHT - 4, class: "tick-x" };
+  const middle = { x: (LEFT + width) / 2, y: height - 4, class: "tick-x" };
   parts.push(svg("text", middle, t("attention.layer")));
   return parts;
 }

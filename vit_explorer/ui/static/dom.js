@@ -32,6 +32,19 @@ export function fitCanvas(canvas, cssWidth, cssHeight) {
   return [width, height];
 }
 
+/**
+ * Keep a node's size, and call `onChange` when it changed. To ask the node itself while the page is
+ * being drawn would lay the page out anew each time.
+ */
+export function keepSize(node, onChange) {
+  const size = { width: 0, height: 0 };
+  new ResizeObserver(() => {
+    Object.assign(size, { width: node.clientWidth, height: node.clientHeight });
+    if (size.width) onChange();
+  }).observe(node);
+  return size;
+}
+
 /** One of a few choices as a row of buttons; `choices` is a list of [value, label]. */
 export function segmented(label, choices, onChoose) {
   const buttons = choices.map(([value, text]) =>

@@ -57,10 +57,14 @@ export function createHeader({ store, setup, actions }) {
     "◐",
   );
 
+  let shown = setup.model;
   store.on(["result"], ({ result }) => {
     setText(summary, result.model.summary);
     summary.title = result.model.summary;
-    if (document.activeElement !== model) model.value = result.model.id;
+    // What was typed and not yet loaded stays, unless another model came from elsewhere.
+    const another = result.model.id !== shown;
+    if (another && document.activeElement !== model) model.value = result.model.id;
+    shown = result.model.id;
     download.href = result.download;
     download.hidden = false;
   });

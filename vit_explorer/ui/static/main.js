@@ -1,6 +1,7 @@
 // The page's root: builds it, keeps the newest result, and turns actions into requests.
 
 import { Attention } from "./attention_data.js";
+import { createActions } from "./actions.js";
 import { setTables } from "./colours.js";
 import { el, replace } from "./dom.js";
 import { createStatus, createTabs } from "./frame.js";
@@ -9,16 +10,17 @@ import { createHeader } from "./header.js";
 import { listenForPictures } from "./intake.js";
 import { createLook } from "./look.js";
 import { loadImage, PixelSource } from "./picture.js";
-import { address, createAnalyser, readFloats, readSetup, sendPicture } from "./server.js";
+import { keepPlace, readPlace } from "./place.js";
+import { address, readFloats, readSetup } from "./server.js";
 import { createSidebar } from "./sidebar.js";
 import { createStore, readSettings, rememberSettings } from "./store.js";
-import { applyTheme, otherTheme } from "./theme.js";
+import { applyTheme } from "./theme.js";
 import { createAttentionView } from "./views/attention.js";
 import { createExplainView } from "./views/explain.js";
 import { createModelView } from "./views/model.js";
 import { createPatchesView } from "./views/patches.js";
 import { createPositionsView } from "./views/positions.js";
-import { t } from "./words.js";
+import { createTrainingView } from "./views/training.js";
 
 const VIEWS = {
   explain: createExplainView,
@@ -26,6 +28,7 @@ const VIEWS = {
   patches: createPatchesView,
   positions: createPositionsView,
   model: createModelView,
+  training: createTrainingView,
 };
 
 const START = {
@@ -47,24 +50,33 @@ const START = {
   whole: false,
   shared: false,
   theme: "",
+  film: null,
+  frame: 0,
+  probe: 0,
+  playing: false,
+  runs: null,
+  training: null,
 };
 
 export async function mount(root, bridge) {
-  const store = createStore({ ...START, ...readSettings(), tab: tabInAddress() });
+  const setup = await readSetup();
+  const tabs = Object.keys(VIEWS);
+  const { tab, place } = readPlace(tabs, setup);
+  const store = createStore({ ...START, ...readSettings(), tab });
   rememberSettings(store);
   store.on(["theme"], ({ theme }) => applyTheme(theme));
   applyTheme(store.get().theme);
-  const setup = await readSetup();
   setTables(setup);
-  const actions = createActions(store, setup, bridge);
+  const actions = createActions({
+    store,
+    setup,
+    bridge,
+    adopt: (...answer) => adopt(store, ...answer),
+  });
   build(root, { store, setup, actions });
   listenForPictures(root, actions);
-  actions.explainExample(setup.examples[0].name);
-}
-
-function tabInAddress() {
-  const tab = location.hash.slice(1);
-  return tab in VIEWS ? tab : "explain";
+  keepPlace(store, tabs, setup, actions.explainPlace);
+  actions.explainPlace(place);
 }
 
 function build(root, context) {
@@ -97,68 +109,21 @@ function build(root, context) {
     root.dataset.state = result ? "ready" : "empty";
     root.setAttribute("aria-busy", String(Boolean(busy)));
   });
-  window.addEventListener("hashchange", () => store.set({ tab: tabInAddress() }));
   replace(root, createHeader(context), createSidebar(context), main);
 }
 
-function createActions(store, setup, bridge) {
-  const wanted = { picture: null, name: "", model: setup.model, target: null };
-  let accepted = { ...wanted };
-
-  const fail = (problem) => store.set({ busy: "", problem });
-  const analyse = createAnalyser(bridge, {
-    onStage: (stage) => store.set({ busy: stage }),
-    onError: (problem) => {
-      Object.assign(wanted, accepted); // What the page shows is still the earlier result.
-      fail(problem);
-    },
-    onResult: (result) => {
-      accepted = { ...wanted };
-      adopt(store, result).catch(() => fail(t("state.offline")));
-    },
-  });
-
-  function explain(changes) {
-    Object.assign(wanted, changes);
-    const working = store.get().result
-      ? t("state.working", { name: wanted.name })
-      : t("state.first");
-    store.set({ busy: working, problem: "" });
-    analyse({ picture: wanted.picture, model: wanted.model, target: wanted.target });
-  }
-
-  async function explainFile(file) {
-    if (file.size > setup.max_bytes) {
-      const values = {
-        size: (file.size / 1e6).toFixed(1),
-        limit: (setup.max_bytes / 1e6).toFixed(0),
-      };
-      fail(t("picture.tooLarge", values));
-      return;
-    }
-    store.set({ busy: t("state.working", { name: file.name }), problem: "" });
-    try {
-      explain({ picture: await sendPicture(file), name: file.name, target: null });
-    } catch (error) {
-      fail(error instanceof TypeError ? t("state.offline") : error.message);
-    }
-  }
-
-  return {
-    fail,
-    explainFile,
-    explainExample: (name) => explain({ picture: name, name, target: null }),
-    explainTarget: (index, label) => explain({ target: index, name: label }),
-    explainModel: (model) => explain({ model, name: model, target: null }),
-    toggleTheme: () => store.set({ theme: otherTheme(store.get().theme) }),
-  };
-}
-
 /** Make a result ready to draw, then show it all at once; attention follows as it arrives. */
-async function adopt(store, result) {
+async function adopt(store, result, isNewest, problem) {
   const before = store.get();
   const same = before.result?.pass === result.pass;
-  for (const part of [result.picture, result.seen, result.attention, result.positions]) {
+  if (result.model.labels) result.model.labels = address(result.model.labels);
+  for (const part of [
+    result.picture,
+    result.seen,
+    result.attention,
+    result.positions,
+    result.film,
+  ]) {
     if (part.url) part.url = address(part.url);
   }
   result.download = address(result.download);
@@ -167,6 +132,7 @@ async function adopt(store, result) {
     same ? before.seen : loadImage(result.seen.url),
     result.positions.url ? positionValues(before.result, result) : null,
   ]);
+  if (!isNewest()) return;
   result.positions.values = positions;
   const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
   result.attention.data = same
@@ -179,7 +145,7 @@ async function adopt(store, result) {
     image: same ? before.image : new PixelSource(whole, seen, result),
     seen,
     busy: "",
-    problem: "",
+    problem,
     hover: null,
     ...(alike
       ? {}
@@ -190,6 +156,6 @@ async function adopt(store, result) {
 }
 
 function positionValues(before, result) {
-  if (before?.model.id === result.model.id) return before.positions.values;
+  if (before?.model.key === result.model.key) return before.positions.values;
   return readFloats(result.positions.url);
 }

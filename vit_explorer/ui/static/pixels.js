@@ -30,7 +30,8 @@ function cubic(distance) {
   return 0;
 }
 
-function range(values) {
+/** The smallest and the largest value. */
+export function range(values) {
   let low = Infinity;
   let high = -Infinity;
   for (const value of values) {
@@ -134,9 +135,13 @@ export function overlay(base, values, grid, options) {
 /** A grid as an ImageData of one pixel a cell, to be enlarged by the browser. */
 export function thumbnail(values, [rows, columns], table, limits) {
   const image = new ImageData(columns, rows);
+  const { data } = image;
   for (let i = 0; i < rows * columns; i += 1) {
     const colour = level(values[i], limits) * 3;
-    image.data.set([table[colour], table[colour + 1], table[colour + 2], 255], i * 4);
+    data[i * 4] = table[colour];
+    data[i * 4 + 1] = table[colour + 1];
+    data[i * 4 + 2] = table[colour + 2];
+    data[i * 4 + 3] = 255;
   }
   return image;
 }

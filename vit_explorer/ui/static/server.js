@@ -24,10 +24,43 @@ export async function sendPicture(file) {
   return answer.picture;
 }
 
+/** The names of all classes of a result's model. */
+export async function readLabels(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`labels ${response.status}`);
+  return response.json();
+}
+
 export async function readFloats(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${response.status}`);
   return new Float32Array(await response.arrayBuffer());
+}
+
+/** A training film's bytes, or throws the server's own sentence. */
+export async function readFilm(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error((await response.json()).error ?? t("state.offline"));
+  return response.arrayBuffer();
+}
+
+/** What can be trained and the runs there are; with `now`, only the run under way. */
+export async function readTraining(now = false) {
+  const response = await fetch(address(now ? "training/now" : "training"));
+  if (!response.ok) throw new Error(`training ${response.status}`);
+  return response.json();
+}
+
+/** Start, stop or resume a training; returns the run under way, or throws the server's sentence. */
+export async function orderTraining(order) {
+  const response = await fetch(address("training/orders"), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(order),
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
 }
 
 // An event whose server is gone is never answered, so a long wait asks whether it is still there.
@@ -45,7 +78,7 @@ export function createAnalyser({ props, trigger, watch }, { onStage, onError, on
     // A copy of our own: Gradio watches its value, and turns it to JSON at every change.
     const answer = JSON.parse(JSON.stringify(props.value));
     if (!answer.stage) clearInterval(waiting);
-    if (answer.error) onError(answer.error);
+    if (answer.error) onError(answer.error, answer.part);
     else if (answer.result) onResult(answer.result);
     else onStage(answer.stage);
   });

@@ -1,6 +1,7 @@
 // The picture, ways to bring another, and the predictions: what never leaves the screen.
 
 import { openCamera } from "./camera.js";
+import { createClassSearch } from "./class_search.js";
 import { el, fitCanvas, replace, setText } from "./dom.js";
 import { milliseconds, percent } from "./format.js";
 import { cropIn } from "./picture.js";
@@ -8,7 +9,7 @@ import { t } from "./words.js";
 
 export function createSidebar({ store, setup, actions }) {
   const picture = createPicture(store);
-  const predictions = createPredictions(store, actions);
+  const predictions = createPredictions(store, actions, createClassSearch({ store, actions }));
   const file = el("input", {
     type: "file",
     accept: "image/*",
@@ -85,7 +86,7 @@ function createPicture(store) {
   return el("div", {}, canvas, caption);
 }
 
-function createPredictions(store, actions) {
+function createPredictions(store, actions, search) {
   const list = el("div", {
     class: "predictions",
     role: "group",
@@ -144,6 +145,7 @@ function createPredictions(store, actions) {
     el("h2", {}, t("predictions.title"), " ", hint),
     list,
     other,
+    search,
     time,
   );
 }

@@ -16,6 +16,7 @@ const ENGLISH = {
   "tab.patches": "Patches",
   "tab.positions": "Positions",
   "tab.model": "Model",
+  "tab.training": "Training",
   tabs: "Views",
   sidebar: "Picture and predictions",
 
@@ -35,11 +36,15 @@ const ENGLISH = {
 
   "predictions.title": "Predictions",
   "predictions.hint": "Choose one to explain it.",
-  "predictions.other": "Explaining {label} ({share})",
+  "predictions.other": "Explaining {label}, {share}",
+  "classes.label": "Explain another class",
+  "classes.hint": "Explain another class…",
+  "classes.none": "No class is called “{words}”; type a part of a class's name.",
   "predictions.none": "This model has no classifier; maps that need a class are left out.",
   time: "Explained on {device} in {seconds}",
 
   "model.label": "Model",
+  "model.empty": "The model's name is empty; type one, or choose one of the list.",
   "model.hint": "bundled, or any timm name",
 
   "explain.target": "Explaining",
@@ -57,6 +62,8 @@ const ENGLISH = {
   "explain.seen": "What the model sees",
   "explain.seen.caption":
     "{width}×{height} pixels in {patches} patches; all maps rest on these alone.",
+  "explain.seen.keys":
+    "What the model sees; arrow keys choose a patch, whose value every map then shows",
   "explain.caveat": "What to beware of: {title}",
   "explain.target.none": "no class",
   "explain.noClass": "same for every class",
@@ -64,11 +71,25 @@ const ENGLISH = {
   "explain.skipped": "Left out: {titles} ({why}).",
   "explain.reading": "How to read these maps",
   "explain.reading.scale":
-    "Each bar carries the map's own values. Two maps with the same colours may differ a hundredfold: set the scale to “shared” to see it.",
+    "Each bar carries the map's own values. Numbers of different methods mean different things and can't be compared; only attention and rollout, both shares of a mix, have a common scale: “shared”.",
   "explain.reading.point":
     "Point at any map: the same patch is marked, and its value shown, in all of them.",
   "explain.reading.trust":
     "A map shows where a method looks for reasons, not proof that the model used them. Methods that disagree are a reason to doubt them all.",
+
+  glossary: "What the words mean",
+  "glossary.class": "Class token",
+  "glossary.class.text":
+    "An extra token that stands for no patch. It collects from the others, and the prediction is read from it.",
+  "glossary.logit": "Logit",
+  "glossary.logit.text": "A class's score before scores are turned into probabilities.",
+  "glossary.residual": "Residual",
+  "glossary.residual.text":
+    "Each layer adds to its tokens instead of replacing them; what is carried past it unchanged is the residual.",
+  "glossary.query": "Query",
+  "glossary.query.text": "The token that looks: its row of attention says how much it takes from each.",
+  "glossary.pin": "Pin",
+  "glossary.pin.text": "To keep a patch chosen by a click, in every view, when the pointer moves on.",
 
   "attention.layer": "Layer",
   "attention.heads": "Heads",
@@ -106,7 +127,7 @@ const ENGLISH = {
   "patches.canvas": "The picture cut into numbered patches; arrow keys choose one",
   "patches.grid": "{count} patches of {height}×{width} pixels",
   "patches.grid.help":
-    "The model never sees the picture whole: it is cut along these lines, and each square becomes one token.",
+    "The picture is cut along these lines, and each square becomes one token.",
   "patches.steps": "From picture to tokens",
   "patches.step.picture": "picture",
   "patches.step.unfold": "cut into patches, each laid out in a line",
@@ -126,7 +147,7 @@ const ENGLISH = {
     "Similarity of the chosen patch's position embedding to all others; arrow keys choose a patch",
   "positions.one": "How alike positions are to {token}",
   "positions.help":
-    "Cosine similarity of the learned position embeddings: no picture is involved. Nearby positions are usually alike, and so are rows and columns.",
+    "Cosine similarity of the {kind} position embeddings: no picture is involved. Nearby positions are usually alike, and so are rows and columns.",
   "positions.says":
     "Most alike: row {row}, column {column} ({value}). Least: row {lowRow}, column {lowColumn} ({low}).",
   "positions.all": "All of them at once",
@@ -139,6 +160,60 @@ const ENGLISH = {
   "model.saw.caption": "Exactly {width}×{height} pixels, as they entered the first layer",
   "model.crop": "The same crop, as you see it",
   "model.crop.caption": "Left, top, right, bottom in the picture: {box}",
+
+  "film.play": "Play",
+  "film.pause": "Pause",
+  "film.epoch": "Epoch",
+  "film.start": "Before training",
+  "film.where": "Epoch {epoch} of {last} · test accuracy {accuracy}",
+  "film.none": "No training film",
+  "film.positions": "Position similarity",
+  "film.positions.help": "One small map a position: its cosine similarity to all others.",
+  "film.positions.none":
+    "There are no maps: this model adds no position embeddings, or has too many positions to send.",
+  "film.filters": "Patch filters",
+  "film.filters.help": "Principal components of the embedding, the strongest first.",
+  "film.distance": "How far heads look",
+  "film.distance.help":
+    "On {name}: one dot a head, in pixels. Tokens before the patches count as 0.",
+  "film.probes": "Probe pictures",
+  "film.probe": "Rollout over {name}",
+  "film.pictures": "What it makes of these pictures",
+  "film.pictures.help": "Rollout, on one scale for all pictures and epochs.",
+  "curves.loss": "Loss",
+  "curves.accuracy": "Accuracy",
+  "curves.train": "train",
+  "curves.test": "test",
+  "curves.text": "{name} at epoch {epoch}: train {train}, test {test}",
+
+  "train.title": "Train a model here",
+  "train.off":
+    "This page may not train: its server was started without --allow-training. On the command line, vit-explorer train does the same.",
+  "train.recipe": "Recipe",
+  "train.data": "Data on the server",
+  "train.data.help":
+    "Data: cifar10, or a folder with one folder of pictures a class, directly or under train/ and test/.",
+  "train.epochs": "Epochs",
+  "train.start": "Start",
+  "train.stop": "Stop",
+  "train.resume": "Resume",
+  "train.open": "Open in explorer",
+  "train.speed": "{speed} pictures/s.",
+  "train.measuring": "Measuring the result…",
+  "train.state.running": "Epoch {epoch} of {epochs}…",
+  "train.state.stopping": "Stopping, and keeping what was learned…",
+  "train.state.stopped": "Stopped after {done} of {epochs} epochs; resume goes on from there.",
+  "train.state.finished": "Finished: {done} epochs.",
+  "train.state.failed": "Failed after {done} of {epochs} epochs.",
+  "train.runs": "Runs",
+  "train.folder": "Kept in {folder}",
+  "train.run": "Run",
+  "train.accuracy": "Test accuracy",
+  "train.state": "State",
+  "train.actions": "Actions",
+  "train.active": "training",
+  "train.finished": "finished",
+  "train.paused": "stopped",
 
   "state.first": "Explaining the first picture…",
   "state.working": "Explaining {name}…",

@@ -6,6 +6,7 @@ import { createDistancePlot } from "../distance.js";
 import { el, segmented, setText } from "../dom.js";
 import { percent } from "../format.js";
 import { cellOf, extremePatch, startToken, tokenName } from "../geometry.js";
+import { createGlossary } from "../glossary.js";
 import { createHeadMatrix } from "../head_matrix.js";
 import { createPatchCanvas } from "../patch_canvas.js";
 import { cropAspect } from "../picture.js";
@@ -42,7 +43,15 @@ export function createAttentionView({ store }) {
     el(
       "div",
       { class: "split" },
-      el("div", { class: "stage" }, canvas.canvas, bar.node, says, help),
+      el(
+        "div",
+        { class: "stage" },
+        canvas.canvas,
+        bar.node,
+        says,
+        help,
+        createGlossary(["class", "query", "pin"]),
+      ),
       el("div", { class: "heads-side" }, matrix.node, distance.node),
     ),
   );

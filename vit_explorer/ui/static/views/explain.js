@@ -3,8 +3,9 @@
 import { createColourBar } from "../colour_bar.js";
 import { manner, tableFor } from "../colours.js";
 import { el, replace, segmented, setText } from "../dom.js";
-import { short } from "../format.js";
-import { cellOf } from "../geometry.js";
+import { percent, short } from "../format.js";
+import { cellOf, tokenName } from "../geometry.js";
+import { createGlossary } from "../glossary.js";
 import { createPatchCanvas } from "../patch_canvas.js";
 import { cropAspect, cropIn } from "../picture.js";
 import { overlay } from "../pixels.js";
@@ -21,17 +22,21 @@ export function createExplainView({ store }) {
   const node = el("section", { class: "view view-explain" }, tools.node, gallery, skipped);
   let cards = [];
   let shown = null;
+  let seenCard = null;
 
   function rebuild(state) {
     const { result } = state;
     shown = result;
-    cards = result.maps.map((map) => createCard(store, map));
+    const focused = seenCard?.node.contains(document.activeElement);
+    seenCard = createSeenCard(store, result);
+    const maps = result.maps.map((map) => createCard(store, map));
+    cards = [seenCard, ...maps];
     replace(
       gallery,
-      createSeenCard(result),
       cards.map((card) => card.node),
       createReadingCard(),
     );
+    if (focused) seenCard.node.querySelector("canvas").focus();
     setText(skipped, describeSkipped(result.skipped));
   }
 
@@ -61,6 +66,7 @@ function describeSkipped(skipped) {
 
 function createToolbar(store) {
   const target = el("strong");
+  const share = el("span");
   const pair = (label, off, on, key) =>
     segmented(
       t(label),
@@ -75,22 +81,24 @@ function createToolbar(store) {
   const node = el(
     "div",
     { class: "toolbar" },
-    el("span", { class: "tool tool-target" }, t("explain.target"), target),
+    el("span", { class: "tool tool-target" }, t("explain.target"), target, share),
     extent.node,
     el("span", { class: "tool" }, t("tool.scale"), scale.node),
   );
 
   function show(state) {
     setText(target, state.result.target?.label ?? t("explain.target.none"));
+    const chosen = state.result.target;
+    setText(share, chosen ? percent(chosen.probability) : "");
     extent.show(state.whole);
     scale.show(state.shared);
   }
   return { node, show };
 }
 
-/** The limits of every map together, so that equal colours are equal values. */
-function sharedLimits(maps, signed) {
-  const alike = maps.filter((map) => map.signed === signed);
+/** The limits of all maps of one unit together, so that equal colours are equal values. */
+function sharedLimits(maps, unit) {
+  const alike = maps.filter((map) => map.unit === unit);
   return [
     Math.min(...alike.map((map) => map.limits[0])),
     Math.max(...alike.map((map) => map.limits[1])),
@@ -149,7 +157,7 @@ function createCard(store, map) {
   }
 
   function limits(state) {
-    return state.shared ? sharedLimits(state.result.maps, map.signed) : map.limits;
+    return state.shared ? sharedLimits(state.result.maps, map.unit) : map.limits;
   }
 
   function paint(context, width, height, state) {
@@ -167,37 +175,69 @@ function createCard(store, map) {
     canvas.draw();
     const cell = cellOf(state.result.model, queryToken(state));
     const value = cell ? map.values[cell[0] * state.result.model.grid[1] + cell[1]] : null;
-    bar.show(tableFor(state.colormap, map.signed), limits(state), value);
+    const [low, high] = limits(state);
+    const alone =
+      !state.shared || state.result.maps.filter(({ unit }) => unit === map.unit).length === 1;
+    const ends = empty && alone ? [0, 0] : [low, high];
+    bar.show(tableFor(state.colormap, map.signed), ends, value);
     here.hidden = value === null;
     setText(here, value === null ? "" : short(value));
   }
   return { node, draw };
 }
 
-function createSeenCard(result) {
+/** The pixels alone; it takes the keyboard for all maps, so that one stop is enough. */
+function createSeenCard(store, result) {
   const { seen, model } = result;
   const text = t("explain.seen.caption", {
     width: seen.width,
     height: seen.height,
     patches: model.grid.join("×"),
   });
-  return el(
+  const says = el("p", { class: "visually-hidden", "aria-live": "polite" });
+  const canvas = createPatchCanvas({ store, label: t("explain.seen.keys"), paint, region });
+
+  function region(state, width, height) {
+    if (!state.whole) return [0, 0, width, height];
+    const scale = Math.min(width / seen.width, height / seen.height);
+    const [left, top] = [(width - seen.width * scale) / 2, (height - seen.height * scale) / 2];
+    return [left, top, width - left, height - top];
+  }
+
+  function paint(context, width, height, state) {
+    const [left, top, right, bottom] = region(state, width, height);
+    context.clearRect(0, 0, width, height);
+    context.imageSmoothingEnabled = seen.width >= 128;
+    context.drawImage(state.seen, left, top, right - left, bottom - top);
+  }
+
+  function draw(state) {
+    canvas.draw();
+    const query = queryToken(state);
+    const cell = cellOf(model, query);
+    if (!cell) return;
+    const at = cell[0] * model.grid[1] + cell[1];
+    const values = result.maps.map((map) => `${map.title} ${short(map.values[at])}`);
+    setText(says, `${tokenName(model, query)}: ${values.join(", ")}`);
+  }
+
+  const node = el(
     "figure",
     { class: "card card-seen" },
+    el("div", { class: "card-picture" }, canvas.canvas),
     el(
-      "div",
-      { class: "card-picture" },
-      el("img", {
-        src: seen.url,
-        alt: t("explain.seen"),
-        class: seen.width < 128 ? "pixelated" : "",
-      }),
+      "figcaption",
+      {},
+      el("h3", {}, t("explain.seen")),
+      el("p", { class: "caption" }, text),
+      says,
     ),
-    el("figcaption", {}, el("h3", {}, t("explain.seen")), el("p", { class: "caption" }, text)),
   );
+  return { node, draw };
 }
 
 function createReadingCard() {
   const lines = ["scale", "point", "trust"].map((key) => el("p", {}, t(`explain.reading.${key}`)));
-  return el("div", { class: "card card-reading" }, el("h3", {}, t("explain.reading")), lines);
+  const words = createGlossary(["class", "logit", "residual", "pin"]);
+  return el("div", { class: "card card-reading" }, el("h3", {}, t("explain.reading")), lines, words);
 }

@@ -95,16 +95,19 @@ export function createPatchesView({ store }) {
       steps,
       lines.map(([shape, text]) => el("li", {}, el("code", {}, shape), el("span", {}, text))),
     );
-    setText(
-      check,
-      patches
-        ? t("patches.check.text", {
-            count: (count * model.dim).toLocaleString("en"),
-            stride: high === wide ? high : `${high}×${wide}`,
-            error: patches.error === 0 ? "0" : patches.error.toExponential(1),
-          })
-        : t("patches.check.none"),
-    );
+    if (!patches) {
+      setText(check, t("patches.check.none"));
+      return;
+    }
+    const gap = "\u0000";
+    const [before, after] = t("patches.check.text", {
+      count: (count * model.dim).toLocaleString("en"),
+      stride: high === wide ? high : `${high}×${wide}`,
+      error: gap,
+    }).split(gap);
+    const error = patches.error === 0 ? "0" : patches.error.toExponential(1);
+    // A line may otherwise break after the minus of 8.3e-6.
+    replace(check, before, el("span", { class: "unbroken" }, error), after);
   }
 
   function drawZoom(state) {

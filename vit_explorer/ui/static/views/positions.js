@@ -5,20 +5,19 @@ import { tableFor } from "../colours.js";
 import { el, setText } from "../dom.js";
 import { cellOf, extremePatch, middleToken, tokenAt, tokenName } from "../geometry.js";
 import { createPatchCanvas } from "../patch_canvas.js";
-import { enlarge, level, thumbnail } from "../pixels.js";
+import { enlarge, level } from "../pixels.js";
+import { drawPositionMaps, POSITION_COLOURS } from "../position_maps.js";
 import { queryToken } from "../store.js";
 import { t } from "../words.js";
 
 const LIMITS = [-1, 1];
-// The colours of the ViT paper's figure 7, whatever the other maps wear.
-const COLOURS = "viridis";
-const SHARPEST = 300;
 
 export function createPositionsView({ store }) {
   const title = el("h3");
   const says = el("p", { class: "says", "aria-live": "polite" });
   const bar = createColourBar((value) => value.toFixed(0));
   const canvas = createPatchCanvas({ store, label: t("positions.canvas"), paint });
+  const help = el("p", { class: "note" });
   const all = el("canvas", {
     class: "all-positions",
     role: "img",
@@ -42,7 +41,7 @@ export function createPositionsView({ store }) {
       canvas.canvas,
       bar.node,
       says,
-      el("p", { class: "note" }, t("positions.help")),
+      help,
     ),
     el(
       "div",
@@ -67,7 +66,7 @@ export function createPositionsView({ store }) {
 
   function paint(context, width, height, state) {
     if (!state.result.positions.values) return;
-    const table = tableFor(COLOURS);
+    const table = tableFor(POSITION_COLOURS);
     const large = enlarge(
       rowOf(state).values,
       state.result.model.grid,
@@ -84,22 +83,7 @@ export function createPositionsView({ store }) {
   }
 
   function drawAll({ model, positions }) {
-    const [rows, columns] = model.grid;
-    const count = rows * columns;
-    all.width = columns * (columns + 1) - 1;
-    all.height = rows * (rows + 1) - 1;
-    // Shrunk cell by cell, thin lines between maps would come and go.
-    all.classList.toggle("pixelated", all.width <= SHARPEST);
-    const context = all.getContext("2d");
-    for (let i = 0; i < count; i += 1) {
-      const values = positions.values.subarray(i * count, (i + 1) * count);
-      const image = thumbnail(values, model.grid, tableFor(COLOURS), LIMITS);
-      context.putImageData(
-        image,
-        (i % columns) * (columns + 1),
-        Math.floor(i / columns) * (rows + 1),
-      );
-    }
+    drawPositionMaps(all, positions.values, model.grid, LIMITS);
   }
 
   function pick(event) {
@@ -143,10 +127,11 @@ export function createPositionsView({ store }) {
     if (!positions.values) return;
     node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
     canvas.draw();
-    bar.show(tableFor(COLOURS), LIMITS);
+    bar.show(tableFor(POSITION_COLOURS), LIMITS);
     describe(state);
-    if (drawnAll !== model.id) drawAll(state.result);
-    drawnAll = model.id;
+    setText(help, t("positions.help", { kind: model.position }));
+    if (drawnAll !== model.key) drawAll(state.result);
+    drawnAll = model.key;
   }
 
   store.on(["result", "hover", "pinned", "smooth"], draw);

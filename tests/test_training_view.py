@@ -1,0 +1,350 @@
+"""The Training view: the film drawn in the browser, and training started from the page."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import vit_explorer as vx
+from tests.browser import (
+    open_explorer,
+    running_app,
+    running_browser,
+    watched_page,
+    write_checkpoint,
+)
+from vit_explorer.errors import DataError, ModelError, OptionError
+from vit_explorer.training.film import Film
+from vit_explorer.ui import Workbench, build_app, find_film
+from vit_explorer.ui.film import film_bytes
+from vit_explorer.ui.page import answers
+from vit_explorer.ui.trainings import Trainings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+EPOCHS = 4
+ORDERS = "/explorer/training/orders"
+REFUSED = "console: Failed to load resource: the server responded with a status of 422"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("training-view")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(scratch: Path, cat: Path, coffee: Path) -> Path:
+    """A checkpoint with the film of a made-up training next to it."""
+    path = write_checkpoint(scratch / "small.safetensors")
+    model = vx.load_model(str(path))
+    film = Film(model, [vx.open_picture(cat), vx.open_picture(coffee)])
+    torch.manual_seed(1)
+    for epoch in range(EPOCHS + 1):
+        film.record(epoch)
+        for parameter in model.module.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
+    rows = [dict.fromkeys(names, 0.1 * (epoch + 1)) for epoch in range(EPOCHS)]
+    np.savez_compressed(path.with_name("film.npz"), **film.arrays(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(scratch: Path) -> Path:
+    """Two classes of noise, told apart by their colour."""
+    draw = np.random.default_rng(0)
+    for channel, name in enumerate(("reddish", "greenish")):
+        (scratch / "data" / name).mkdir(parents=True)
+        for index in range(40):
+            pixels = draw.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(scratch / "data" / name / f"{index}.png")
+    return scratch / "data"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(browser: Browser, checkpoint: Path, scratch: Path) -> Iterator[str]:
+    options = ("--model", str(checkpoint), "--allow-training", "--runs", str(scratch / "runs"))
+    with running_app(*options, scratch=scratch) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with watched_page(browser, address) as (opened, wrong):
+        open_explorer(opened, address, "training")
+        opened.wait_for_selector(".film:visible")
+        opened.wait_for_load_state("networkidle")
+        yield opened
+        assert [line for line in wrong if not line.startswith(REFUSED)] == []
+
+
+def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+SHOWN = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+  const text = (selector) => document.querySelector(selector).innerHTML;
+  const pixels = (selector) => document.querySelector(selector).toDataURL();
+  done({
+    positions: pixels(".film-positions"), filters: pixels(".film-filters"),
+    rollout: pixels(".probe canvas"), prediction: text(".probe .probe-class .share"),
+    distance: text(".film-distance svg"), loss: text(".film .curve svg"),
+    where: text(".film-where"),
+  });
+})))"""
+
+
+@pytest.mark.browser
+def test_each_epoch_of_the_film_looks_different_and_needs_no_server(page: Page) -> None:
+    made: list[str] = []
+    page.on("request", lambda request: made.append(request.url))
+    seen = [page.evaluate(SHOWN)]
+    assert "Epoch 4 of 4" in seen[0]["where"]
+    page.focus("#vx-frame")
+    for _ in range(EPOCHS):
+        page.keyboard.press("ArrowLeft")
+        seen.append(page.evaluate(SHOWN))
+    assert seen[-1]["where"] == "Before training"
+    for part in seen[0]:
+        assert len({shown[part] for shown in seen}) == EPOCHS + 1, part
+
+    bounds = page.locator("#vx-frame").bounding_box()
+    assert bounds is not None
+    middle = bounds["y"] + bounds["height"] / 2
+    page.mouse.move(bounds["x"] + 8, middle)
+    page.mouse.down()
+    page.mouse.move(bounds["x"] + bounds["width"], middle, steps=3)
+    page.mouse.up()
+    assert page.evaluate(SHOWN) == seen[0]
+    curve = page.locator(".film .curve svg").first.bounding_box()
+    assert curve is not None
+    page.mouse.click(curve["x"] + 45, curve["y"] + 40)
+    assert page.evaluate(SHOWN) == seen[-1]
+    before = page.evaluate(SHOWN)["distance"]
+    page.click(".probe >> nth=1")
+    assert page.evaluate(SHOWN)["distance"] != before
+    assert "coffee" in page.inner_text(".film-distance")
+    assert [url for url in made if "heartbeat" not in url] == []
+
+
+@pytest.mark.browser
+def test_play_runs_to_the_last_epoch(page: Page) -> None:
+    page.click(".play")
+    page.wait_for_selector(".play:has-text('Pause')")
+    page.wait_for_function("document.querySelector('#vx-frame').value === '0'")
+    page.wait_for_selector(".play:has-text('Play')")
+    assert page.input_value("#vx-frame") == str(EPOCHS)
+
+
+READ = """async (url) => {
+  const { Film } = await import(new URL("explorer/static/film_data.js", document.baseURI));
+  const film = new Film(await (await fetch(url)).arrayBuffer());
+  const at = (name, ...place) => [...film.at(name, ...place)];
+  return {
+    labels: film.labels, epochs: film.epochs, losses: film.curves.test_loss,
+    rollout: at("rollout", 2, 1), distance: at("distance", 3, 0),
+    similarity: at("similarity", 1), filters: at("filters", 4, 7), top: film.top(2, 1, 1)[0],
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_the_film_on_the_page_is_the_file_s(page: Page, checkpoint: Path) -> None:
+    link = page.get_attribute("#vx-download", "href")
+    assert link is not None
+    shown = page.evaluate(READ, link.replace("explanation.zip", "film"))
+    with np.load(checkpoint.with_name("film.npz")) as film:
+        assert shown["labels"] == film["labels"].tolist()
+        assert shown["epochs"] == list(range(EPOCHS + 1))
+        assert shown["losses"] == film["test_loss"].tolist()
+        np.testing.assert_array_equal(shown["rollout"], film["rollout"][2, 1].ravel())
+        np.testing.assert_array_equal(shown["distance"], film["attention_distance"][3, 0].ravel())
+        np.testing.assert_array_equal(shown["filters"], film["filters"][4, 7].ravel())
+        cosines = film["position_similarity"][1].astype(float).ravel()
+        np.testing.assert_allclose(np.divide(shown["similarity"], 127), cosines, atol=0.005)
+        likeliest = int(film["probabilities"][2, 1].argmax())
+        assert shown["top"]["label"] == film["labels"][likeliest]
+
+
+@pytest.mark.browser
+def test_train_watch_stop_resume_and_open(page: Page, pictures: Path, scratch: Path) -> None:
+    page.wait_for_selector(".train-form .primary:enabled")
+    assert page.input_value("#vx-recipe") == "smoke"
+    page.fill("#vx-data", str(scratch / "nowhere"))
+    page.click(".train-form .primary")
+    page.locator(".problem p", has_text="does not exist").wait_for()
+
+    page.fill("#vx-data", str(pictures))
+    page.fill("#vx-epochs", "5000")
+    page.click(".train-form .primary")
+    line = page.locator(".live .line-test").first
+    page.wait_for_function(
+        "document.querySelector('.live .line-test')?.getAttribute('points').split(' ').length > 1"
+    )
+    page.locator(".predictions button").nth(1).click()
+    page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
+    assert page.locator(".train-form .primary").is_disabled()
+    run = scratch / "runs" / "smoke"
+    page.get_by_role("button", name="Stop").click()
+    page.locator(".live .note", has_text="Stopped after").wait_for()
+    kept = (run / "state.pt").stat().st_mtime_ns
+    epochs = len(json.loads((run / "log.json").read_text()))
+    assert len(str(line.get_attribute("points")).split()) == epochs
+
+    page.locator(".runs button", has_text="Resume").click()
+    page.wait_for_function(
+        f"document.querySelector('.live .line-test').getAttribute('points').split(' ').length "
+        f"> {epochs}"
+    )
+    page.get_by_role("button", name="Stop").click()
+    page.locator(".live .note", has_text="Stopped after").wait_for()
+    assert (run / "state.pt").stat().st_mtime_ns > kept
+
+    page.locator(".runs button", has_text="Open in explorer").click()
+    page.wait_for_function("document.querySelector('#vx-model').value === 'run:smoke'")
+    page.locator(".film-where", has_text="Epoch").wait_for()
+    labels = page.locator(".predictions .label").all_inner_texts()
+    assert sorted(labels) == ["greenish", "reddish"]
+    assert page.locator(".probe-name").all_inner_texts()[1:] == [
+        "greenish (test)",
+        "reddish (test)",
+    ]
+
+
+def request(**order: Any) -> dict[str, Any]:
+    return {"content": json.dumps(order), "headers": {"content-type": "application/json"}}
+
+
+def explained(workbench: Workbench, model: str) -> dict[str, Any]:
+    *_, last = answers(workbench, {"request": 1, "picture": "cat.png", "model": model})
+    return last
+
+
+@pytest.fixture
+def trainings(tmp_path: Path) -> Trainings:
+    return Trainings(tmp_path / "runs", device="cpu")
+
+
+def test_a_run_is_watched_and_a_closing_server_keeps_it(
+    small: vx.LoadedModel, trainings: Trainings, pictures: Path
+) -> None:
+    workbench = Workbench(small, trainings=trainings)
+    start = request(order="start", recipe="smoke", data=str(pictures), epochs=5000)
+    with TestClient(build_app(workbench), base_url="http://localhost") as client:
+        assert client.get("/explorer/setup").json()["training"] is True
+        assert client.post(ORDERS, **start).json()["state"] == "running"
+        again = client.post(ORDERS, **start)
+        assert again.status_code == 422
+        assert "stop it first" in again.json()["error"]
+        wait_until(lambda: client.get("/explorer/training/now").json()["has_weights"])
+        first = explained(workbench, "run:smoke")["result"]
+        assert {each["label"] for each in first["predictions"]} == {"reddish", "greenish"}
+        wait_until(lambda: explained(workbench, "run:smoke")["result"]["pass"] != first["pass"])
+    now = trainings.now()
+    assert now is not None
+    assert now["state"] == "stopped"
+    assert (trainings.folder / "smoke" / "state.pt").is_file()
+    listed = trainings.describe()["runs"]
+    assert [(run["name"], run["finished"]) for run in listed] == [("smoke", False)]
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ({"order": "start", "recipe": "smok", "data": "x"}, "did you mean 'smoke'"),
+        ({"order": "start", "recipe": "/etc/passwd", "data": "x"}, "There is no recipe"),
+        ({"order": "start", "recipe": "smoke", "data": "  "}, "Name a folder"),
+        ({"order": "start", "recipe": "smoke", "data": "a\0b"}, "Name a folder"),
+        ({"order": "start", "recipe": "smoke", "data": "x", "epochs": 0}, "epochs"),
+        ({"order": "start", "recipe": "smoke"}, "start.data is missing"),
+        ({"order": "resume", "run": "../other"}, "There is no run"),
+        ({"order": "resume", "run": ""}, "There is no run"),
+        ({"order": "delete"}, "wrong"),
+    ],
+)
+def test_bad_orders_get_one_sentence(
+    small: vx.LoadedModel, trainings: Trainings, order: dict[str, Any], said: str
+) -> None:
+    app = build_app(Workbench(small, trainings=trainings))
+    with TestClient(app, base_url="http://localhost") as client:
+        answer = client.post(ORDERS, **request(**order))
+        assert answer.status_code == 422
+        assert said in answer.json()["error"]
+        assert answer.json()["error"][-1] in ".?"
+        assert client.post(ORDERS, data=order).status_code == 415
+    assert trainings.now() is None
+
+
+def test_data_that_can_t_be_trained_on_is_said_and_leaves_no_run(
+    trainings: Trainings, pictures: Path
+) -> None:
+    trainings.start("smoke", str(pictures / "reddish"))
+    wait_until(lambda: (trainings.now() or {})["state"] == "failed")
+    assert "no class folders" in (trainings.now() or {})["error"]
+    assert not trainings.folder.exists()
+
+
+def test_names_of_runs_never_become_paths(small: vx.LoadedModel, trainings: Trainings) -> None:
+    trainings.folder.mkdir()
+    (trainings.folder.parent / "recipe.yaml").write_text("epochs: 1")
+    for run in ("..", "../runs", ".", "", str(trainings.folder.parent)):
+        with pytest.raises(ModelError, match="There is no run"):
+            trainings.weights(run)
+        with pytest.raises(OptionError, match="There is no run"):
+            trainings.resume(run)
+    with pytest.raises(ModelError, match="There is no model"):
+        Workbench(small).model("run:smoke")
+
+
+def test_without_leave_the_page_has_no_training(small: vx.LoadedModel) -> None:
+    with TestClient(build_app(Workbench(small)), base_url="http://localhost") as client:
+        assert client.get("/explorer/setup").json()["training"] is False
+        order = request(order="start", recipe="smoke", data="cifar10")
+        assert client.post(ORDERS, **order).status_code in (404, 405)
+
+
+def test_a_model_without_a_film_says_so(small: vx.LoadedModel) -> None:
+    workbench = Workbench(small)
+    film = explained(workbench, workbench.start_name)["result"]["film"]
+    assert "url" not in film
+    assert "vit-explorer train" in film["note"]
+
+
+def test_a_film_that_does_not_fit_is_refused(
+    small: vx.LoadedModel, checkpoint: Path, tmp_path: Path
+) -> None:
+    film = find_film(str(checkpoint))
+    assert film == checkpoint.with_name("film.npz")
+    with pytest.raises(DataError, match="film of another model"):
+        film_bytes(film, small)
+    damaged = tmp_path / "film.npz"
+    for content in (b"", b"only words", film.read_bytes()[:500]):
+        damaged.write_bytes(content)
+        with pytest.raises(DataError, match="damaged"):
+            film_bytes(damaged, small)
+    workbench = Workbench(small, film=damaged)
+    with TestClient(build_app(workbench), base_url="http://localhost") as client:
+        described = explained(workbench, workbench.start_name)["result"]["film"]
+        answer = client.get(f"/explorer/{described['url']}")
+        assert answer.status_code == 422
+        assert answer.json()["error"].endswith(".")

@@ -1,0 +1,102 @@
+"""A training film as the page takes it: all frames in one fetch."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_explorer.errors import DataError
+from vit_explorer.models.zoo import BUNDLED, LoadedModel, asset
+
+# More than this would keep a browser busy; then the position maps stay out.
+MAX_SIMILARITY_BYTES = 64 * 2**20
+NO_FILM = (
+    "This model came without the film of its training. Load “bundled”, which has one, or train a "
+    "model: vit-explorer train writes film.npz next to the weights, and the page shows it when "
+    "started with --model RUN/last.safetensors."
+)
+_CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def find_film(model: str, weights: Path | None = None) -> Path | None:
+    """The film of a model as `load_model` takes it: shipped, or next to the weights; else None."""
+    if model == BUNDLED:
+        film = asset("weights/bundled_film.npz")
+    else:
+        file = weights or Path(model)
+        if not file.is_file():
+            return None
+        film = file.with_name("film.npz")
+    return film if film.is_file() else None
+
+
+def film_bytes(path: Path, model: LoadedModel) -> bytes:
+    """A film packed for the browser: a header's length, the header as JSON, and the arrays.
+
+    Of F frames and P probe pictures, in this order: `probabilities` (F, P, classes), `rollout`
+    (F, P, gh, gw) and `distance` (F, P, L, h) as float32; `probes` (P, H, W, 3) and `filters`
+    (F, n, ph, pw, 3) as uint8; `similarity` (F, gh·gw, gh·gw), cosines times 127 as int8.
+
+    Raises:
+        DataError: the file is damaged, or of another model.
+    """
+    film = _read(path)
+    _check_fits(film, path, model)
+    parts: Arrays = {
+        "probabilities": film["probabilities"].astype("<f4"),
+        "rollout": film["rollout"].astype("<f4"),
+        "distance": film["attention_distance"].astype("<f4"),
+        "probes": film["probes"],
+        "filters": film["filters"],
+    }
+    similarity = film.get("position_similarity")
+    if similarity is not None and similarity.size <= MAX_SIMILARITY_BYTES:
+        parts["similarity"] = np.rint(similarity.astype(np.float32) * 127).astype(np.int8)
+    header = {
+        "epochs": film["epoch"].tolist(),
+        "names": film["probe_names"].tolist(),
+        "labels": film["labels"].tolist(),
+        "curves": {name: _numbers(film[name]) for name in _CURVES},
+        "shapes": {name: list(part.shape) for name, part in parts.items()},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)  # float32 arrays start at a multiple of 4
+    content = [part.tobytes() for part in parts.values()]
+    return b"".join((len(text).to_bytes(4, "little"), text, *content))
+
+
+def _read(path: Path) -> Arrays:
+    try:
+        with np.load(path) as file:
+            film = dict(file)
+        for name in ("epoch", "probes", "probe_names", "labels", "filters", "rollout", *_CURVES):
+            film[name]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"The training film {path.name} is damaged ({type(error).__name__}); train again to "
+            "make a new one."
+        ) from None
+    return film
+
+
+def _check_fits(film: Arrays, path: Path, model: LoadedModel) -> None:
+    found = film["attention_distance"].shape[2:]
+    expected = (model.card.depth, model.card.heads)
+    if found != expected or tuple(film["labels"].tolist()) != model.labels:
+        raise DataError(
+            f"The {path.name} next to the weights is the film of another model ({found[0]} layers "
+            f"of {found[1]} heads, {len(film['labels'])} classes); put it with its own weights."
+        )
+
+
+def _numbers(values: npt.NDArray[Any]) -> list[float | None]:
+    """JSON knows no infinity, which a loss may reach."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]

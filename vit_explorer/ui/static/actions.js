@@ -1,0 +1,105 @@
+// What a reader can ask for, turned into requests: the newest choice wins, a refused one is taken back.
+
+import { createAnalyser, sendPicture } from "./server.js";
+import { otherTheme } from "./theme.js";
+import { t } from "./words.js";
+
+const megabytes = (bytes, digits) => (bytes / 1e6).toFixed(digits);
+
+/** `adopt(result, isNewest, problem)` shows a result. */
+export function createActions({ store, setup, bridge, adopt }) {
+  let accepted = { picture: setup.examples[0].name, model: setup.model, target: null };
+  const wanted = { ...accepted };
+  let name = wanted.picture;
+  let refused = "";
+  let pictures = 0;
+  let results = 0;
+
+  const fail = (problem) => store.set({ busy: "", problem });
+  const analyse = createAnalyser(bridge, {
+    onStage: (stage) => store.set({ busy: stage }),
+    onError: refuse,
+    onResult: (result) => {
+      accepted = { ...wanted };
+      results += 1;
+      const turn = results;
+      const place = { model: accepted.model, picture: accepted.picture, target: accepted.target };
+      adopt({ ...result, place }, () => turn === results, refused).catch(() =>
+        fail(t("state.offline")),
+      );
+    },
+  });
+
+  function request() {
+    const working = store.get().result ? t("state.working", { name }) : t("state.first");
+    store.set({ busy: working, problem: refused });
+    analyse({ picture: wanted.picture, model: wanted.model, target: wanted.target });
+  }
+
+  /** Take back the one choice that failed, and go on with the others. */
+  function refuse(problem, part) {
+    const mended = Boolean(part) && wanted[part] !== accepted[part];
+    if (mended) wanted[part] = part === "target" ? null : accepted[part];
+    const others = wanted.picture !== accepted.picture || wanted.model !== accepted.model;
+    if (mended && (others || !store.get().result)) {
+      refused = problem;
+      request();
+    } else {
+      Object.assign(wanted, accepted);
+      fail(problem);
+    }
+  }
+
+  function explain(changes, called) {
+    Object.assign(wanted, changes);
+    name = called;
+    refused = "";
+    request();
+  }
+
+  /** Another picture; one that is still being sent is then no longer wanted. */
+  function explainPicture(picture, called) {
+    pictures += 1;
+    explain({ picture, target: null }, called);
+  }
+
+  async function explainFile(file) {
+    if (file.size > setup.max_bytes) {
+      const values = { size: megabytes(file.size, 1), limit: megabytes(setup.max_bytes, 0) };
+      fail(t("picture.tooLarge", values));
+      return;
+    }
+    pictures += 1;
+    const turn = pictures;
+    store.set({ busy: t("state.working", { name: file.name }), problem: "" });
+    try {
+      const picture = await sendPicture(file);
+      if (turn === pictures) explainPicture(picture, file.name);
+    } catch (error) {
+      if (turn === pictures) fail(error instanceof TypeError ? t("state.offline") : error.message);
+    }
+  }
+
+  function explainTarget(index, label) {
+    // The predictions on the page are of the model shown: another's classes have other numbers.
+    if (wanted.model === store.get().result.model.id) explain({ target: index }, label);
+  }
+
+  function explainModel(model) {
+    if (model) explain({ model, target: null }, model);
+    else fail(t("model.empty"));
+  }
+
+  return {
+    fail,
+    explainFile,
+    explainTarget,
+    explainModel,
+    explainExample: (example) => explainPicture(example, example),
+    explainPlace: (place) => {
+      pictures += 1;
+      explain({ target: null, ...place }, place.picture ?? wanted.picture);
+    },
+    toggleTheme: () => store.set({ theme: otherTheme(store.get().theme) }),
+  };
+}

@@ -1,0 +1,16 @@
+// What drawn charts share.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function svg(tag, attributes, text = "") {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.textContent = text;
+  return node;
+}
+
+/** The largest of …, 1, 2, 5, 10, 20, … that is at most `size`. */
+export function niceStep(size) {
+  const ten = 10 ** Math.floor(Math.log10(size));
+  return [5, 2, 1].find((factor) => factor * ten <= size) * ten;
+}

@@ -1,0 +1,85 @@
+// Any class of the model can be explained, not only the likeliest: a search over all their names.
+
+import { el, replace } from "./dom.js";
+import { readLabels } from "./server.js";
+import { t } from "./words.js";
+
+const OFFERED = 40;
+
+export function createClassSearch({ store, actions }) {
+  const list = el("datalist", { id: "vx-classes" });
+  const input = el("input", {
+    id: "vx-class",
+    list: list.id,
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: t("classes.hint"),
+    "aria-label": t("classes.label"),
+    oninput: offer,
+  });
+  const search = (event) => {
+    event.preventDefault();
+    const [first] = matching();
+    if (first) choose(first);
+    else actions.fail(t("classes.none", { words: input.value.trim() }));
+  };
+  const node = el("form", { class: "class-search", hidden: true, onsubmit: search }, input, list);
+  let classes = [];
+  let model = "";
+
+  /** Classes whose name holds what was typed: the same first, then those that begin so. */
+  function matching() {
+    const words = input.value.trim().toLowerCase();
+    if (!words) return [];
+    const rank = ({ name }) => {
+      const at = name.toLowerCase().indexOf(words);
+      if (at < 0) return -1;
+      return at === 0 ? (name.length === words.length ? 0 : 1) : 2;
+    };
+    const found = [0, 1, 2].map(() => []);
+    for (const each of classes) found[rank(each)]?.push(each);
+    return found.flat();
+  }
+
+  function choose({ index, label }) {
+    input.value = "";
+    replace(list);
+    actions.explainTarget(index, label);
+  }
+
+  function offer(event) {
+    const found = matching();
+    const exact = found[0]?.name.toLowerCase() === input.value.trim().toLowerCase();
+    const typed = event.inputType && event.inputType !== "insertReplacementText";
+    if (exact && !typed) choose(found[0]);
+    else
+      replace(
+        list,
+        found.slice(0, OFFERED).map(({ name }) => el("option", { value: name })),
+      );
+  }
+
+  async function load({ key, labels }) {
+    if (model === key) return;
+    model = key;
+    node.hidden = !labels;
+    classes = [];
+    if (!labels) return;
+    const names = await readLabels(labels);
+    if (model !== key) return;
+    const seen = new Set();
+    classes = names.map((label, index) => {
+      // Two classes of ImageNet are called "crane".
+      const name = seen.has(label) ? `${label} (${index})` : label;
+      seen.add(label);
+      return { index, label, name };
+    });
+  }
+
+  store.on(["result"], ({ result }) => {
+    load(result.model).catch(() => {
+      model = "";
+    });
+  });
+  return node;
+}

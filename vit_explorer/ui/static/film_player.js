@@ -1,0 +1,179 @@
+// The training film: a scrubber over its epochs, and what the model was at the chosen one.
+
+import { createColourBar } from "./colour_bar.js";
+import { tableFor } from "./colours.js";
+import { createCurves } from "./curves.js";
+import { createHeadPlot } from "./distance.js";
+import { el, keepSize, replace, setText } from "./dom.js";
+import { rgbImage, SIMILARITY_LIMITS } from "./film_data.js";
+import { percent, short } from "./format.js";
+import { drawPositionMaps, POSITION_COLOURS } from "./position_maps.js";
+import { createProbe } from "./probe.js";
+import { t } from "./words.js";
+
+const FILTER_COLUMNS = 7;
+const PLOT_HEIGHT = 150;
+
+export function createFilmPlayer({ store }) {
+  const scrubber = createScrubber(store);
+  const curves = createCurves({ onPick: (epoch) => store.set(atEpoch(store.get().film, epoch)) });
+  const positions = createPositions();
+  const filters = createFilters();
+  const plot = createHeadPlot({ height: PLOT_HEIGHT });
+  const plotText = el("p", { class: "note" });
+  const probes = el("div", { class: "probes", role: "group", "aria-label": t("film.probes") });
+  const bar = createColourBar(short);
+  const plotBox = el(
+    "div",
+    { class: "distance film-distance" },
+    el("h3", {}, t("film.distance")),
+    plot.node,
+    plotText,
+  );
+  const node = el(
+    "div",
+    { class: "film" },
+    scrubber.node,
+    el("div", { class: "film-model" }, curves.node, positions.node, filters.node, plotBox),
+    el(
+      "div",
+      { class: "film-pictures" },
+      el("h3", {}, t("film.pictures"), " ", el("small", {}, t("film.pictures.help"))),
+      bar.node,
+    ),
+    probes,
+  );
+  let cards = [];
+  let built = null;
+  const size = keepSize(plotBox, () => store.get().film && draw(store.get()));
+
+  function rebuild(film) {
+    cards = film.names.map((_, index) => createProbe({ store, film, index }));
+    replace(
+      probes,
+      cards.map((card) => card.node),
+    );
+    built = film;
+  }
+
+  function draw(state) {
+    const { film, frame, probe } = state;
+    if (film !== built) rebuild(film);
+    scrubber.draw(state);
+    curves.draw({ curves: film.curves, last: film.lastEpoch, at: film.epochs[frame] });
+    positions.draw(film, frame);
+    filters.draw(film, frame);
+    for (const card of cards) card.draw(state);
+    bar.show(tableFor(state.colormap), film.rolloutLimits);
+    setText(plotText, t("film.distance.help", { name: film.names[probe] }));
+    const [, , depth, heads] = film.shapes.distance;
+    const distances = film.at("distance", frame, probe);
+    const layers = Array.from({ length: depth }, (_, layer) => [
+      layer,
+      distances.subarray(layer * heads, (layer + 1) * heads),
+    ]);
+    const [, high, wide] = film.shapes.probes;
+    const { width } = size;
+    if (width) plot.paint({ width, layers, depth, reach: Math.hypot(high, wide) / 2 });
+  }
+  return { node, draw };
+}
+
+/** The frame recorded at, or last before, an epoch. */
+function atEpoch(film, epoch) {
+  const later = film.epochs.findIndex((one) => one > epoch);
+  return { frame: later < 0 ? film.frames - 1 : Math.max(0, later - 1), playing: false };
+}
+
+function createScrubber(store) {
+  const play = el("button", { type: "button", class: "primary play", onclick: toggle });
+  const range = el("input", {
+    type: "range",
+    id: "vx-frame",
+    min: "0",
+    step: "1",
+    "aria-label": t("film.epoch"),
+    oninput: () => store.set({ frame: Number(range.value), playing: false }),
+  });
+  const where = el("output", { for: "vx-frame", class: "film-where" });
+  const node = el("div", { class: "toolbar film-bar" }, play, range, where);
+
+  function toggle() {
+    const { film, frame, playing } = store.get();
+    const ended = frame === film.frames - 1;
+    store.set({ playing: !playing, frame: !playing && ended ? 0 : frame });
+  }
+
+  function draw({ film, frame, playing }) {
+    range.max = String(film.frames - 1);
+    range.value = String(frame);
+    setText(play, t(playing ? "film.pause" : "film.play"));
+    const epoch = film.epochs[frame];
+    const accuracy = film.curves.test_accuracy[epoch - 1];
+    const key = epoch === 0 ? "film.start" : "film.where";
+    const text = t(key, { epoch, last: film.lastEpoch, accuracy: percent(accuracy ?? 0) });
+    setText(where, text);
+    range.setAttribute("aria-valuetext", text);
+  }
+  return { node, draw };
+}
+
+function createPositions() {
+  const canvas = el("canvas", {
+    class: "film-positions",
+    role: "img",
+    "aria-label": t("film.positions"),
+  });
+  const bar = createColourBar((value) => value.toFixed(0));
+  const note = el("p", { class: "note" });
+  const node = el(
+    "div",
+    { class: "film-part" },
+    el("h3", {}, t("film.positions")),
+    canvas,
+    bar.node,
+    note,
+  );
+
+  function draw(film, frame) {
+    const there = "similarity" in film.parts;
+    canvas.hidden = !there;
+    bar.node.hidden = !there;
+    setText(note, t(there ? "film.positions.help" : "film.positions.none"));
+    if (!there) return;
+    canvas.style.setProperty("--aspect", String(film.grid[1] / film.grid[0]));
+    drawPositionMaps(canvas, film.at("similarity", frame), film.grid, SIMILARITY_LIMITS);
+    bar.show(tableFor(POSITION_COLOURS), [-1, 1]);
+  }
+  return { node, draw };
+}
+
+function createFilters() {
+  const canvas = el("canvas", {
+    class: "film-filters pixelated",
+    role: "img",
+    "aria-label": t("film.filters"),
+  });
+  const node = el(
+    "div",
+    { class: "film-part" },
+    el("h3", {}, t("film.filters")),
+    canvas,
+    el("p", { class: "note" }, t("film.filters.help")),
+  );
+
+  function draw(film, frame) {
+    const [, count, high, wide] = film.shapes.filters;
+    const rows = Math.ceil(count / FILTER_COLUMNS);
+    canvas.width = FILTER_COLUMNS * (wide + 1) - 1;
+    canvas.height = rows * (high + 1) - 1;
+    canvas.style.setProperty("--aspect", (canvas.width / canvas.height).toFixed(4));
+    const context = canvas.getContext("2d");
+    for (let index = 0; index < count; index += 1) {
+      const image = rgbImage(film.at("filters", frame, index), wide, high);
+      const [column, row] = [index % FILTER_COLUMNS, Math.floor(index / FILTER_COLUMNS)];
+      context.putImageData(image, column * (wide + 1), row * (high + 1));
+    }
+  }
+  return { node, draw };
+}

@@ -1,0 +1,239 @@
+// Training in the page: what to train, the live curves of the run under way, and the runs there are.
+
+import { createCurves } from "./curves.js";
+import { el, replace, setText } from "./dom.js";
+import { percent, short } from "./format.js";
+import { orderTraining, readTraining } from "./server.js";
+import { t } from "./words.js";
+
+const PACE = 1000;
+const SHORTEST_AXIS = 10;
+const ACTIVE = ["running", "stopping"];
+const COLUMNS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"];
+
+export function createTrainer({ store, setup, actions }) {
+  if (!setup.training) return createRefusal();
+  const tell = (error) =>
+    actions.fail(error instanceof TypeError ? t("state.offline") : error.message);
+  const order = (what) =>
+    orderTraining(what)
+      .then((training) => {
+        store.set({ training });
+        follow();
+      })
+      .catch(tell);
+  const form = createForm(order);
+  const live = createLive(order, actions);
+  const runs = createRuns(order, actions);
+  const node = el(
+    "section",
+    { class: "trainer" },
+    el("div", { class: "card" }, el("h3", {}, t("train.title")), form.node),
+    live.node,
+    runs.node,
+  );
+  let waiting = 0;
+
+  async function refresh() {
+    const runs = await readTraining();
+    store.set({ runs, training: runs.now });
+    if (ACTIVE.includes(runs.now?.state)) follow();
+  }
+
+  /** Ask for news until the run has ended. */
+  function follow() {
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      try {
+        const training = await readTraining(true);
+        store.set({ training });
+        if (ACTIVE.includes(training?.state)) return follow();
+        if (training?.error) actions.fail(training.error);
+        return await refresh();
+      } catch {
+        return actions.fail(t("state.offline"));
+      }
+    }, PACE);
+  }
+
+  function draw(state) {
+    if (!state.runs) return;
+    form.draw(state);
+    live.draw(state);
+    runs.draw(state);
+  }
+  return { node, draw, refresh: () => refresh().catch(() => actions.fail(t("state.offline"))) };
+}
+
+function createRefusal() {
+  const node = el(
+    "section",
+    { class: "trainer" },
+    el(
+      "div",
+      { class: "card" },
+      el("h3", {}, t("train.title")),
+      el("p", { class: "note" }, t("train.off")),
+    ),
+  );
+  return { node, draw: () => {}, refresh: () => {} };
+}
+
+function field(label, control) {
+  return el("label", { class: "field" }, el("span", {}, t(label)), control);
+}
+
+function createForm(order) {
+  const recipe = el("select", { id: "vx-recipe", onchange: describe });
+  const data = el("input", { id: "vx-data", value: "cifar10", spellcheck: "false" });
+  const epochs = el("input", { id: "vx-epochs", type: "number", min: "1", max: "10000" });
+  const start = el("button", { class: "primary" }, t("train.start"));
+  const note = el("p", { class: "note" });
+  const node = el(
+    "form",
+    { class: "train-form", onsubmit: submit },
+    field("train.recipe", recipe),
+    field("train.data", data),
+    field("train.epochs", epochs),
+    start,
+    note,
+  );
+  let recipes = [];
+  start.disabled = true;
+
+  function submit(event) {
+    event.preventDefault();
+    const wanted = epochs.value ? Number(epochs.value) : null;
+    order({ order: "start", recipe: recipe.value, data: data.value, epochs: wanted });
+  }
+
+  function describe() {
+    const chosen = recipes.find(({ name }) => name === recipe.value);
+    epochs.placeholder = String(chosen.epochs);
+    setText(note, `${chosen.description} ${t("train.data.help")}`);
+  }
+
+  function draw({ runs, training }) {
+    if (!recipes.length) {
+      recipes = runs.recipes;
+      replace(
+        recipe,
+        recipes.map(({ name }) => el("option", { value: name }, name)),
+      );
+      recipe.value = recipes.some(({ name }) => name === "smoke") ? "smoke" : recipes[0].name;
+      describe();
+    }
+    start.disabled = ACTIVE.includes(training?.state);
+  }
+  return { node, draw };
+}
+
+/** The run under way, or the one that ended last. */
+function createLive(order, actions) {
+  const title = el("h3");
+  const says = el("p", { class: "note", role: "status" });
+  const stop = el(
+    "button",
+    { type: "button", onclick: () => order({ order: "stop" }) },
+    t("train.stop"),
+  );
+  const open = el("button", { type: "button", class: "primary" }, t("train.open"));
+  const curves = createCurves();
+  const node = el(
+    "div",
+    { class: "card live", hidden: true },
+    el("div", { class: "live-head" }, title, says, stop, open),
+    curves.node,
+  );
+  let run = "";
+  open.addEventListener("click", () => actions.explainModel(`run:${run}`));
+
+  function draw({ training }) {
+    node.hidden = !training;
+    if (!training) return;
+    const { rows, epochs, state } = training;
+    run = training.run;
+    setText(title, run);
+    const values = { epoch: Math.min(rows.length + 1, epochs), epochs, done: rows.length };
+    const speed = rows.length
+      ? t("train.speed", { speed: short(rows.at(-1).images_per_second) })
+      : "";
+    const measuring = rows.length === epochs && state === "running";
+    const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
+    setText(says, `${doing} ${speed}`.trim());
+    stop.hidden = !ACTIVE.includes(state);
+    stop.disabled = state === "stopping";
+    open.hidden = !training.has_weights;
+    const columns = COLUMNS.map((name) => [name, rows.map((row) => row[name])]);
+    // A long run's first epochs would be a dot in the corner of an axis to its end.
+    const last = Math.min(epochs, Math.max(SHORTEST_AXIS, 2 * rows.length));
+    curves.node.hidden = !rows.length;
+    curves.draw({ curves: Object.fromEntries(columns), last, at: null });
+  }
+  return { node, draw };
+}
+
+function createRuns(order, actions) {
+  const body = el("tbody");
+  const folder = el("p", { class: "note" });
+  const heads = ["train.run", "train.epochs", "train.accuracy", "train.state", "train.actions"];
+  const table = el(
+    "table",
+    { class: "runs" },
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        heads.map((head) => el("th", { scope: "col" }, t(head))),
+      ),
+    ),
+    body,
+  );
+  const node = el(
+    "div",
+    { class: "card", hidden: true },
+    el("h3", {}, t("train.runs")),
+    folder,
+    table,
+  );
+  let shown = null;
+
+  function row({ name, epochs, accuracy, finished, has_weights: open }, active) {
+    const training = active && active.run === name;
+    const state = training ? "train.active" : finished ? "train.finished" : "train.paused";
+    const act = (words, what, disabled) =>
+      el("button", { type: "button", disabled, onclick: what }, t(words));
+    return el(
+      "tr",
+      { dataset: { run: name } },
+      el("th", { scope: "row" }, name),
+      el("td", {}, String(epochs)),
+      el("td", {}, accuracy === null ? "–" : percent(accuracy)),
+      el("td", {}, t(state)),
+      el(
+        "td",
+        { class: "run-actions" },
+        act("train.open", () => actions.explainModel(`run:${name}`), !open),
+        finished
+          ? null
+          : act("train.resume", () => order({ order: "resume", run: name }), Boolean(active)),
+      ),
+    );
+  }
+
+  function draw({ runs, training }) {
+    const active = ACTIVE.includes(training?.state) ? training : null;
+    const key = JSON.stringify([runs.runs, active?.run]);
+    if (key === shown) return;
+    shown = key;
+    node.hidden = !runs.runs.length;
+    setText(folder, t("train.folder", { folder: runs.folder }));
+    replace(
+      body,
+      runs.runs.map((run) => row(run, active)),
+    );
+  }
+  return { node, draw };
+}

@@ -1,0 +1,84 @@
+// Training: the film of how the model became what it is, and training another in the page.
+
+import { el, setText } from "../dom.js";
+import { Film } from "../film_data.js";
+import { createFilmPlayer } from "../film_player.js";
+import { readFilm } from "../server.js";
+import { createTrainer } from "../trainer.js";
+import { t } from "../words.js";
+
+const FRAME_TIME = 250;
+// A reader who asked for less motion gets stills to look at, one after the other.
+const CALM_FRAME_TIME = 1500;
+const LOOK = ["opacity", "colormap", "smooth", "theme"];
+
+export function createTrainingView(context) {
+  const { store } = context;
+  const player = createFilmPlayer(context);
+  const trainer = createTrainer(context);
+  const note = el("p", { class: "caption" });
+  const missing = el(
+    "div",
+    { class: "card empty", hidden: true },
+    el("h3", {}, t("film.none")),
+    note,
+  );
+  const node = el("section", { class: "view view-training" }, player.node, missing, trainer.node);
+  let wanted = "";
+  let timer = 0;
+  let stale = true;
+
+  /** Fetch the film of the model at hand, once: every move after that needs no server. */
+  async function fetchFilm({ film, model }) {
+    if (wanted === model.key) return;
+    wanted = model.key;
+    store.set({ film: null, playing: false });
+    let problem = film.note;
+    let opened = null;
+    if (film.url) {
+      try {
+        opened = new Film(await readFilm(film.url));
+      } catch (error) {
+        problem = error instanceof TypeError ? t("state.offline") : error.message;
+      }
+    }
+    if (wanted !== model.key) return;
+    setText(note, problem);
+    missing.hidden = opened !== null;
+    store.set({ film: opened, frame: opened ? opened.frames - 1 : 0, probe: 0 });
+  }
+
+  function draw(state) {
+    if (!state.result || state.tab !== "training") return;
+    fetchFilm(state.result);
+    player.node.hidden = !state.film;
+    if (state.film) player.draw(state);
+    if (stale) trainer.refresh();
+    stale = false;
+    trainer.draw(state);
+  }
+
+  function play({ tab, playing }) {
+    clearInterval(timer);
+    if (!playing) return;
+    if (tab !== "training") {
+      store.set({ playing: false });
+      return;
+    }
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    timer = setInterval(advance, calm ? CALM_FRAME_TIME : FRAME_TIME);
+  }
+
+  function advance() {
+    const { film, frame } = store.get();
+    if (film && frame < film.frames - 1) store.set({ frame: frame + 1 });
+    else store.set({ playing: false });
+  }
+
+  store.on(["result", "film", "frame", "probe", "playing", "runs", "training", ...LOOK], draw);
+  store.on(["playing", "tab"], play);
+  store.on(["tab"], () => {
+    stale = true;
+  });
+  return { node, draw: () => draw(store.get()) };
+}

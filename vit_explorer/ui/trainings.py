@@ -1,0 +1,252 @@
+"""Training from the page: one run at a time, in a thread of its own, under one folder.
+
+Nothing here knows HTTP; every refusal is an `ExplorerError`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vit_explorer.errors import (
+    DataError,
+    ExplorerError,
+    ModelError,
+    OptionError,
+    RecipeError,
+    nearest,
+)
+from vit_explorer.training import Recipe, RunResult, list_recipes, load_recipe, train
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "last.safetensors"
+UNEXPECTED = "The training failed in a way the page has no words for; the server's log has them."
+_NICENESS = 10
+_LONGEST_PATH = 1000
+
+Row = dict[str, float]
+
+
+@dataclass
+class Training:
+    """One run of this session, as far as it has come."""
+
+    run: str
+    recipe: str
+    epochs: int
+    state: str = "running"  # running, stopping, stopped, finished or failed
+    rows: list[Row] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def active(self) -> bool:
+        return self.state in ("running", "stopping")
+
+
+class Trainings:
+    """Starts, stops and resumes runs under `folder`; safe under threads."""
+
+    def __init__(self, folder: Path, *, device: str = "auto") -> None:
+        self.folder = folder
+        self.device = device
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._current: Training | None = None
+
+    def start(self, recipe: str, data: str, epochs: int | None = None) -> None:
+        """Train a shipped recipe in a new run folder.
+
+        Args:
+            data: "cifar10", or a data folder on this machine as `train` takes it.
+            epochs: instead of the recipe's own.
+
+        Raises:
+            RecipeError: no such recipe, or a number of epochs it can't have.
+            DataError: no data named.
+            OptionError: a training is under way.
+        """
+        # load_recipe also reads files, which a page must not be able to name.
+        if recipe not in list_recipes():
+            raise RecipeError(
+                f"There is no recipe {recipe!r}{nearest(recipe, list_recipes()) or '.'}"
+            )
+        changes = [] if epochs is None else [f"epochs={epochs}"]
+        settings = load_recipe(recipe, changes)
+        data = _checked(data)
+        self._launch(self._free_name(recipe), settings, data, resume=False)
+
+    def resume(self, run: str) -> None:
+        """Go on with a run that was stopped, on the data it was started with.
+
+        Raises:
+            OptionError: no such run, or a training is under way.
+            DataError: the run doesn't say its data.
+        """
+        folder = self._existing(run)
+        settings = load_recipe(folder / "recipe.yaml")
+        data = _read_json(folder / "run.json", {}).get("data")
+        if not isinstance(data, str):
+            raise DataError(
+                f"The run {run} doesn't say which data it learns from; resume it with "
+                f"`vit-explorer train {folder / 'recipe.yaml'} --data DIR --out {folder} --resume`."
+            )
+        self._launch(run, settings, data, resume=True)
+
+    def stop(self) -> None:
+        """Ask the training to keep its state at the next step and end."""
+        with self._lock:
+            if self._current is not None and self._current.active:
+                self._current.state = "stopping"
+                self._stop.set()
+
+    def close(self, seconds: float = 60.0) -> None:
+        """Stop, and wait until what was learned is kept."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def weights(self, run: str) -> Path:
+        """The newest weights of a run.
+
+        Raises:
+            ModelError: no such run, or it has not come to the end of an epoch.
+        """
+        try:
+            file = self._existing(run) / WEIGHTS
+        except OptionError as error:
+            raise ModelError(str(error)) from None
+        if not file.is_file():
+            raise ModelError(
+                f"The run {run} has no weights yet; they are written at the end of each epoch."
+            )
+        return file
+
+    def describe(self) -> dict[str, Any]:
+        """What can be trained, and the runs there are, the newest first."""
+        recipes = [load_recipe(name) for name in list_recipes()]
+        return {
+            "folder": str(self.folder),
+            "recipes": [
+                {"name": one.name, "description": one.description, "epochs": one.epochs}
+                for one in recipes
+            ],
+            "runs": [self._describe_run(folder) for folder in self._folders()],
+            "now": self.now(),
+        }
+
+    def now(self) -> dict[str, Any] | None:
+        """The training under way, or this session's last."""
+        with self._lock:
+            one = self._current
+            if one is None:
+                return None
+            return {
+                "run": one.run,
+                "recipe": one.recipe,
+                "epochs": one.epochs,
+                "state": one.state,
+                "rows": list(one.rows),
+                "error": one.error,
+                "has_weights": (self.folder / one.run / WEIGHTS).is_file(),
+            }
+
+    def _launch(self, run: str, settings: Recipe, data: str, resume: bool) -> None:
+        rows = _read_json(self.folder / run / "log.json", []) if resume else []
+        with self._lock:
+            if self._current is not None and self._current.active:
+                raise OptionError(
+                    f"The run {self._current.run} is training; stop it first, or wait for its end."
+                )
+            current = Training(run, settings.name, settings.epochs, rows=rows)
+            stop = threading.Event()
+
+            def go() -> RunResult:
+                return train(
+                    settings,
+                    data=data,
+                    out=self.folder / run,
+                    resume=resume,
+                    device=self.device,
+                    stop=stop,
+                    watch=current.rows.append,
+                )
+
+            self._current, self._stop = current, stop
+            self._thread = threading.Thread(target=self._work, args=(current, go), daemon=True)
+            self._thread.start()
+
+    def _work(self, current: Training, go: Callable[[], RunResult]) -> None:
+        _yield_to_the_page()
+        state, error = "failed", ""
+        try:
+            state = "finished" if go().finished else "stopped"
+        except ExplorerError as refusal:
+            error = str(refusal)
+        except OSError as refusal:
+            error = f"The data can't be read: {refusal.strerror or refusal}; choose another folder."
+        except Exception:
+            logger.exception("the training of %s failed", current.run)
+            error = UNEXPECTED
+        with self._lock:
+            current.state, current.error = state, error
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        runs = [path for path in self.folder.iterdir() if (path / "recipe.yaml").is_file()]
+        return sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def _existing(self, run: str) -> Path:
+        # Compared with what is there: a name sent by a page never becomes a path.
+        for folder in self._folders():
+            if folder.name == run:
+                return folder
+        raise OptionError(f"There is no run {run!r} in {self.folder}; choose one of the list.")
+
+    def _free_name(self, recipe: str) -> str:
+        number, name = 1, recipe
+        while (self.folder / name).exists():
+            number += 1
+            name = f"{recipe}-{number}"
+        return name
+
+    def _describe_run(self, folder: Path) -> dict[str, Any]:
+        rows = _read_json(folder / "log.json", [])
+        finished = (folder / "metrics.json").is_file()
+        return {
+            "name": folder.name,
+            "epochs": len(rows),
+            "accuracy": rows[-1]["test_accuracy"] if rows else None,
+            "finished": finished,
+            "has_weights": (folder / WEIGHTS).is_file(),
+        }
+
+
+def _checked(data: str) -> str:
+    data = data.strip()
+    if not data or len(data) > _LONGEST_PATH or "\0" in data:
+        raise DataError("Name a folder of class folders on the server's machine, or cifar10.")
+    # A run is resumed later, perhaps by a server that was started elsewhere.
+    return data if data == "cifar10" else str(Path(data).expanduser().absolute())
+
+
+def _read_json(path: Path, otherwise: Any) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return otherwise
+
+
+def _yield_to_the_page() -> None:
+    """On Linux threads have a priority of their own: explaining a picture goes before training."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
