@@ -71,9 +71,9 @@ const ENGLISH = {
   "explain.skipped": "Left out: {titles} ({why}).",
   "explain.reading": "How to read these maps",
   "explain.reading.scale":
-    "Each bar carries the map's own values. Numbers of different methods mean different things and can't be compared; only attention and rollout, both shares of a mix, have a common scale: “shared”.",
+    "Each bar carries the map's own values. Methods count in different units: only rollout and attention, both shares, can share a scale.",
   "explain.reading.point":
-    "Point at any map: the same patch is marked, and its value shown, in all of them.",
+    "Point at any map: all mark the same patch and show its value.",
   "explain.reading.trust":
     "A map shows where a method looks for reasons, not proof that the model used them. Methods that disagree are a reason to doubt them all.",
 
