@@ -64,7 +64,7 @@ export async function orderTraining(order) {
 }
 
 // An event whose server is gone is never answered, so a long wait asks whether it is still there.
-const PATIENCE = 4000;
+const PATIENCE = 2500;
 
 /**
  * The one event that needs the model. Answers carry the number of their request, so that a late one
@@ -73,28 +73,42 @@ const PATIENCE = 4000;
 export function createAnalyser({ props, trigger, watch }, { onStage, onError, onResult }) {
   let newest = 0;
   let waiting = 0;
+  let asked = null;
+  let heard = false;
   watch("value", () => {
-    if (props.value?.request !== newest) return;
+    if (!asked || props.value?.request !== newest) return;
     // A copy of our own: Gradio watches its value, and turns it to JSON at every change.
     const answer = JSON.parse(JSON.stringify(props.value));
-    if (!answer.stage) clearInterval(waiting);
+    if (answer.stage) {
+      heard = true;
+      onStage(answer.stage);
+      return;
+    }
+    clearInterval(waiting);
+    asked = null;
     if (answer.error) onError(answer.error, answer.part);
-    else if (answer.result) onResult(answer.result);
-    else onStage(answer.stage);
+    else onResult(answer.result);
   });
   async function checkServer() {
+    const request = newest;
     try {
       await fetch(address("static/favicon.svg"), { method: "HEAD", cache: "no-store" });
     } catch {
       clearInterval(waiting);
       onError(t("state.offline"));
+      return;
     }
+    // Gradio loses the answers of an event that joins its queue just as its stream closes. Asking
+    // again costs nothing: the server holds what it has worked out.
+    if (asked && !heard && request === newest) trigger("analyze", asked);
   }
 
   return (wanted) => {
     newest += 1;
+    asked = { request: newest, ...wanted };
+    heard = false;
     clearInterval(waiting);
     waiting = setInterval(checkServer, PATIENCE);
-    trigger("analyze", { request: newest, ...wanted });
+    trigger("analyze", asked);
   };
 }
