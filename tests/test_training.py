@@ -227,26 +227,48 @@ train({str(recipe)!r}, out={str(tmp_path / "two")!r}, **{options!r})
         assert a["test_loss"] == pytest.approx(b["test_loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("views", [3, 0])
 def test_a_distillation_token_learns_from_a_checkpoint(
-    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, stored: bool
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, views: int
 ) -> None:
     overrides = [
         "epochs=1",
-        f"distill={{teacher: {whole.weights}, kind: hard, stored: {stored}}}",
+        f"distill={{teacher: {whole.weights}, kind: hard, views: {views}}}",
         "model.distillation_token=true",
-        "augment={shift: 2}",
+        "augment={flip: false, shift: 0}",
     ]
     options = {"data": pictures, "out": tmp_path, "overrides": overrides, "device": "cpu"}
     result = train(recipe, **options, precision="no")
     model = vx.load_model(result.weights)
     assert model.card.prefix_names == ("class", "distillation")
-    if stored:
+    if views:
         labels = load_file(tmp_path / "soft_labels.safetensors")["labels"]
-        teacher = vx.load_model(whole.weights)
-        picture = Image.open(pictures / "train/cat/0.png")
-        passed = vx.trace(teacher, picture)
-        assert torch.allclose(labels[0, 0].float(), passed.logits, atol=1e-2)
+        assert labels.shape == (3, 64, 4)
+        passed = vx.trace(vx.load_model(whole.weights), Image.open(pictures / "train/cat/0.png"))
+        assert torch.allclose(labels[:, 0].float(), passed.logits, atol=1e-2)
+
+
+def test_a_run_begins_with_the_weights_and_the_film_of_another(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    overrides = [f"initial_weights={whole.weights}", "epochs=1"]
+    options = {"data": pictures, "device": "cpu", "precision": "no", "out": tmp_path}
+    result = train(recipe, **options, overrides=[*overrides, "optimizer={name: sgd, lr: 1.0e-9}"])
+    begun, ended = load_file(whole.weights), load_file(result.weights)
+    assert all(torch.allclose(begun[key], ended[key], atol=1e-4) for key in begun)
+    training = vx.load_model(result.weights).metadata["training"]
+    assert training["initial"]["epochs"] == 3
+    assert training["initial"]["sha256"] == vx.load_model(whole.weights).sha256
+    assert whole.metrics and training["initial"]["accuracy"] == whole.metrics.accuracy
+    with np.load(tmp_path / "film.npz") as film, np.load(whole.folder / "film.npz") as before:
+        assert film["epoch"].tolist() == [0, 1, 2, 3, 4]
+        assert np.array_equal(film["rollout"][:4], before["rollout"])
+        assert film["test_accuracy"].shape == (4,)
+        assert film["test_accuracy"][3] == result.rows[0]["test_accuracy"]
+    wide = ["model.dim=48", "initial_weights=bundled"]
+    with pytest.raises(ModelError, match="don't fit the model of the recipe tiny"):
+        train(recipe, data=pictures, out=tmp_path / "other", overrides=wide)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_timm_model_is_fine_tuned_with_layer_decay(pictures: Path, tmp_path: Path) -> None:

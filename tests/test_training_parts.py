@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.transforms.functional import adjust_brightness
 
 import vit_explorer as vx
 from vit_explorer.errors import DataError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.training import evaluate
-from vit_explorer.training.augment import augment, epoch_order, seed_step, standardise
+from vit_explorer.training.augment import draw, epoch_order, seed_step, standardise, vary
 from vit_explorer.training.evaluate import calibration_error, measure
 from vit_explorer.training.film import attention_distance, principal_filters
 from vit_explorer.training.loop import batches
 from vit_explorer.training.recipe import Augment, Distill
-from vit_explorer.training.teacher import distillation_loss
+from vit_explorer.training.teacher import distillation_loss, draw_views
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 OFF = Augment(flip=False, shift=0)
@@ -46,24 +47,49 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
     assert torch.equal(first, torch.rand(3))
 
 
-def test_augmentation_without_steps_only_standardises() -> None:
-    pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    still = torch.zeros(4, dtype=torch.bool)
-    expected = standardise(pixels / 255, (8, 8), MEAN, STD)
-    assert torch.equal(augment(pixels, still, OFF, (8, 8), MEAN, STD), expected)
-    assert torch.equal(augment(pixels, ~still, OFF, (8, 8), MEAN, STD), expected.flip(3))
+def test_variation_without_steps_leaves_or_mirrors_the_picture() -> None:
+    pixels = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(vary(pixels, draw(OFF, 64)), pixels / 255)
+    drawn = draw(Augment(shift=0), 64)
+    mirrored = drawn[:, 0].bool()
+    assert 0 < mirrored.sum() < 64
+    found = vary(pixels, drawn)
+    assert torch.equal(found[mirrored], pixels[mirrored].flip(3) / 255)
+    assert torch.equal(found[~mirrored], pixels[~mirrored] / 255)
+    standard = standardise(pixels / 255, (8, 8), MEAN, STD)
     by_hand = (pixels[1, 2, 3, 4] / 255 - MEAN[2]) / STD[2]
-    assert expected[1, 2, 3, 4] == pytest.approx(float(by_hand), abs=1e-6)
+    assert standard[1, 2, 3, 4] == pytest.approx(float(by_hand), abs=1e-6)
 
 
 def test_a_shift_is_a_crop_of_the_reflected_picture() -> None:
     pixels = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
-    still = torch.zeros(16, dtype=torch.bool)
-    moved = augment(pixels, still, Augment(flip=False, shift=2), (8, 8), (0,) * 3, (1,) * 3)
+    drawn = draw(Augment(flip=False, shift=2), 16)
     padded = np.pad(pixels.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="symmetric") / 255
-    for picture, found in zip(padded, moved.numpy(), strict=True):
-        crops = [picture[:, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
-        assert min(np.abs(crop - found).max() for crop in crops) < 1e-5
+    for picture, moved, (x, y) in zip(
+        padded, vary(pixels, drawn).numpy(), drawn[:, 2:4].int().tolist(), strict=True
+    ):
+        crop = picture[:, 2 + y : 10 + y, 2 + x : 10 + x]
+        assert np.abs(crop - moved).max() < 1e-5
+
+
+def test_brightness_contrast_and_saturation_are_torchvisions() -> None:
+    pixels = torch.randint(96, 160, (1, 3, 8, 8), dtype=torch.uint8)
+    still = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    brighter = vary(pixels, torch.cat((still, torch.tensor([[1.3, 1.0, 1.0]])), dim=1))
+    assert torch.allclose(brighter, adjust_brightness(pixels / 255, 1.3), atol=1e-6)
+    grey = vary(pixels, torch.cat((still, torch.tensor([[1.0, 1.0, 0.0]])), dim=1))
+    assert torch.allclose(grey, (pixels / 255).mean(1, keepdim=True).expand(1, 3, 8, 8), atol=1e-6)
+    flat = vary(pixels, torch.cat((still, torch.tensor([[1.0, 0.0, 1.0]])), dim=1))
+    assert torch.allclose(flat, (pixels / 255).mean().expand(1, 3, 8, 8), atol=1e-6)
+
+
+def test_a_teachers_views_depend_on_the_seed_alone() -> None:
+    options = Augment(zoom=(0.7, 1.2), colour=0.4)
+    views = draw_views(options, 3, 4, 50)
+    assert torch.equal(views, draw_views(options, 3, 4, 50))
+    assert torch.equal(views[:2], draw_views(options, 3, 2, 50))
+    assert not torch.equal(views, draw_views(options, 4, 4, 50))
+    assert not torch.equal(views[0], views[1])
 
 
 def test_metrics_of_hand_made_logits() -> None:

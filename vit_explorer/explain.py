@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from vit_explorer.errors import ExplorerError, OptionError, nearest
@@ -43,6 +44,7 @@ def explain(
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     top: int = 5,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Explanation:
     """Predict, and explain the prediction by each method, from one pass.
 
@@ -50,10 +52,13 @@ def explain(
         model: from `load_model`.
         picture: path, bytes, PIL picture, array, `Picture` or `Prepared`.
         methods: a name or names from `METHODS`; () for predictions alone; "all" for every one
-            that the model allows, the others named in `skipped` with the reason.
+            that the model allows, the others named in `skipped` with the reason; "fast" for those
+            of "all" that need no more than the one pass.
         target: class index or label; None is the top prediction.
         options: a method's options by its name, such as {"rollout": {"fusion": "max"}}.
         top: how many predictions to return.
+        progress: called with (method, passes done, passes in all) by methods that run the model
+            again; what it raises stops the explanation.
 
     Raises:
         ExplorerError: a picture, method, option or target that can't be used.
@@ -64,8 +69,8 @@ def explain(
             f"explain received {type(model).__name__} as its model; load it first with load_model."
         )
     asked = (methods,) if isinstance(methods, str) else tuple(methods)
-    every = "all" in asked
-    names = tuple(METHODS) if every else asked
+    every = "all" in asked or "fast" in asked
+    names = _known(asked) if every else asked
     chosen = _choose_options(names, options or {})
     index = find_target(model, target)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
@@ -88,7 +93,8 @@ def explain(
         with _timed(seconds, name):
             try:
                 label = aim.label if aim else None
-                heatmaps[name] = METHODS[name](passed, label=label, **chosen[name])
+                told = partial(progress, name) if progress else None
+                heatmaps[name] = METHODS[name](passed, label=label, progress=told, **chosen[name])
             except ExplorerError as error:
                 if not every:
                     raise
@@ -124,6 +130,15 @@ def _choose_options(
             "it to methods or leave its options out."
         )
     return {name: METHODS[name].options(given.get(name, {})) for name in names}
+
+
+def _known(asked: Sequence[str]) -> tuple[str, ...]:
+    """The methods that "all" or "fast", with others named beside it, stand for."""
+    return tuple(
+        name
+        for name, method in METHODS.items()
+        if "all" in asked or not method.runs_model or name in asked
+    )
 
 
 def _furthest(needs: Iterable[Gradients]) -> Gradients:

@@ -72,7 +72,7 @@ class Trace:
     the last block's features are always there.
     """
 
-    card: ModelCard
+    model: LoadedModel = field(repr=False)
     prepared: Prepared
     logits: Tensor  # (C,)
     target: int | None
@@ -81,6 +81,11 @@ class Trace:
     features: dict[int, Tensor] = field(repr=False)
     feature_gradients: dict[int, Tensor] = field(repr=False)
     gradients: Gradients = "none"
+
+    @property
+    def card(self) -> ModelCard:
+        """What was detected in the model."""
+        return self.model.card
 
     @property
     def probabilities(self) -> Tensor:
@@ -286,7 +291,7 @@ def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: 
     output_gradients: list[Tensor | None] = [None] * first + list(slopes[: len(kept)])
     feature_gradients = slopes[len(kept) :]
     return Trace(
-        card=model.card,
+        model=model,
         prepared=prepared,
         logits=logits,
         target=target,

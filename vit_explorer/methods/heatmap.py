@@ -14,6 +14,8 @@ from torch import Tensor
 from vit_explorer.errors import OptionError, nearest
 from vit_explorer.trace import Gradients, Trace
 
+Progress = Callable[[int, int], None]
+
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
@@ -54,6 +56,7 @@ class Method:
     gradients: Gradients = "none"
     signed: bool = False
     features: bool = False  # reads token features, which are kept where gradients are
+    runs_model: bool = False  # asks the model again, many times; takes `progress`
 
     @property
     def name(self) -> str:
@@ -62,13 +65,15 @@ class Method:
     @property
     def class_specific(self) -> bool:
         """Whether the map is another one for another target class."""
-        return self.gradients != "none"
+        return self.gradients != "none" or self.runs_model
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The method's options with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        options.pop("progress", None)
+        return options
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All options, the given ones replacing defaults. Raises OptionError for unknown names."""
@@ -90,14 +95,25 @@ class Method:
             return "all"
         return self.gradients
 
-    def __call__(self, trace: Trace, *, label: str | None = None, **given: Any) -> Heatmap:
+    def __call__(
+        self,
+        trace: Trace,
+        *,
+        label: str | None = None,
+        progress: Progress | None = None,
+        **given: Any,
+    ) -> Heatmap:
         """Compute the map of a trace; `label` names its target class.
+
+        `progress` is called with (passes done, passes in all) by methods that run the model
+        again; what it raises stops them.
 
         Raises:
             OptionError: an unknown option or a value outside its range.
         """
         options = self.options(given)
-        values = self.function(trace, **options).detach().float().cpu().numpy()
+        passing = {"progress": progress} if self.runs_model else {}
+        values = self.function(trace, **options, **passing).detach().float().cpu().numpy()
         return Heatmap(
             values=np.array(values, dtype=np.float32),
             method=self.name,

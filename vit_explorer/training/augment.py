@@ -44,29 +44,37 @@ def standardise(
     return (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
 
 
-def augment(
-    pixels: Tensor,
-    flipped: Tensor,
-    options: Augment,
-    size: tuple[int, int],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> Tensor:
-    """Bytes (B, 3, h, w) to a varied model input (B, 3, H, W).
+def draw(options: Augment, pictures: int) -> Tensor:
+    """How each picture is varied, (n, 7) from torch's generator: mirrored (0 or 1), zoom, shift
+    right and down in pixels, and factors of brightness, contrast and saturation."""
+    mirrored = (torch.rand(pictures) < 0.5 * options.flip).float()
+    low, high = (math.log(side) for side in options.zoom)
+    zoomed = torch.rand(pictures) < options.zoom_share * (low != high or low != 0)
+    zoom = torch.where(zoomed, torch.empty(pictures).uniform_(low, high).exp(), 1.0)
+    shift = (torch.rand(pictures, 2) * 2 - 1) * options.shift
+    # A whole number of pixels leaves a picture that is not zoomed as sharp as it was.
+    shift = torch.where(zoomed[:, None], shift, shift.round())
+    strength = options.colour * (torch.rand(pictures, 1) < 0.5)  # half of the pictures
+    factors = 1 + strength * (torch.rand(pictures, 3) * 2 - 1)
+    return torch.cat((mirrored[:, None], zoom[:, None], shift, factors), dim=1)
 
-    `flipped` (B,) bool: which pictures are mirrored, chosen by the caller because stored soft
-    labels depend on it.
-    """
-    x = pixels.float() / 255
-    x = torch.where(flipped[:, None, None, None], x.flip(3), x)
-    if options.shift or options.zoom != (1.0, 1.0):
-        x = _move(x, options)
-    if options.colour:
-        x = _recolour(x, options.colour)
-    x = standardise(x, size, mean, std)
-    if options.erase:
-        x = RandomErasing(options.erase, mode="pixel", device=str(x.device))(x)
+
+def vary(pixels: Tensor, drawn: Tensor) -> Tensor:
+    """Bytes (B, 3, h, w), varied as `draw` says, to values from 0 to 1."""
+    x, drawn = pixels.float() / 255, drawn.to(pixels.device)
+    x = torch.where(drawn[:, 0].bool()[:, None, None, None], x.flip(3), x)
+    if bool((drawn[:, 1] != 1).any() | (drawn[:, 2:4] != 0).any()):
+        x = _move(x, drawn[:, 1], drawn[:, 2:4])
+    if bool((drawn[:, 4:] != 1).any()):
+        x = _recolour(x, drawn[:, 4:])
     return x
+
+
+def erase(x: Tensor, options: Augment) -> Tensor:
+    """Fill a random rectangle of a share of a model's input pictures with noise."""
+    if not options.erase:
+        return x
+    return RandomErasing(options.erase, mode="pixel", device=str(x.device))(x)
 
 
 def make_mixing(options: Augment, classes: int) -> v2.Transform | None:
@@ -76,16 +84,9 @@ def make_mixing(options: Augment, classes: int) -> v2.Transform | None:
     return v2.RandomChoice(chosen) if chosen else None
 
 
-def _move(x: Tensor, options: Augment) -> Tensor:
-    """Shift every picture, and zoom a share of them, with what lies outside reflected."""
+def _move(x: Tensor, zoom: Tensor, shift: Tensor) -> Tensor:
+    """Shift and zoom every picture, with what lies outside reflected."""
     B, _, H, W = x.shape
-    low, high = (math.log(side) for side in options.zoom)
-    zoomed = torch.rand(B, device=x.device) < options.zoom_share * (low != high or low != 0)
-    zoom = torch.exp(torch.empty(B, device=x.device).uniform_(low, high))
-    zoom = torch.where(zoomed, zoom, 1.0)
-    shift = (torch.rand(B, 2, device=x.device) * 2 - 1) * options.shift
-    # A whole number of pixels leaves a picture that is not zoomed as sharp as it was.
-    shift = torch.where(zoomed[:, None], shift, shift.round())
     theta = x.new_zeros(B, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = zoom
     theta[:, :, 2] = shift * shift.new_tensor((2 / W, 2 / H))
@@ -93,12 +94,9 @@ def _move(x: Tensor, options: Augment) -> Tensor:
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def _recolour(x: Tensor, strength: float) -> Tensor:
-    """Change brightness, contrast and saturation of half of the pictures."""
-    on = (torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5).float() * strength
-    brightness, contrast, saturation = (
-        1 + on * (torch.rand(len(x), 1, 1, 1, device=x.device) * 2 - 1) for _ in range(3)
-    )
+def _recolour(x: Tensor, factors: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation by factors (B, 3)."""
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
     x = x * brightness
     middle = x.mean((1, 2, 3), keepdim=True)
     x = (x - middle) * contrast + middle

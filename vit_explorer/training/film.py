@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.attention import rollout
 from vit_explorer.methods.weights import position_similarity
-from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.models.zoo import BUNDLED, LoadedModel, asset
 from vit_explorer.pictures import Picture
 from vit_explorer.trace import Trace, trace
 
@@ -39,6 +40,7 @@ class Film:
         self.model = model
         self.probes = tuple(probes)
         self.frames: list[Arrays] = []
+        self.begun: Arrays = {n: np.empty(0) for n in _COLUMNS}  # the log of an earlier film
         shown = [np.asarray(model.preprocess(probe).shown) for probe in self.probes]
         self.fixed: Arrays = {
             "probes": np.stack(shown),
@@ -47,10 +49,10 @@ class Film:
         }
 
     def record(self, epoch: int) -> None:
-        """Add a frame for the model as it is now."""
+        """Add a frame for the model as it is now, `epoch` epochs into this run."""
         passes = [trace(self.model, probe) for probe in self.probes]
         frame: Arrays = {
-            "epoch": np.array(epoch),
+            "epoch": np.array(epoch + len(self.begun["lr"])),
             "filters": self._filters(),
             "probabilities": _small([one.probabilities for one in passes]),
             "rollout": _small([rollout(one) for one in passes]),
@@ -65,13 +67,26 @@ class Film:
     def arrays(self, rows: Sequence[Mapping[str, float]]) -> Arrays:
         """All frames so far and the log's columns, as `film.npz` holds them."""
         frames = {n: np.stack([f[n] for f in self.frames]) for n in self.frames[0]}
-        return {**self.fixed, **frames, **{n: np.array([r[n] for r in rows]) for n in _COLUMNS}}
+        log = {n: [*self.begun[n], *(row[n] for row in rows)] for n in _COLUMNS}
+        return {**self.fixed, **frames, **{n: np.array(log[n]) for n in _COLUMNS}}
 
     def restore(self, film: Mapping[str, NDArray[Any]], epoch: int) -> None:
-        """Take back the frames up to an epoch from what `arrays` gave before."""
-        count = int((film["epoch"] <= epoch).sum())
+        """Take back the frames up to an epoch of this run from what `arrays` gave before."""
+        count = int((film["epoch"] <= epoch + len(self.begun["lr"])).sum())
         names = self.frames[0]
         self.frames = [{n: film[n][index] for n in names} for index in range(count)]
+
+    def follow(self, film: Mapping[str, NDArray[Any]]) -> None:
+        """Go on with the film of the run that this one's weights come from.
+
+        A film of other pictures or of another architecture is left aside.
+        """
+        names = self.frames[0]
+        same = all(np.array_equal(film[n], self.fixed[n]) for n in self.fixed if n in film)
+        fits = all(n in film and film[n].shape[1:] == names[n].shape for n in names)
+        if same and fits:
+            self.begun = {n: film[n] for n in _COLUMNS}
+            self.frames = [{n: film[n][i] for n in names} for i in range(len(film["epoch"]))]
 
     def _filters(self) -> NDArray[np.uint8]:
         weight = self.model.module.get_parameter("patch_embed.proj.weight")
@@ -109,6 +124,18 @@ def attention_distance(passed: Trace) -> Tensor:
         attention = passed.attention(layer)[:, card.prefix_tokens :, card.prefix_tokens :]
         means.append((attention * distances).sum(dim=-1).mean(dim=-1))  # (h,)
     return torch.stack(means)
+
+
+def find_film(model: str, weights: Path | None = None) -> Path | None:
+    """The film of a model as `load_model` takes it: shipped, or next to the weights; else None."""
+    if model == BUNDLED:
+        film = asset("weights/bundled_film.npz")
+    else:
+        file = weights or Path(model)
+        if not file.is_file():
+            return None
+        film = file.with_name("film.npz")
+    return film if film.is_file() else None
 
 
 def make_film(model: LoadedModel, probes: Sequence[Picture]) -> Film | None:

@@ -19,18 +19,20 @@ from vit_explorer.errors import RecipeError
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.training import student
 from vit_explorer.training.augment import (
-    augment,
+    draw,
     epoch_order,
+    erase,
     make_mixing,
     seed_step,
     standardise,
+    vary,
 )
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import Metrics, measure
 from vit_explorer.training.precision import training_kernels
 from vit_explorer.training.recipe import Recipe
-from vit_explorer.training.run_folder import Row
-from vit_explorer.training.teacher import Teacher, distillation_loss
+from vit_explorer.training.run_folder import Row, RunFolder
+from vit_explorer.training.teacher import Teacher, distillation_loss, draw_views
 
 EVALUATION_BATCH = 250
 
@@ -82,7 +84,8 @@ class Trainer:
         self.average = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.mixing = make_mixing(recipe.augment, len(train.classes))
         self.teacher: Teacher | None = None
-        self.soft_labels: Tensor | None = None
+        self.views: Tensor | None = None  # (V, n, 7), what the teacher was asked about,
+        self.soft_labels: Tensor | None = None  # and its logits (V, n, classes)
         self.position = Position()
 
     @property
@@ -157,12 +160,15 @@ class Trainer:
         self.schedule.step_update(updates)
         pixels, labels = self.train.pixels[part].to(self.device), self.train.labels[part]
         labels = labels.to(self.device)
-        flipped = (torch.rand(len(part)) < 0.5 * recipe.augment.flip).to(self.device)
-        x = augment(pixels, flipped, recipe.augment, self.size, recipe.mean, recipe.std)
+        drawn, answers = self._views(part)
+        x = standardise(vary(pixels, drawn), self.size, recipe.mean, recipe.std)
+        x = erase(x, recipe.augment)
         x, targets = (x, labels) if self.mixing is None else self.mixing(x, labels)
+        if self.teacher is not None and answers is None:
+            answers = self._ask(x)
         with self.accelerator.autocast():
             logits, taught = self.student(x)
-        loss = self._loss(logits.float(), taught.float(), targets, x, flipped, part)
+        loss = self._loss(logits.float(), taught.float(), targets, answers)
         value = loss.item()
         if not math.isfinite(value):
             raise RecipeError(
@@ -181,27 +187,35 @@ class Trainer:
         place.right += int((logits.argmax(dim=1) == labels).sum())
         place.seen += len(part)
 
+    def label(self, folder: RunFolder, progress: bool) -> None:
+        """Ask the teacher about the views of every picture, once for all epochs."""
+        options, recipe = self.recipe.distill, self.recipe
+        if self.teacher is None or options is None or options.views == 0:
+            return
+        self.views = draw_views(recipe.augment, recipe.seed, options.views, len(self.train))
+        self.soft_labels = self.teacher.label(
+            self.train, self.views, folder, self.accelerator.mixed_precision, progress
+        )
+
+    def _views(self, part: Tensor) -> tuple[Tensor, Tensor | None]:
+        """How a batch is varied, and what the teacher said of that if it was asked before."""
+        if self.views is None or self.soft_labels is None:
+            return draw(self.recipe.augment, len(part)), None
+        view = torch.randint(len(self.views), (len(part),))
+        return self.views[view, part], self.soft_labels[view, part].to(self.device)
+
+    def _ask(self, x: Tensor) -> Tensor:
+        """The teacher's logits of a batch as the student gets it."""
+        assert self.teacher is not None  # noqa: S101 - the caller has one
+        mean, std = (x.new_tensor(v)[:, None, None] for v in (self.recipe.mean, self.recipe.std))
+        return self.teacher.logits((x * std + mean).clamp(0, 1), self.accelerator.mixed_precision)
+
     def _loss(
-        self,
-        logits: Tensor,
-        taught: Tensor,
-        targets: Tensor,
-        x: Tensor,
-        flipped: Tensor,
-        part: Tensor,
+        self, logits: Tensor, taught: Tensor, targets: Tensor, answers: Tensor | None
     ) -> Tensor:
         smooth, options = self.recipe.label_smoothing, self.recipe.distill
-        if options is None:
+        if options is None or answers is None:
             return F.cross_entropy(logits, targets, label_smoothing=smooth)
-        if self.soft_labels is not None:
-            answers = self.soft_labels[flipped.long().cpu(), part].to(self.device)
-        else:
-            assert self.teacher is not None  # noqa: S101 - made with every recipe that distills
-            mean, std = (
-                x.new_tensor(v)[:, None, None] for v in (self.recipe.mean, self.recipe.std)
-            )
-            precision = self.accelerator.mixed_precision
-            answers = self.teacher.logits((x * std + mean).clamp(0, 1), precision)
         return distillation_loss(logits, taught, targets, answers, options, smooth)
 
     def finish_epoch(self) -> tuple[Row, Metrics]:

@@ -85,7 +85,7 @@ class Distill(_Section):
     kind: Literal["soft", "hard"] = "soft"
     temperature: Positive = 2.0
     weight: Share = 0.7  # of the teacher's term in the loss
-    stored: bool = True  # ask the teacher once about each picture and its mirror image
+    views: int = Field(default=2, ge=0, le=1000)  # of each picture, asked about once; 0: each step
 
 
 class Recipe(_Section):
@@ -106,6 +106,7 @@ class Recipe(_Section):
     schedule: Schedule = Schedule()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     distill: Distill | None = None
+    initial_weights: str | None = None  # a checkpoint to begin with, or "bundled"
     ema: float | None = Field(default=None, gt=0, lt=1)
     film: bool = True
     half_weights: bool = False  # the checkpoint as float16: half the size
@@ -129,8 +130,8 @@ class Recipe(_Section):
         if self.model and self.optimizer.layer_decay is not None:
             raise ValueError("optimizer.layer_decay: only a timm model has layer groups.")
         mixing = self.augment.mixup or self.augment.cutmix
-        if self.distill and self.distill.stored and mixing:
-            raise ValueError("distill.stored: mixed pictures need stored: false.")
+        if self.distill and self.distill.views and mixing:
+            raise ValueError("distill.views: mixed pictures need views: 0.")
         if self.full_epochs > self.epochs:
             raise ValueError("full_epochs: more than epochs.")
         return self

@@ -21,17 +21,23 @@ from PIL import Image
 
 from vit_explorer.decode import Picture, open_picture
 from vit_explorer.explain import versions
+from vit_explorer.models.checkpoints import Checkpoint
 from vit_explorer.models.zoo import LoadedModel, asset, find_device, load_model
 from vit_explorer.pictures import Preprocess
 from vit_explorer.training.data import decode, find_splits
 from vit_explorer.training.evaluate import Metrics, evaluate
-from vit_explorer.training.film import Film, make_film
+from vit_explorer.training.film import Film, find_film, make_film
 from vit_explorer.training.loop import Trainer
 from vit_explorer.training.precision import choose_precision
 from vit_explorer.training.recipe import Recipe, load_recipe
 from vit_explorer.training.report import draw_confusion, draw_curves
 from vit_explorer.training.run_folder import Row, RunFolder
-from vit_explorer.training.student import build_model, describe, image_size
+from vit_explorer.training.student import (
+    build_model,
+    describe,
+    image_size,
+    read_initial_weights,
+)
 from vit_explorer.training.teacher import Teacher
 
 _SAVE_SECONDS = 300.0
@@ -90,12 +96,13 @@ def train(
     try:
         torch.manual_seed(settings.seed)
         model = build_model(settings, len(sources[0].classes))
+        initial = read_initial_weights(settings, model)
         pictures = [decode(source, image_size(model), shown) for source in sources]
         if accelerator.is_main_process:
             folder.prepare(settings, resume)
         accelerator.wait_for_everyone()
         trainer = Trainer(settings, model, pictures[0], pictures[1], accelerator)
-        run = _Run(trainer, folder, str(data), shown, watch)
+        run = _Run(trainer, folder, str(data), shown, watch, initial)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
         if accelerator.num_processes == 1:
@@ -111,8 +118,9 @@ class _Run:
         data: str,
         progress: bool,
         watch: Callable[[Row], None] | None,
+        initial: Checkpoint | None,
     ) -> None:
-        self.trainer, self.folder, self.data = trainer, folder, data
+        self.trainer, self.folder, self.data, self.initial = trainer, folder, data, initial
         self.progress, self.watch = progress, watch
         self.main = trainer.accelerator.is_main_process
         self.film: Film | None = None
@@ -167,17 +175,17 @@ class _Run:
             trainer.teacher = Teacher(
                 recipe.distill, trainer.train.classes, trainer.accelerator.device
             )
-        if trainer.teacher is not None and recipe.distill and recipe.distill.stored:
-            precision = trainer.accelerator.mixed_precision
             with trainer.accelerator.main_process_first():
-                trainer.soft_labels = trainer.teacher.label(
-                    trainer.train, self.folder, precision, self.progress
-                )
+                trainer.label(self.folder, self.progress)
         if self.main and recipe.film:
             self.film = make_film(self._loaded(), self._probes())
+            begun = find_film(recipe.initial_weights) if recipe.initial_weights else None
+            if self.film is not None and begun is not None:
+                with np.load(begun) as film:
+                    self.film.follow(dict(film))
             if self.film is not None and resumed and (self.folder / "film.npz").exists():
-                with np.load(self.folder / "film.npz") as before:
-                    self.film.restore(dict(before), trainer.position.epoch)
+                with np.load(self.folder / "film.npz") as film:
+                    self.film.restore(dict(film), trainer.position.epoch)
         if self.main:
             self.folder.write_json("run.json", {**self._facts(), "data": self.data})
 
@@ -235,6 +243,18 @@ class _Run:
             "precision": accelerator.mixed_precision,
             "processes": accelerator.num_processes,
             "versions": versions(),
+            "initial": None if self.initial is None else self._begun(self.initial),
+        }
+
+    def _begun(self, initial: Checkpoint) -> dict[str, Any]:
+        """What the run began with, as far as that file says."""
+        of = initial.metadata
+        return {
+            "weights": self.trainer.recipe.initial_weights,
+            "sha256": initial.sha256,
+            "recipe": of.get("recipe", {}).get("name"),
+            "epochs": of.get("training", {}).get("epochs"),
+            "accuracy": of.get("metrics", {}).get("accuracy"),
         }
 
     def _preprocess(self) -> Preprocess:

@@ -14,7 +14,9 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError
+from vit_explorer.models.checkpoints import Checkpoint, load_state, read_checkpoint
 from vit_explorer.models.vit import VisionTransformer
+from vit_explorer.models.zoo import BUNDLED, asset
 from vit_explorer.training.recipe import Recipe
 
 
@@ -63,6 +65,17 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
             f"The model {recipe.timm.name!r} can't be made ({error}); check the network, or set "
             "timm.pretrained to false or timm.weights to a file."
         ) from None
+
+
+def read_initial_weights(recipe: Recipe, model: nn.Module) -> Checkpoint | None:
+    """Give the model the weights its recipe begins with; raises ModelError if they don't fit."""
+    if recipe.initial_weights is None:
+        return None
+    bundled = recipe.initial_weights == BUNDLED
+    path = asset("weights/bundled.safetensors") if bundled else Path(recipe.initial_weights)
+    checkpoint = read_checkpoint(path)
+    load_state(model, checkpoint, f"the model of the recipe {recipe.name}")
+    return checkpoint
 
 
 def image_size(model: nn.Module) -> tuple[int, int]:

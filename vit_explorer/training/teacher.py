@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vit_explorer.models.zoo import load_model
-from vit_explorer.training.augment import standardise
+from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import class_columns
-from vit_explorer.training.recipe import Distill
+from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
 
 
@@ -38,27 +38,43 @@ class Teacher:
             return self.model.module(x).float()[:, self.columns]
 
     def label(
-        self, pictures: PictureSet, folder: RunFolder, precision: str, progress: bool
+        self,
+        pictures: PictureSet,
+        views: Tensor,
+        folder: RunFolder,
+        precision: str,
+        progress: bool,
     ) -> Tensor:
-        """Logits (2, n, classes) of every picture as it is and mirrored, kept in the run folder."""
-        content = hashlib.sha256(pictures.pixels.numpy().data).hexdigest()
-        key = f"{self.model.sha256} {content}"
+        """Logits (V, n, classes) of every picture's views (V, n, 7), kept in the run folder."""
+        content = hashlib.sha256(pictures.pixels.numpy().data)
+        content.update(views.numpy().data)
+        key = f"{self.model.sha256} {content.hexdigest()}"
         stored = folder.read_soft_labels(key)
         if stored is not None:
             return stored
         device, found = self.model.device, []
         with tqdm(
-            total=2 * len(pictures), desc="asking the teacher", disable=not progress, leave=False
+            total=len(views) * len(pictures),
+            desc="asking the teacher",
+            disable=not progress,
+            leave=False,
         ) as bar:
-            for mirrored in (False, True):
-                for pixels in pictures.pixels.split(128):
-                    x = pixels.to(device).float() / 255
-                    x = x.flip(3) if mirrored else x
-                    found.append(self.logits(x, precision).cpu())
-                    bar.update(len(x))
-        labels = torch.cat(found).reshape(2, len(pictures), -1).half()
+            for view in views:
+                for pixels, drawn in zip(pictures.pixels.split(128), view.split(128), strict=True):
+                    found.append(self.logits(vary(pixels.to(device), drawn), precision).cpu())
+                    bar.update(len(pixels))
+        labels = torch.cat(found).reshape(len(views), len(pictures), -1).half()
         folder.write_soft_labels(labels, key)
         return labels.float()  # as a resumed run reads them
+
+
+def draw_views(augment: Augment, seed: int, views: int, pictures: int) -> Tensor:
+    """The views (V, n, 7) of every picture that a teacher is asked about once, by seed."""
+    drawn = []
+    for view in range(views):
+        seed_step(seed, view)
+        drawn.append(draw(augment, pictures))
+    return torch.stack(drawn)
 
 
 def distillation_loss(

@@ -1,6 +1,6 @@
 """The page: the only part that imports Gradio."""
 
-from vit_explorer.ui.film import find_film
+from vit_explorer.training.film import find_film
 from vit_explorer.ui.server import build_app, serve
 from vit_explorer.ui.workbench import Workbench
 

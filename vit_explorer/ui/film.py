@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_explorer.errors import DataError
-from vit_explorer.models.zoo import BUNDLED, LoadedModel, asset
+from vit_explorer.models.zoo import LoadedModel
 
 # More than this would keep a browser busy; then the position maps stay out.
 MAX_SIMILARITY_BYTES = 64 * 2**20
@@ -24,18 +24,6 @@ NO_FILM = (
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 Arrays = dict[str, npt.NDArray[Any]]
-
-
-def find_film(model: str, weights: Path | None = None) -> Path | None:
-    """The film of a model as `load_model` takes it: shipped, or next to the weights; else None."""
-    if model == BUNDLED:
-        film = asset("weights/bundled_film.npz")
-    else:
-        file = weights or Path(model)
-        if not file.is_file():
-            return None
-        film = file.with_name("film.npz")
-    return film if film.is_file() else None
 
 
 def film_bytes(path: Path, model: LoadedModel) -> bytes:

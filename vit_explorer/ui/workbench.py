@@ -23,8 +23,8 @@ from vit_explorer.explain import (
 )
 from vit_explorer.models.zoo import asset
 from vit_explorer.pictures import Picture
+from vit_explorer.training.film import find_film
 from vit_explorer.ui.cache import ByteCache
-from vit_explorer.ui.film import find_film
 from vit_explorer.ui.trainings import Trainings
 
 EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
