@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import torch
 import vit_explorer as vx
 from vit_explorer.errors import TargetError, UnsupportedModelError
 from vit_explorer.interception import attention_error
+from vit_explorer.models import hub
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
+from . import sweep_models
 from .conftest import load_small
 from .test_trace import call_of
 
@@ -46,14 +49,18 @@ SIZES = {"vit_small_patch14_reg4_dinov2": (224, 252), "vit_intern300m_patch14_44
 REFUSED = [
     ("swin_tiny_patch4_window7_224", "within windows or groups"),
     ("samvit_base_patch16", "within windows or groups"),
-    ("levit_128s", "no patch embedding was found"),
-    ("hiera_tiny_224", "no patch embedding was found"),
-    ("resnet18", "no patch embedding was found"),
-    ("convit_tiny", "no fused attention call was seen"),
-    ("cait_xxs24_224", "no fused attention call was seen"),
-    ("twins_svt_small", "no fused attention call was seen"),
-    ("xcit_nano_12_p16_224", "32 queries and 32 keys"),
-    ("mobilevit_xxs", "made 0 attention calls"),
+    ("hiera_tiny_224", "within windows or groups"),
+    ("twins_svt_small", "within windows or groups"),
+    ("mobilevit_xxs", "within windows or groups"),
+    ("levit_128s", "from 49 tokens to 196 others"),
+    ("xcit_nano_12_p16_224", "over 32 channels a head, not over tokens"),
+    ("pit_ti_224", r"different numbers of tokens \(730, 197, 50\)"),
+    ("fastvit_sa24", "only 1 of its 4 stages or blocks attend"),
+    ("vit_dwee_patch16_reg1_gap_256", "its blocks make 2 attentions each"),
+    ("convit_tiny", "its blocks make 2 attentions each"),
+    ("cait_xxs24_224", "a softmax written out"),
+    ("resnet18", "no softmax attention between patches"),
+    ("mixer_b16_224", "no softmax attention between patches"),
 ]
 
 
@@ -73,7 +80,7 @@ def test_accepted(
         grid,
     )
     assert (card.depth, card.classes) == (2, 7)
-    result = vx.explain(model, cat, methods="all")
+    result = vx.explain(model, cat, methods=("fast", "legrad", "saliency"))
     traced = result.trace
     for layer in traced.layers:
         assert attention_error(call_of(layer)) <= 2e-5 * max(1, float(layer.output.abs().max()))
@@ -81,7 +88,8 @@ def test_accepted(
     with torch.no_grad():
         logits = module.eval()(traced.prepared.pixels)[0]
     torch.testing.assert_close(traced.logits, logits, atol=1e-5, rtol=1e-4)
-    assert set(result.heatmaps) == set(vx.METHODS)
+    fast = {name for name, method in vx.METHODS.items() if not method.runs_model}
+    assert set(result.heatmaps) == {*fast, "legrad", "saliency"}
     for heatmap in result.heatmaps.values():
         assert heatmap.values.shape == grid
         assert heatmap.values.dtype == np.float32
@@ -92,10 +100,67 @@ def test_accepted(
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED)
-def test_refused(name: str, reason: str) -> None:
+def test_refused_before_weights_are_fetched(
+    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_reachable", lambda: pytest.fail("the hub was asked"))
     with pytest.raises(UnsupportedModelError, match=reason) as error:
-        vx.load_model(name, pretrained=False)
-    assert name in str(error.value)
+        vx.load_model(name)
+    assert name in str(error.value) and "choose a plain ViT" in str(error.value)
+
+
+def test_a_real_module_is_refused_as_its_architecture_is() -> None:
+    for attention, reason in [
+        (torch.nn.MultiheadAttention(8, 2, batch_first=True), "nn.MultiheadAttention"),
+        (None, "no softmax attention between patches"),
+    ]:
+        with pytest.raises(UnsupportedModelError, match=reason):
+            vx.load_model(Foreign(attention), transform=lambda _: None, image_size=(16, 16))
+
+
+class Foreign(torch.nn.Module):
+    """A ViT of one block whose attention, if any, is not the fused call."""
+
+    def __init__(self, attention: torch.nn.Module | None) -> None:
+        super().__init__()
+        self.cut = torch.nn.Conv2d(3, 8, 4, 4)
+        self.blocks = torch.nn.ModuleList([Mixing(attention)])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.blocks[0](self.cut(images).flatten(2).transpose(1, 2)).mean(1)
+
+
+class Mixing(torch.nn.Module):
+    def __init__(self, attention: torch.nn.Module | None) -> None:
+        super().__init__()
+        self.attention = attention
+        self.mlp = torch.nn.Linear(8, 8)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        if self.attention is not None:
+            tokens = self.attention(tokens, tokens, tokens)[0]
+        return self.mlp(tokens)
+
+
+def test_the_list_of_models_is_what_is_found() -> None:
+    listed = sweep_models.read_document()
+    version = re.search(r"architectures of timm (\S+),", sweep_models.DOCUMENT.read_text())
+    assert version
+    if version[1] != timm.__version__:
+        pytest.skip(f"docs/models.md is of timm {version[1]}, this is {timm.__version__}")
+    assert listed.keys() == set(timm.list_models())
+    for name in (
+        "vit_small_patch14_reg4_dinov2",
+        "eva02_tiny_patch14_224",
+        "vit_so400m_patch14_siglip_384",
+        "cait_xxs24_224",
+        "swin_tiny_patch4_window7_224",
+        "xcit_nano_12_p16_224",
+        "resnet18",
+    ):
+        found = sweep_models.examine(name)
+        columns = ("prefix", "pooling", "position", "grid") if found["accepted"] else ("reason",)
+        assert listed[name] == (found["family"], *(found[column] for column in columns)), name
 
 
 @pytest.mark.parametrize(
@@ -154,8 +219,8 @@ def test_a_wrapped_model_is_what_it_wraps(wrap: Any, cat: Path) -> None:
     keep = {"name": plain.card.name, "source": plain.card.source}
     assert dataclasses.replace(wrapped.card, **keep) == plain.card
     assert wrapped.labels == plain.labels
-    expected = vx.explain(plain, cat, methods="all").heatmaps
-    for name, heatmap in vx.explain(wrapped, cat, methods="all").heatmaps.items():
+    expected = vx.explain(plain, cat, methods=("fast", "legrad")).heatmaps
+    for name, heatmap in vx.explain(wrapped, cat, methods=("fast", "legrad")).heatmaps.items():
         np.testing.assert_allclose(heatmap.values, expected[name].values, rtol=1e-4, atol=1e-8)
     assert np.array_equal(vx.position_similarity(wrapped), vx.position_similarity(plain))
 
@@ -184,7 +249,9 @@ def test_transformers_vit(kind: str, cat: Path) -> None:
         torch.nn.init.normal_(parameter, std=0.3)
     transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
     if kind == "eager":
-        with pytest.raises(UnsupportedModelError, match="a softmax written out can't be read"):
+        with pytest.raises(
+            UnsupportedModelError, match="a softmax written out, which can't be read"
+        ):
             vx.load_model(module, transform=transform, image_size=(32, 32))
         return
     model = vx.load_model(module, transform=transform, image_size=(32, 32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
-from vit_explorer.interception import AttentionCall, accept, frozen, recording
 from vit_explorer.models.vit import VisionTransformer
 
 Pair = tuple[int, int]
@@ -19,6 +19,7 @@ Pair = tuple[int, int]
 # A similarity map a patch: more than these are neither drawn nor read at once.
 LARGEST_DRAWN_GRID = 40 * 40
 
+ROTARY = re.compile("rope|rotary")
 POSITION_NAMES = ("pos_embed", "pos_embedding", "position_embeddings", "position_embedding")
 
 
@@ -51,6 +52,7 @@ class ModelCard(Structure):
     interpolation: str
     crop_pct: float
     labels_source: str
+    precision: str = "float32"
 
     @property
     def prefix_tokens(self) -> int:
@@ -126,79 +128,9 @@ def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
     return max(lists, key=len)
 
 
-def detect(
-    module: nn.Module, blocks: Sequence[nn.Module], image_size: Pair, name: str
-) -> Structure:
-    """Run the module once on a grey picture and read off its structure.
-
-    Raises:
-        UnsupportedModelError: the blocks don't each make one global self-attention, or the module
-            does not run on a picture of this size.
-    """
-    core = find_core(module)
-    patch_size = find_patch_size(core, image_size, name)
-    grid = (image_size[0] // patch_size[0], image_size[1] // patch_size[1])
-    calls, read, output = _probe(module, blocks, image_size, name)
-    seen = calls[0].query.shape[-2] - grid[0] * grid[1] if calls else 0
-    prefix_names = find_prefix_names(core, seen, read)
-    tokens = len(prefix_names) + grid[0] * grid[1]
-    query = accept(calls, len(blocks), tokens, name)[0].query
-    return Structure(
-        grid=grid,
-        patch_size=patch_size,
-        prefix_names=prefix_names,
-        depth=len(blocks),
-        heads=query.shape[1],
-        head_width=query.shape[3],
-        dim=int(getattr(core, "embed_dim", query.shape[1] * query.shape[3])),
-        pooling=find_pooling(core, read, prefix_names),
-        position=find_position(core),
-        classes=find_classes(module, core, output),
-    )
-
-
-def _probe(
-    module: nn.Module, blocks: Sequence[nn.Module], image_size: Pair, name: str
-) -> tuple[list[AttentionCall], list[int], torch.Tensor]:
-    """One pass over noise: its attention calls, the tokens the output reads, and the output."""
-    parameter = next(module.parameters())
-    noise = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
-    pixels = noise.to(parameter.device, parameter.dtype)
-    last: list[torch.Tensor] = []
-
-    def keep(_: nn.Module, __: Any, output: Any) -> Any:
-        tensor = first_tensor(output).detach().requires_grad_(True)
-        last.append(tensor)
-        torch.set_grad_enabled(True)
-        return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
-
-    hook = blocks[-1].register_forward_hook(keep)
-    try:
-        with torch.inference_mode(False), torch.no_grad(), frozen(module):
-            with recording(module, blocks) as calls:
-                output = first_tensor(module(pixels))
-            slope = None
-            if last:
-                (slope,) = torch.autograd.grad(
-                    output.float().pow(2).sum(), last[-1:], allow_unused=True
-                )
-    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UnsupportedModelError(
-            f"{name} can't be explored: it does not run on a picture of 3×{image_size[0]}×"
-            f"{image_size[1]} ({reason}); give the image_size it was made for."
-        ) from None
-    finally:
-        hook.remove()
-    if slope is None or slope.ndim != 3:
-        return calls, [], output.detach()
-    read = slope[0].abs().amax(dim=-1).nonzero().flatten().tolist()
-    return calls, read, output.detach()
-
-
 def first_tensor(output: Any) -> torch.Tensor:
-    """The logits of a forward pass that may return a tuple or an object with `logits`."""
-    output = getattr(output, "logits", output)
+    """The logits of a forward pass, or a backbone's tokens; they may be in a tuple or an object."""
+    output = getattr(output, "logits", getattr(output, "last_hidden_state", output))
     if isinstance(output, (tuple, list)):
         output = output[0]
     if not isinstance(output, torch.Tensor):
@@ -227,7 +159,10 @@ def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
             "convolution whose stride equals its kernel."
         )
     pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
-    if any(pixels % patch for pixels, patch in zip(image_size, pair, strict=True)):
+    native = (getattr(module, "pretrained_cfg", None) or {}).get("input_size", ())
+    # A few were trained on pictures whose last rows and columns no patch covers.
+    whole = tuple(native[1:]) == image_size
+    if not whole and any(side % patch for side, patch in zip(image_size, pair, strict=True)):
         raise UnsupportedModelError(
             f"The image size {image_size[0]}×{image_size[1]} is not divisible by {name}'s patch "
             f"size {pair[0]}×{pair[1]}; choose multiples of the patch."
@@ -248,8 +183,9 @@ def find_prefix_names(core: nn.Module, count: int, read: Sequence[int]) -> tuple
     if declared is None:
         own = [index for index in read if index < count][:2]
         known = ["class", "distillation"][: len(own)] if own == list(range(len(own))) else []
-        if not known and count and parts & {"cls_token", "class_token", "class_embedding"}:
-            known = ["class"]
+        if count and parts & {"cls_token", "class_token", "class_embedding"}:
+            names = ["class", *(["distillation"] if "distillation_token" in parts else [])]
+            known = max(known, names, key=len)
     else:
         tokens = (("class", "cls_token"), ("distillation", "dist_token"))
         known = [name for name, key in tokens if getattr(holder, key, None) is not None][:count]
@@ -292,7 +228,8 @@ def find_position(core: nn.Module) -> str:
     positions = find_positions(core)
     if positions is not None:
         kinds.append("learned" if isinstance(positions, nn.Parameter) else "sin-cos")
-    if getattr(core, "rope", None) is not None:
+    parts = {name.rpartition(".")[2] for name, _ in core.named_modules()}
+    if getattr(core, "rope", None) is not None or any(map(ROTARY.match, parts)):
         kinds.append("rotary")
     if any("relative_position" in key or "rel_pos" in key for key, _ in core.named_parameters()):
         kinds.append("relative")

@@ -3,82 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from timm.data import resolve_model_data_config
 from torch import nn
 
-from vit_explorer.errors import ModelError, OptionError, PictureError, nearest
-from vit_explorer.models.card import ModelCard, Pair, detect, find_blocks, find_core
-from vit_explorer.models.checkpoints import (
-    Checkpoint,
-    count_classes,
-    load_state,
-    read_checkpoint,
-    read_labels,
-)
-from vit_explorer.models.hub import offline_if_unreachable
+from vit_explorer.errors import ModelError, OptionError, nearest
+from vit_explorer.models.card import ModelCard, Pair, find_core
+from vit_explorer.models.checkpoints import Checkpoint, load_state, read_checkpoint, read_labels
+from vit_explorer.models.detect import detect
+from vit_explorer.models.folders import from_folder
+from vit_explorer.models.loaded import Built, LoadedModel
+from vit_explorer.models.timm_names import from_timm, timm_labels
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.pictures import Prepared, Preprocess
+from vit_explorer.pictures import Preprocess
 
 BUNDLED = "bundled"
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A module ready to explain: frozen where this package loaded it, and described by its card."""
-
-    module: nn.Module
-    card: ModelCard
-    preprocess: Preprocess
-    labels: tuple[str, ...]
-    blocks: tuple[nn.Module, ...] = field(repr=False)
-    sha256: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
-    # One pass at a time: hooks and modes sit on the module while it runs.
-    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
-
-    def prepare(self, picture: Any) -> Prepared:
-        """Open anything `open_picture` takes and prepare it; a `Prepared` of this size is kept.
-
-        Raises:
-            PictureError: no picture, or one prepared for another model's size.
-        """
-        prepared = picture if isinstance(picture, Prepared) else self.preprocess(picture)
-        size = tuple(prepared.pixels.shape[-2:])
-        if size != self.card.image_size:
-            raise PictureError(
-                f"The picture was prepared for {size[0]}×{size[1]} pixels, {self.card.name} takes "
-                f"{self.card.image_size[0]}×{self.card.image_size[1]}; give the picture itself."
-            )
-        return prepared
-
-
-@dataclass(frozen=True)
-class _Built:
-    """A module with what its source says about it."""
-
-    module: nn.Module
-    name: str
-    source: str
-    data: dict[str, Any]
-    labels: tuple[str, ...] = ()
-    labels_source: str = ""
-    sha256: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def asset(name: str) -> Path:
@@ -101,19 +46,24 @@ def load_model(
     labels: str | Path | Sequence[str] | None = None,
     image_size: int | Pair | None = None,
     device: str = "auto",
+    precision: str = "float32",
     pretrained: bool = True,
     transform: Callable[..., Any] | None = None,
 ) -> LoadedModel:
     """Load a ViT and detect its structure.
 
     Args:
-        model: "bundled", a timm name, a checkpoint written by `vit-explorer train`, or a module.
+        model: "bundled", a timm name, a checkpoint written by `vit-explorer train`, a folder
+            written by transformers' `save_pretrained`, or a module.
         weights: checkpoint for a timm name; the class count is read from its head.
         labels: class names, as a list or a file.
         image_size: pixels (height, width); position embeddings are interpolated.
         device: "auto", "cpu", "cuda" or "cuda:N"; a module that was passed in stays where it is.
+        precision: "float32", or "bfloat16" or "float16" to compute in half of the bytes; a module
+            that was passed in stays as it is. What is kept of a pass is float32 again.
         pretrained: False gives random weights instead of those of the hub.
-        transform: PIL picture to normalised (3, H, W) tensor; needed for a module.
+        transform: PIL picture to normalised (3, H, W) tensor; needed for a module, and for a folder
+            without its image processor.
 
     Raises:
         ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
@@ -127,9 +77,9 @@ def load_model(
             )
         built = _from_module(model, size, transform)
     else:
-        built = _from_name(str(model), weights, size, pretrained)
+        built = _from_name(str(model), weights, size, pretrained, prepare=transform is None)
         built.module.eval().requires_grad_(False)
-        built.module.to(find_device(device))
+        built.module.to(find_device(device), find_precision(precision))
     return _finish(built, labels, transform)
 
 
@@ -150,6 +100,14 @@ def find_device(name: str) -> torch.device:
     raise OptionError(f"The device was {name!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
 
 
+def find_precision(name: str) -> torch.dtype:
+    """A floating-point type by its name. Raises OptionError for another name."""
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in types:
+        raise OptionError(f"The precision was {name!r}, expected {', '.join(types)}.")
+    return types[name]
+
+
 def _pair(size: int | Pair | None) -> Pair | None:
     if size is None:
         return None
@@ -160,8 +118,8 @@ def _pair(size: int | Pair | None) -> Pair | None:
 
 
 def _from_name(
-    name: str, weights: str | Path | None, size: Pair | None, pretrained: bool
-) -> _Built:
+    name: str, weights: str | Path | None, size: Pair | None, pretrained: bool, *, prepare: bool
+) -> Built:
     if name == BUNDLED:
         if weights is not None:
             raise ModelError(
@@ -173,7 +131,7 @@ def _from_name(
         checkpoint = read_checkpoint(weights)
         if checkpoint.metadata and "timm" not in checkpoint.metadata["config"]:
             return _from_recipe(checkpoint, checkpoint.path.stem, size)
-        return _from_timm(name, checkpoint, size, pretrained=False)
+        return _from_timm_name(name, checkpoint, size, pretrained=False)
     if Path(name).suffix in (".safetensors", ".pth", ".pt", ".bin"):
         checkpoint = read_checkpoint(name)
         if not checkpoint.metadata:
@@ -182,20 +140,22 @@ def _from_name(
                 "as the model and the file as its weights."
             )
         return _from_recipe(checkpoint, checkpoint.path.stem, size)
-    return _from_timm(name, None, size, pretrained)
+    if Path(name).is_dir() and not timm.is_model(name):
+        return from_folder(Path(name), size, prepare=prepare)
+    return _from_timm_name(name, None, size, pretrained)
 
 
-def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> _Built:
+def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> Built:
     """A checkpoint that `train` wrote describes itself."""
     config, data = checkpoint.metadata["config"], dict(checkpoint.metadata["preprocess"])
     if "timm" in config:
-        return _from_timm(config["timm"], checkpoint, size, pretrained=False)
+        return _from_timm_name(config["timm"], checkpoint, size, pretrained=False)
     module = VisionTransformer(ViTConfig.from_dict(config))
     load_state(module, checkpoint, name)
     if size is not None:
         module.set_image_size(size)
         data["input_size"] = (3, *size)
-    return _Built(
+    return Built(
         module=module,
         name=name,
         source=f"file {checkpoint.path.name}",
@@ -207,104 +167,20 @@ def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> _Built
     )
 
 
-def _from_timm(
+def _from_timm_name(
     name: str, checkpoint: Checkpoint | None, size: Pair | None, pretrained: bool
-) -> _Built:
-    _check_name(name)
-    options: dict[str, Any] = {}
-    if checkpoint is not None:
-        classes = count_classes(checkpoint.state)
-        options["num_classes"] = 0 if classes is None else classes
-    if size is not None:
-        options["img_size"] = size
-    module = _create(name, pretrained, options)
-    if checkpoint is not None:
-        size = size or _size_of_positions(module, checkpoint)
-        if size is not None and "img_size" not in options:
-            module = _create(name, pretrained, {**options, "img_size": size})
-        load_state(module, checkpoint, name)
-    data = resolve_model_data_config(module)
-    if size is not None:
-        data["input_size"] = (3, *size)
-    labels, labels_source = _timm_labels(module, checkpoint)
-    if checkpoint is not None and checkpoint.metadata:
-        data = {**checkpoint.metadata["preprocess"], "input_size": data["input_size"]}
-    if checkpoint is not None:
-        source = f"timm, weights from {checkpoint.path.name}"
-    else:
-        source = "timm, pretrained" if pretrained else "timm, random weights"
-    return _Built(
-        module=module,
-        name=name,
-        source=source,
-        data=data,
-        labels=labels,
-        labels_source=labels_source,
-        sha256=checkpoint.sha256 if checkpoint else "",
-        metadata=checkpoint.metadata if checkpoint else {},
-    )
-
-
-def _check_name(name: str) -> None:
-    if ":" in name or timm.is_model(name.partition(".")[0]):
-        return
-    raise ModelError(
-        f"There is no model {name!r}{nearest(name, available_models())}; "
-        "`vit-explorer models` lists the names."
-    )
-
-
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    try:
-        with offline_if_unreachable() if pretrained or ":" in name else nullcontext():
-            return timm.create_model(name, pretrained=pretrained, **options)
-    except TypeError:
+) -> Built:
+    if ":" not in name and not timm.is_model(name.partition(".")[0]):
         raise ModelError(
-            f"The model {name!r} has a fixed image size; leave image_size out."
-        ) from None
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        if not pretrained:
-            raise ModelError(
-                f"timm can't build {name!r} with {options or 'its defaults'} ({error})."
-            ) from None
-        # OSError covers every way the hub can be out of reach: offline mode, no route, a refusal.
-        reason = "no network or no such weights" if isinstance(error, OSError) else str(error)
-        raise ModelError(
-            f"The weights of {name!r} can't be downloaded ({reason}); connect to the internet, "
-            "give a checkpoint file with weights, or use the model 'bundled'."
-        ) from None
-
-
-def _size_of_positions(module: nn.Module, checkpoint: Checkpoint) -> Pair | None:
-    """The square image size a checkpoint's position embeddings were made for, if not the native."""
-    positions, native = checkpoint.state.get("pos_embed"), getattr(module, "pos_embed", None)
-    grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
-    if positions is None or native is None or grid is None or native.shape == positions.shape:
-        return None
-    if positions.ndim != 3 or native.shape[-1] != positions.shape[-1]:
-        return None
-    patches = positions.shape[1] - (native.shape[1] - grid[0] * grid[1])
-    side = math.isqrt(max(patches, 0))
-    if side * side != patches:
-        return None
-    _, height, width = resolve_model_data_config(module)["input_size"]
-    return side * height // grid[0], side * width // grid[1]
-
-
-def _timm_labels(module: nn.Module, checkpoint: Checkpoint | None) -> tuple[tuple[str, ...], str]:
-    if checkpoint is not None and checkpoint.metadata:
-        return tuple(checkpoint.metadata["labels"]), "the checkpoint"
-    subset = infer_imagenet_subset(module)
-    if subset is None:
-        return (), ""
-    info = ImageNetInfo(subset)
-    names = tuple(info.index_to_description(index) for index in range(info.num_classes()))
-    return names, f"ImageNet, by the number of classes ({len(names):,})"
+            f"There is no model {name!r}{nearest(name, available_models())}; "
+            "`vit-explorer models` lists the names."
+        )
+    return from_timm(name, checkpoint, size, pretrained)
 
 
 def _from_module(
     module: nn.Module, size: Pair | None, transform: Callable[..., Any] | None
-) -> _Built:
+) -> Built:
     # A compiled module hides its attention from everything but its own graph.
     module = getattr(module, "_orig_mod", module)
     core = find_core(module)
@@ -326,8 +202,8 @@ def _from_module(
             "normalised (3, H, W) tensor)."
         )
     data["input_size"] = (3, *size)
-    labels, labels_source = _timm_labels(core, None) if isinstance(config, dict) else ((), "")
-    return _Built(
+    labels, labels_source = timm_labels(core, None) if isinstance(config, dict) else ((), "")
+    return Built(
         module=module,
         name=name,
         source=type(module).__module__,
@@ -338,7 +214,7 @@ def _from_module(
 
 
 def _finish(
-    built: _Built,
+    built: Built,
     labels: str | Path | Sequence[str] | None,
     transform: Callable[..., Any] | None,
 ) -> LoadedModel:
@@ -347,8 +223,7 @@ def _finish(
         preprocess = Preprocess.from_transform(transform, size)
     else:
         preprocess = Preprocess.from_config(built.data)
-    blocks = find_blocks(built.module, built.name)
-    structure = detect(built.module, blocks, size, built.name)
+    blocks, structure = detect(built.module, size, built.name)
     names, labels_source = _choose_labels(built, labels, structure.classes)
     card = ModelCard(
         name=built.name,
@@ -361,6 +236,7 @@ def _finish(
         interpolation=str(built.data.get("interpolation", "")),
         crop_pct=float(built.data.get("crop_pct", 1.0)),
         labels_source=labels_source,
+        precision=str(next(built.module.parameters()).dtype).removeprefix("torch."),
     )
     return LoadedModel(
         module=built.module,
@@ -374,7 +250,7 @@ def _finish(
 
 
 def _choose_labels(
-    built: _Built, given: str | Path | Sequence[str] | None, classes: int
+    built: Built, given: str | Path | Sequence[str] | None, classes: int
 ) -> tuple[tuple[str, ...], str]:
     if given is not None:
         from_file = isinstance(given, (str, Path))

@@ -1,0 +1,224 @@
+"""Try every timm name and write docs/models.md: `python -m tests.sweep_models`.
+
+Each name is built on the meta device, without memory or weights, and read as `load_model` reads
+it; one name of each kind of block is then built in numbers to measure how exactly its attention is
+read.
+What was found is kept in a scratch file, from which an interrupted sweep goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import timm
+import torch
+from timm.models import list_models
+from tqdm import tqdm
+
+from tests.browser import ROOT
+from vit_explorer.errors import ExplorerError, UnsupportedModelError
+from vit_explorer.interception import attention_error, recording
+from vit_explorer.models.card import find_blocks
+from vit_explorer.models.detect import detect
+from vit_explorer.models.observe import observe, uses_global_attention
+
+DOCUMENT = ROOT / "docs" / "models.md"
+Record = dict[str, Any]
+
+HEAD = """\
+# Models
+
+What ViT Explorer makes of each of the {names:,} architectures of timm {version}, written by
+`python -m tests.sweep_models`. Each name is built on PyTorch's meta device at its own image size
+and read as `load_model` reads it before it fetches weights.
+
+**Counted as a ViT with global self-attention** are the names whose every block makes one
+attention, from all of its tokens to all of them. This is observed apart from what decides on
+acceptance: in one pass every softmax over rows and every fused attention is noted with its number
+of queries and keys and the layer that made it. The blocks are the parts of the outermost list of
+modules that attention is computed in; attention with a single query, which pools, is left out.
+
+| | names |
+|---|---|
+| all | {names:,} |
+| every block uses global self-attention | {ring} |
+| of these accepted | {accepted} ({share:.1%}) |
+| of these refused, with the reason | {refused} |
+| other names, each refused with the reason | {others:,} |
+| other names accepted | {strays} |
+| stopped by any other error | {crashed} |
+
+"""
+
+
+def examine(name: str) -> Record:
+    """What `load_model` finds in a name's architecture, or why it refuses it."""
+    with torch.device("meta"):
+        module = timm.create_model(name).eval()
+        size = tuple(module.pretrained_cfg["input_size"][1:])
+        seen = observe(module, size)
+        found: Record = {
+            "family": type(module).__module__.rpartition(".")[2],
+            "global": uses_global_attention(module, seen),
+        }
+        try:
+            # The pass that explains a refusal has just been made.
+            with mock.patch("vit_explorer.models.detect.observe", return_value=seen):
+                blocks, structure = detect(module, size, name)
+        except UnsupportedModelError as error:
+            reason = str(error).removeprefix(f"{name} can't be explored: ").partition("; ")[0]
+            return {**found, "accepted": False, "reason": reason}
+    parts = sorted({type(part).__name__ for part in blocks[-1].modules()})
+    outcome = {
+        "prefix": prefix(structure.prefix_names),
+        "pooling": structure.pooling,
+        "position": structure.position,
+        "grid": f"{structure.grid[0]}×{structure.grid[1]}",
+    }
+    kind = [found["family"], *parts, str(structure.head_width), *list(outcome.values())[:3]]
+    cost = sum(weights.numel() for weights in blocks[0].parameters()) * seen[0].queries
+    return {**found, "accepted": True, **outcome, "kind": " ".join(kind), "cost": cost}
+
+
+def prefix(names: Iterable[str]) -> str:
+    """ "class + 4 registers", or "none"."""
+    names = list(names)
+    plain = [name for name in names if not name.startswith("register")]
+    registers = len(names) - len(plain)
+    if registers:
+        plain.append(f"{registers} register{'s' if registers > 1 else ''}")
+    return " + ".join(plain) or "none"
+
+
+def measure(name: str) -> Record:
+    """Largest error of the attention read from a name with random weights, over its output."""
+    torch.manual_seed(0)
+    try:
+        module = timm.create_model(name, depth=2)
+    except (TypeError, AssertionError):
+        module = timm.create_model(name)
+    blocks = find_blocks(module, name)
+    pixels = torch.randn(1, *module.pretrained_cfg["input_size"])
+    with torch.no_grad(), recording(module, blocks) as calls:
+        module(pixels)
+    inside = [call for call in calls if call.block is not None]
+    error = max(attention_error(call) / float(call.output.abs().max()) for call in inside)
+    return {"error": error, "blocks": len(blocks)}
+
+
+def sweep(scratch: Path) -> tuple[dict[str, Record], dict[str, Record]]:
+    """Records of all names, and measurements of one name a kind of block."""
+    kept = json.loads(scratch.read_text()) if scratch.exists() else {}
+    if kept.get("timm") != timm.__version__:
+        kept = {"timm": timm.__version__, "records": {}, "exact": {}}
+    records, exact = kept["records"], kept["exact"]
+    for name in tqdm([name for name in list_models() if name not in records], "names"):
+        try:
+            records[name] = examine(name)
+        except ExplorerError as error:
+            records[name] = {"crash": f"unexplained: {error}"}
+        except Exception as error:  # what the document counts
+            records[name] = {"crash": f"{type(error).__name__}: {error}"}
+        scratch.write_text(json.dumps(kept))
+    for name in tqdm([name for name in cheapest(records) if name not in exact], "exactness"):
+        exact[name] = measure(name)
+        scratch.write_text(json.dumps(kept))
+    return records, exact
+
+
+def cheapest(records: Mapping[str, Record]) -> list[str]:
+    """The name of each kind of block that is the cheapest to run."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name, record in records.items():
+        if record.get("accepted"):
+            kinds[record["kind"]].append(name)
+    return sorted(min(names, key=lambda name: records[name]["cost"]) for names in kinds.values())
+
+
+def document(records: Mapping[str, Record], exact: Mapping[str, Record]) -> str:
+    ring = {name for name, record in records.items() if record.get("global")}
+    accepted = {name for name, record in records.items() if record.get("accepted")}
+    crashed = {name for name, record in records.items() if "crash" in record}
+    head = HEAD.format(
+        names=len(records),
+        version=timm.__version__,
+        ring=len(ring),
+        accepted=len(ring & accepted),
+        share=len(ring & accepted) / len(ring),
+        refused=len(ring - accepted),
+        others=len(records.keys() - ring - accepted - crashed),
+        strays=len(accepted - ring),
+        crashed=len(crashed),
+    )
+    columns = ("prefix", "pooling", "position", "grid")
+    parts = [
+        head,
+        "## Accepted\n\n| family | prefix tokens | pooling | positions | grid | names |\n"
+        "|---|---|---|---|---|---|\n",
+        *rows({name: records[name] for name in accepted}, columns),
+        "\n## Refused, with global self-attention in every block\n\n"
+        "| family | reason | names |\n|---|---|---|\n",
+        *rows({name: records[name] for name in ring - accepted}, ("reason",)),
+        "\n## Refused\n\n| family | reason | names |\n|---|---|---|\n",
+        *rows(
+            {n: r for n, r in records.items() if n not in ring | accepted | crashed}, ("reason",)
+        ),
+        "\n## How exactly attention is read\n\n"
+        f"{len(exact)} names, the cheapest of each kind of block that was accepted (by its "
+        "modules' classes,\nhead width, prefix, pooling and positions), were built with random "
+        "weights and run at their own\nimage size, with two blocks where the depth can be set. "
+        "Largest |softmax(scale·q·kᵀ + bias)·v − output|\nover the largest |output|, in float32: "
+        f"{max(found['error'] for found in exact.values()):.1e}.\n\n"
+        "| name | blocks run | error |\n|---|---|---|\n",
+        *(
+            f"| {name} | {found['blocks']} | {found['error']:.1e} |\n"
+            for name, found in sorted(exact.items())
+        ),
+    ]
+    if crashed:
+        parts += ["\n## Other errors\n\n", *(f"- {n}: {records[n]['crash']}\n" for n in crashed)]
+    return "".join(parts)
+
+
+def rows(records: Mapping[str, Record], columns: tuple[str, ...]) -> list[str]:
+    """A table row for each distinct outcome of a family."""
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, record in records.items():
+        groups[record["family"], *(record[column] for column in columns)].append(name)
+    return [
+        f"| {' | '.join((*key, ', '.join(sorted(names))))} |\n"
+        for key, names in sorted(groups.items(), key=lambda item: (item[0][0], min(item[1])))
+    ]
+
+
+def read_document() -> dict[str, tuple[str, ...]]:
+    """Each name in docs/models.md with its family and outcome."""
+    listed = {}
+    for line in DOCUMENT.read_text(encoding="utf-8").partition("## How exactly")[0].splitlines():
+        cells = re.split(r" \| ", line.strip("| "))
+        if line.startswith("| ") and len(cells) in (3, 6):
+            for name in cells[-1].split(", "):
+                listed[name] = tuple(cells[:-1])
+    return listed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    scratch = Path(tempfile.gettempdir()) / "vit_explorer_models.json"
+    parser.add_argument("--scratch", type=Path, default=scratch)
+    records, exact = sweep(parser.parse_args().scratch)
+    DOCUMENT.parent.mkdir(exist_ok=True)
+    DOCUMENT.write_text(document(records, exact), encoding="utf-8")
+    print(f"written to {DOCUMENT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

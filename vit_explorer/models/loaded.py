@@ -1,0 +1,62 @@
+"""What loading makes: a module with the card of what was detected in it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from vit_explorer.errors import PictureError
+from vit_explorer.models.card import ModelCard
+from vit_explorer.pictures import Prepared, Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A module ready to explain: frozen where this package loaded it, and described by its card."""
+
+    module: nn.Module
+    card: ModelCard
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    blocks: tuple[nn.Module, ...] = field(repr=False)
+    sha256: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    # One pass at a time: hooks and modes sit on the module while it runs.
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def prepare(self, picture: Any) -> Prepared:
+        """Open anything `open_picture` takes and prepare it; a `Prepared` of this size is kept.
+
+        Raises:
+            PictureError: no picture, or one prepared for another model's size.
+        """
+        prepared = picture if isinstance(picture, Prepared) else self.preprocess(picture)
+        size = tuple(prepared.pixels.shape[-2:])
+        if size != self.card.image_size:
+            raise PictureError(
+                f"The picture was prepared for {size[0]}×{size[1]} pixels, {self.card.name} takes "
+                f"{self.card.image_size[0]}×{self.card.image_size[1]}; give the picture itself."
+            )
+        return prepared
+
+
+@dataclass(frozen=True)
+class Built:
+    """A module with what its source says about it."""
+
+    module: nn.Module
+    name: str
+    source: str
+    data: dict[str, Any]
+    labels: tuple[str, ...] = ()
+    labels_source: str = ""
+    sha256: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,219 @@
+"""Every attention that a module computes, in whatever way, and why it can't be explored."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vit_explorer.interception import evaluating
+from vit_explorer.models.card import Pair
+
+SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
+
+
+# A class token or registers may join the patches between two blocks.
+LATE_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One attention: fused, multihead (nn.MultiheadAttention) or softmax (written out).
+
+    `shape` is that of its probabilities (…, queries, keys), `source` that of the input of the layer
+    that computed it, `block` the name of the network's block that it belongs to: the part of the
+    outermost list of modules around it, "" outside of lists.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    source: tuple[int, ...]
+    block: str
+
+    @property
+    def queries(self) -> int:
+        return self.shape[-2]
+
+    @property
+    def keys(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def tokens(self) -> int:
+        """Positions in the layer's input: (B, N, C), (B, H, W, C) or (B, C, H, W)."""
+        first = len(self.source) == 4 and self.queries == math.prod(self.source[2:])
+        return math.prod(self.source[2:] if first else self.source[1:-1])
+
+    @property
+    def over_channels(self) -> bool:
+        """Whether channels attend to each other rather than tokens."""
+        rows = math.prod(self.shape[:-1])
+        square = self.queries == self.keys != self.tokens
+        return square and rows in (self.source[-1], self.source[1])
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it reads parts of the picture one by one, along a dimension of their own."""
+        own = len(self.shape) > 4 or (len(self.shape) == 4 and self.shape[0] > 1)
+        return self.source[0] > 1 or own
+
+
+class _Observer(TorchFunctionMode):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.seen: list[Seen] = []
+        self.running: list[tuple[nn.Module, tuple[int, ...]]] = []
+        self.blocks = dict(_blocks(module))
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            key = args[1] if len(args) > 1 else kwargs["key"]
+            self._keep("fused", (*output.shape[:-1], key.shape[-2]))
+        elif func is F.multi_head_attention_forward:
+            self._keep("multihead", (1, args[0].shape[0], args[1].shape[0]))
+        elif func in SOFTMAXES and output.ndim >= 3:
+            axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            if axis in (-1, output.ndim - 1):
+                self._keep("softmax", tuple(output.shape))
+        return output
+
+    def _keep(self, kind: str, shape: tuple[int, ...]) -> None:
+        source = next(
+            source
+            for module, source in reversed(self.running)
+            if len(source) >= 3 and next(module.parameters(), None) is not None
+        )
+        names = (self.blocks.get(module) for module, _ in self.running)
+        self.seen.append(Seen(kind, shape, source, next(filter(None, names), "")))
+
+
+def _blocks(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """The parts of each outermost list of modules, and their names."""
+    outermost: list[str] = []
+    for name, child in module.named_modules():
+        if not name or any(name.startswith(f"{outer}.") for outer in outermost):
+            continue
+        if isinstance(child, (nn.ModuleList, nn.Sequential)):
+            outermost.append(name)
+            for key, part in child.named_children():
+                yield part, f"{name}.{key}"
+
+
+def observe(module: nn.Module, image_size: Pair) -> list[Seen]:
+    """Run a module on a black picture and note its attention between tokens, pooling left out.
+
+    The module may be on the meta device, where that takes no memory.
+    """
+    observer = _Observer(module)
+    parameter = next(module.parameters())
+    pixels = torch.zeros(1, 3, *image_size, device=parameter.device, dtype=parameter.dtype)
+    with torch.no_grad(), evaluating(module), _following(module, observer.running), observer:
+        module(pixels)
+    return [one for one in observer.seen if one.queries > 1]
+
+
+@contextmanager
+def _following(
+    module: nn.Module, running: list[tuple[nn.Module, tuple[int, ...]]]
+) -> Iterator[None]:
+    """Keep in `running` the modules at work, outermost first, with their inputs' shapes."""
+
+    def enter(child: nn.Module, args: tuple[Any, ...]) -> None:
+        first = args[0] if args else None
+        running.append((child, tuple(first.shape) if isinstance(first, Tensor) else ()))
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    handles = []
+    try:
+        for child in module.modules():
+            handles.append(child.register_forward_pre_hook(enter))
+            handles.append(child.register_forward_hook(leave))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def uses_global_attention(module: nn.Module, seen: Sequence[Seen]) -> bool:
+    """Whether each block of a module makes one attention, from all its tokens to all of them."""
+    whole = all(one.source[0] == 1 and one.queries == one.keys == one.tokens for one in seen)
+    return bool(seen) and whole and not _uneven(module, seen)
+
+
+def _uneven(module: nn.Module, seen: Sequence[Seen]) -> str:
+    """How attention is spread over the blocks, "" where each makes one of the same length."""
+    counts = sorted({one.queries for one in seen}, reverse=True)
+    if counts[0] - counts[-1] > LATE_TOKENS:
+        stages = ", ".join(map(str, counts))
+        return f"its stages attend over different numbers of tokens ({stages})"
+    made = Counter(one.block for one in seen)
+    lists = {name.rpartition(".")[0] for name in made}
+    beside = {name for _, name in _blocks(module) if name.rpartition(".")[0] in lists}
+    if not beside:
+        return "it attends in no list of blocks, but once at its end"
+    if made.keys() != beside:
+        return f"only {len(made.keys() & beside)} of its {len(beside)} stages or blocks attend"
+    if set(made.values()) != {1}:
+        return f"its blocks make {max(made.values())} attentions each, not one"
+    return ""
+
+
+# What each attention may be, in the order that says most, and what is then said of the first one.
+FAULTS: tuple[tuple[Callable[[Seen], bool], str], ...] = (
+    (
+        lambda one: one.kind == "multihead",
+        "its attention is nn.MultiheadAttention, whose inside can't be read",
+    ),
+    (
+        lambda one: one.windowed,
+        "it attends within windows or groups ({0.queries} tokens at a time)",
+    ),
+    (lambda one: one.over_channels, "it attends over {0.queries} channels a head, not over tokens"),
+    (
+        lambda one: one.queries != one.keys,
+        "it attends from {0.queries} tokens to {0.keys} others, not to themselves",
+    ),
+)
+LATER_FAULTS: tuple[tuple[Callable[[Seen], bool], str], ...] = (
+    (
+        lambda one: one.queries != one.tokens,
+        "it attends over {0.queries} tokens, pooled from those of its blocks",
+    ),
+    (
+        lambda one: one.kind == "softmax",
+        "its attention is a softmax written out, which can't be read, not the fused call",
+    ),
+    (lambda one: len(one.shape) != 4, "its attention keeps heads and pictures in one dimension"),
+)
+
+
+def why_not(module: nn.Module, seen: Sequence[Seen]) -> str:
+    """What keeps a module's attention from being explored, "" where nothing seen does."""
+    if not seen:
+        return "it has no softmax attention between patches (it mixes them in another way)"
+    return _fault(seen, FAULTS) or _uneven(module, seen) or _fault(seen, LATER_FAULTS)
+
+
+def _fault(seen: Sequence[Seen], faults: Sequence[tuple[Callable[[Seen], bool], str]]) -> str:
+    for applies, words in faults:
+        for one in filter(applies, seen):
+            return words.format(one)
+    return ""
