@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import vit_explorer as vx
 from vit_explorer import cli
+from vit_explorer.terminal import method_bars
 
 from .test_zoo import CONFIG, VisionTransformer, ViTConfig, checkpoint
 
@@ -75,6 +76,21 @@ def test_all_methods(checkpoint: Path, cat: Path, tmp_path: Path) -> None:
     assert code == 0
     with np.load(tmp_path / "cat" / "heatmaps.npz") as maps:
         assert set(maps) == set(vx.METHODS)
+
+
+def test_slow_methods_show_a_bar_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with method_bars() as progress:
+        assert progress is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with method_bars() as progress:
+        assert progress is not None
+        for method in ("rise", "occlusion"):
+            progress(method, 1, 4)
+            progress(method, 4, 4)
+    shown = capsys.readouterr().err
+    assert "rise" in shown and "occlusion" in shown and "0/4" in shown
 
 
 def test_trust(

@@ -17,7 +17,7 @@ from vit_explorer.errors import OptionError, OutputError, PictureError, TargetEr
 ALL = tuple(vx.METHODS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def result(small: vx.LoadedModel, cat: Path) -> vx.Explanation:
     return vx.explain(small, cat, methods="all")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, OptionError, TargetError
@@ -78,7 +79,7 @@ def test_rows_and_chunks_are_the_whole_matrix(
     traced = trace(small, cat)
     whole = traced.attention(1)
     torch.testing.assert_close(traced.attention_rows(1, [3, 0]), whole[:, [3, 0]])
-    monkeypatch.setattr(sys.modules["vit_explorer.trace"], "CHUNK_BYTES", 2 * 13 * 4 * 5)
+    monkeypatch.setattr("vit_explorer.layer.CHUNK_BYTES", 2 * 13 * 4 * 5)
     layer = traced.layers[1]
     rows = list(layer.chunks())
     assert [r.stop - r.start for r in rows] == [5, 5, 3]
@@ -194,6 +195,37 @@ def test_boolean_and_added_bias_are_read(small: vx.LoadedModel) -> None:
         assert attention_error(call_of(layer)) < 1e-6
         whole = layer.attention(slice(None))
         torch.testing.assert_close(layer.attention([4, 1]), whole[:, [4, 1]])
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_no_matrix_of_all_tokens_is_made(cat: Path, pool: str) -> None:
+    """At 2,305 tokens one layer's attention is 64 MB: no tensor of half that size is ever made."""
+
+    class Largest(TorchDispatchMode):
+        size = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            output = func(*args, **(kwargs or {}))
+            for tensor in tree_leaves(output):
+                if isinstance(tensor, torch.Tensor):
+                    self.size = max(self.size, tensor.untyped_storage().nbytes())
+            return output
+
+    module = timm.create_model(
+        "deit_tiny_patch16_224", img_size=768, depth=2, global_pool=pool, num_classes=3
+    )
+    model = vx.load_model(module)
+    tokens = model.card.tokens
+    assert tokens == 2305
+    names = ("attention", "rollout", "gradient_rollout", "generic_attention", "grad_cam",
+             "attention_grad_cam")  # fmt: skip
+    with Largest() as largest:
+        vx.explain(model, cat, names, options={"rollout": {"fusion": "max", "discard": 0.5}})
+        vx.explain(model, cat, "rollout")
+    assert 8e6 < largest.size < 3 * tokens * tokens * 4 / 2
+    with Largest() as largest:
+        trace(model, cat).attention(0)
+    assert largest.size == 3 * tokens * tokens * 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

@@ -3,58 +3,130 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, overload
 
-from vit_explorer.errors import ExplorerError, OptionError, nearest
-from vit_explorer.explanation import Explanation, Prediction, versions
-from vit_explorer.methods import METHODS, Heatmap
-from vit_explorer.methods.tokens import PatchEmbeddingCheck, check_patch_embedding, patch_grid
-from vit_explorer.methods.weights import position_similarity
+from vit_explorer.errors import ExplorerError, TargetError
+from vit_explorer.explanation import Explanation, versions
+from vit_explorer.faithfulness import Faithfulness, faithfulness
+from vit_explorer.interventions import Change, Intervention, intervene, intervene_many
+from vit_explorer.methods import METHODS, Heatmap, Method
+from vit_explorer.methods.attention import rollout_by_layer
+from vit_explorer.methods.layers import attention_distance, attention_entropy
+from vit_explorer.methods.lens import LogitLens, logit_lens
+from vit_explorer.methods.path import ReadoutPath, readout_path
+from vit_explorer.methods.positions import position_components
+from vit_explorer.methods.stages import stages
+from vit_explorer.methods.tokens import (
+    Artifacts,
+    PatchEmbeddingCheck,
+    artifacts,
+    check_patch_embedding,
+    patch_grid,
+    token_similarity,
+)
+from vit_explorer.methods.weights import patch_filters, patch_projection, position_similarity
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.zoo import LoadedModel, available_models, load_model
 from vit_explorer.pictures import open_picture
-from vit_explorer.trace import Gradients, Target, Trace, find_target, trace
+from vit_explorer.predictions import Prediction, best
+from vit_explorer.request import Request
+from vit_explorer.targets import Target, find_target
+from vit_explorer.trace import Trace, trace, trace_batch
 
 __all__ = [
     "METHODS",
+    "Artifacts",
+    "Change",
     "Explanation",
+    "Faithfulness",
+    "Heatmap",
+    "Intervention",
     "LoadedModel",
+    "LogitLens",
+    "Method",
     "ModelCard",
     "PatchEmbeddingCheck",
     "Prediction",
+    "ReadoutPath",
+    "artifacts",
+    "attention_distance",
+    "attention_entropy",
     "available_models",
     "check_patch_embedding",
     "explain",
+    "explain_many",
+    "faithfulness",
+    "intervene",
+    "intervene_many",
     "load_model",
+    "logit_lens",
     "open_picture",
+    "patch_filters",
     "patch_grid",
+    "patch_projection",
+    "position_components",
     "position_similarity",
+    "readout_path",
+    "rollout_by_layer",
+    "stages",
+    "token_similarity",
     "trace",
 ]
+
+Progress = Callable[[str, int, int], None]
+
+
+@overload
+def explain(
+    model: LoadedModel,
+    picture: list[Any] | tuple[Any, ...],
+    methods: Sequence[str] | str = ...,
+    target: Target | Sequence[Target] = ...,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = ...,
+    top: int = ...,
+    progress: Progress | None = ...,
+) -> list[Explanation]: ...
+
+
+@overload
+def explain(
+    model: LoadedModel,
+    picture: Any,
+    methods: Sequence[str] | str = ...,
+    target: Target = ...,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = ...,
+    top: int = ...,
+    progress: Progress | None = ...,
+) -> Explanation: ...
 
 
 def explain(
     model: LoadedModel,
     picture: Any,
     methods: Sequence[str] | str = ("rollout", "grad_cam"),
-    target: Target = None,
+    target: Target | Sequence[Target] = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     top: int = 5,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Explanation:
+    progress: Progress | None = None,
+) -> Explanation | list[Explanation]:
     """Predict, and explain the prediction by each method, from one pass.
 
     Args:
         model: from `load_model`.
-        picture: path, bytes, PIL picture, array, `Picture` or `Prepared`.
+        picture: path, bytes, PIL picture, array, `Picture` or `Prepared`; or a list of them, which
+            share passes and give a list. `explain_many` takes more than memory holds.
         methods: a name or names from `METHODS`; () for predictions alone; "all" for every one
             that the model allows, the others named in `skipped` with the reason; "fast" for those
             of "all" that need no more than the one pass.
-        target: class index or label; None is the top prediction.
+        target: class index or label; None is the top prediction. For a list of pictures also a
+            list, one a picture.
         options: a method's options by its name, such as {"rollout": {"fusion": "max"}}.
         top: how many predictions to return.
         progress: called with (method, passes done, passes in all) by methods that run the model
@@ -63,47 +135,118 @@ def explain(
     Raises:
         ExplorerError: a picture, method, option or target that can't be used.
     """
-    seconds: dict[str, float] = {}
-    if not isinstance(model, LoadedModel):
-        raise OptionError(
-            f"explain received {type(model).__name__} as its model; load it first with load_model."
+    if isinstance(picture, (list, tuple)):
+        return list(
+            explain_many(
+                model, picture, methods, target, options=options, top=top, progress=progress
+            )
         )
-    asked = (methods,) if isinstance(methods, str) else tuple(methods)
-    every = "all" in asked or "fast" in asked
-    names = _known(asked) if every else asked
-    chosen = _choose_options(names, options or {})
-    index = find_target(model, target)
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise OptionError(f"The number of predictions was {top!r}, expected 1 or more.")
-    skipped: dict[str, str] = {}
-    if every and not model.card.classes:
-        reason = f"{model.card.name} has no classifier"
-        skipped = {name: reason for name in names if METHODS[name].class_specific}
-        names = tuple(name for name in names if name not in skipped)
-    with _timed(seconds, "prepare"):
-        prepared = model.prepare(picture)
-    with _timed(seconds, "trace"):
-        depth = model.card.depth
-        needs = [METHODS[name].needs(chosen[name], depth) for name in names]
-        passed = trace(model, prepared, target=index, gradients=_furthest(needs))
-    predictions = _predict(model, passed, top)
-    aim = None if passed.target is None else _prediction(model, passed, passed.target)
+    own: Any = [target]
+    return next(
+        explain_many(model, [picture], methods, own, options=options, top=top, progress=progress)
+    )
+
+
+def explain_many(
+    model: LoadedModel,
+    pictures: Iterable[Any],
+    methods: Sequence[str] | str = ("rollout", "grad_cam"),
+    target: Target | Sequence[Target] = None,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    top: int = 5,
+    progress: Progress | None = None,
+    batch_size: int | None = None,
+) -> Iterator[Explanation]:
+    """Explain pictures one after another, in their order, several sharing each pass.
+
+    Pictures are opened as they are needed and nothing is kept of those yielded, so that there may
+    be any number. Arguments are those of `explain`, and:
+
+    Args:
+        target: one for all, or a list with one a picture.
+        batch_size: pictures a pass; None takes up to 16 (64 on a GPU), fewer of large ones.
+
+    Raises:
+        ExplorerError: as `explain`, when the picture it is about is reached.
+    """
+    request = Request.check(model, methods, options)
+    size = request.batch_size(model, batch_size)
+    asked = _with_targets(model, pictures, target)
+    return _in_batches(model, asked, request, top, progress, size)
+
+
+def _with_targets(
+    model: LoadedModel, pictures: Iterable[Any], target: Target | Sequence[Target]
+) -> Iterator[tuple[Any, int | None]]:
+    if not isinstance(target, (list, tuple)):
+        index = find_target(model, target)  # type: ignore[arg-type]  # says what else it is
+        return ((picture, index) for picture in pictures)
+    pictures = list(pictures)
+    if len(pictures) != len(target):
+        raise TargetError(
+            f"{len(target)} targets were given for {len(pictures)} pictures; give one for all, or "
+            "one for each."
+        )
+    return zip(pictures, [find_target(model, own) for own in target], strict=True)
+
+
+def _in_batches(
+    model: LoadedModel,
+    asked: Iterator[tuple[Any, int | None]],
+    request: Request,
+    top: int,
+    progress: Progress | None,
+    batch_size: int,
+) -> Iterator[Explanation]:
+    while batch := list(islice(asked, batch_size)):
+        prepared, seconds = [], []
+        for picture, _ in batch:
+            start = time.perf_counter()
+            prepared.append(model.prepare(picture))
+            seconds.append({"prepare": time.perf_counter() - start})
+        start = time.perf_counter()
+        targets = [target for _, target in batch]
+        traces = trace_batch(model, prepared, targets=targets, gradients=request.gradients)
+        share = (time.perf_counter() - start) / len(batch)
+        del batch, prepared
+        waiting = deque(zip(traces, seconds, strict=True))
+        del traces
+        while waiting:
+            passed, own = waiting.popleft()
+            yield _explained(passed, request, top, progress, {**own, "trace": share})
+
+
+def _explained(
+    passed: Trace,
+    request: Request,
+    top: int,
+    progress: Progress | None,
+    seconds: dict[str, float],
+) -> Explanation:
+    labels = passed.model.labels
+    aim = None
+    if passed.target is not None:
+        probability = float(passed.probabilities[passed.target])
+        aim = Prediction(passed.target, labels[passed.target], probability)
     heatmaps: dict[str, Heatmap] = {}
-    for name in names:
-        with _timed(seconds, name):
-            try:
-                label = aim.label if aim else None
-                told = partial(progress, name) if progress else None
-                heatmaps[name] = METHODS[name](passed, label=label, progress=told, **chosen[name])
-            except ExplorerError as error:
-                if not every:
-                    raise
-                skipped[name] = str(error)
+    skipped = dict(request.skipped)
+    for name, options in request.options.items():
+        start = time.perf_counter()
+        try:
+            told = partial(progress, name) if progress else None
+            label = aim.label if aim else None
+            heatmaps[name] = METHODS[name](passed, label=label, progress=told, **options)
+        except ExplorerError as error:
+            if not request.forgiving:
+                raise
+            skipped[name] = str(error)
+        seconds[name] = time.perf_counter() - start
     return Explanation(
-        picture=prepared.picture,
-        prepared=prepared,
-        model=model,
-        predictions=predictions,
+        picture=passed.prepared.picture,
+        prepared=passed.prepared,
+        model=passed.model,
+        predictions=best(passed.logits, labels, top),
         target=aim,
         heatmaps=heatmaps,
         skipped=skipped,
@@ -111,53 +254,3 @@ def explain(
         versions=versions(),
         trace=passed,
     )
-
-
-def _choose_options(
-    names: Iterable[str], given: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    names = tuple(names)
-    for name in (*names, *given):
-        if name not in METHODS:
-            raise OptionError(
-                f"There is no method {name!r}{nearest(name, METHODS)}; the methods: "
-                f"{', '.join(METHODS)}."
-            )
-    unused = [name for name in given if name not in names]
-    if unused:
-        raise OptionError(
-            f"Options were given for {unused[0]!r}, which is not among the methods asked for; add "
-            "it to methods or leave its options out."
-        )
-    return {name: METHODS[name].options(given.get(name, {})) for name in names}
-
-
-def _known(asked: Sequence[str]) -> tuple[str, ...]:
-    """The methods that "all" or "fast", with others named beside it, stand for."""
-    return tuple(
-        name
-        for name, method in METHODS.items()
-        if "all" in asked or not method.runs_model or name in asked
-    )
-
-
-def _furthest(needs: Iterable[Gradients]) -> Gradients:
-    order: tuple[Gradients, ...] = ("none", "last", "all")
-    return max(needs, key=order.index, default="none")
-
-
-def _predict(model: LoadedModel, passed: Trace, top: int) -> tuple[Prediction, ...]:
-    count = min(top, len(passed.logits))
-    best = passed.logits.topk(count).indices.tolist() if count else []
-    return tuple(_prediction(model, passed, index) for index in best)
-
-
-def _prediction(model: LoadedModel, passed: Trace, index: int) -> Prediction:
-    return Prediction(index, model.labels[index], float(passed.probabilities[index]))
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - start

@@ -72,12 +72,19 @@ class Faithfulness:
         """Share of the random maps that a map beats, 0 to 1."""
         return self.beaten(name) / len(self.random)
 
+    def beats_chance(self, name: str) -> bool:
+        """Whether a map beats 95 % of the random maps."""
+        return self.percentile(name) >= 0.95
+
+    def beats_middle(self, name: str) -> bool:
+        """Whether a map beats the Gaussian in the middle."""
+        return self.scores[name].gain > self.gaussian.gain
+
     def verdict(self, name: str) -> str:
-        """One line: what it beats. Better than 95 % of random maps counts as beating chance."""
-        if self.percentile(name) < 0.95:
+        """One line: what it beats."""
+        if not self.beats_chance(name):
             return f"no better than chance (beats {self.beaten(name)} of {len(self.random)})"
-        beyond = self.scores[name].gain > self.gaussian.gain
-        middle = "and" if beyond else "but not"
+        middle = "and" if self.beats_middle(name) else "but not"
         return f"beats {self.beaten(name)} of {len(self.random)} random maps, {middle} the middle"
 
     def to_dict(self) -> dict[str, Any]:

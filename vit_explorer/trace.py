@@ -2,70 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import ModelError, OptionError, TargetError, nearest
-from vit_explorer.interception import AttentionCall, accept, frozen, probabilities, recording
+from vit_explorer.errors import ModelError, OptionError, TargetError
+from vit_explorer.interception import AttentionCall, accept, frozen, recording
+from vit_explorer.layer import Layer
 from vit_explorer.models.card import ModelCard, first_tensor
-from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.pictures import Prepared
+from vit_explorer.targets import Target, find_target
 
 Gradients = Literal["none", "last", "all"]
-Target = int | str | None
-
-# Attention is made for so many queries at a time that a chunk stays in cache.
-CHUNK_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """What one block's attention read and wrote; h heads of width d over N tokens.
-
-    `output_gradient` is ∂logit/∂output, None where the pass kept no gradients.
-    """
-
-    query: Tensor  # (h, N, d)
-    key: Tensor  # (h, N, d)
-    value: Tensor  # (h, N, d)
-    output: Tensor  # (h, N, d)
-    scale: float
-    bias: Tensor | None = None  # (1 or h, N or 1, N), boolean or added to the scores
-    output_gradient: Tensor | None = None  # (h, N, d)
-
-    def attention(self, rows: slice | Sequence[int]) -> Tensor:
-        """Probabilities (h, len(rows), N) of some queries; rows sum to 1."""
-        bias = self.bias
-        if bias is not None and bias.shape[-2] > 1:
-            bias = bias[:, rows]
-        return probabilities(self.query[:, rows], self.key, self.scale, bias)
-
-    def attention_gradient(self, rows: slice | Sequence[int]) -> Tensor:
-        """∂logit/∂attention (h, len(rows), N), from the output's gradient: dO vᵀ."""
-        if self.output_gradient is None:
-            raise OptionError(
-                "This trace kept no gradients of this layer; trace with gradients='all'."
-            )
-        return self.output_gradient[:, rows] @ self.value.transpose(-2, -1)
-
-    def chunks(self) -> Iterator[slice]:
-        """Slices of the queries, so small that their attention is cheap to hold."""
-        heads, tokens, _ = self.query.shape
-        step = max(1, CHUNK_BYTES // (heads * tokens * self.query.element_size()))
-        for start in range(0, tokens, step):
-            yield slice(start, min(start + step, tokens))
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """One picture's way through a model: N tokens of width D, h heads of width d a layer.
+
+    All tensors are float32, whatever the model computes in.
 
     `blocks` are the blocks' outputs (N, D). `features` are the token features (N, D) at a
     block's `norm1`, and `feature_gradients` ∂logit/∂features, by block, where gradients were kept;
@@ -151,69 +112,6 @@ class Trace:
         return tokens[..., self.card.prefix_tokens :].unflatten(-1, self.card.grid)
 
 
-def find_target(model: LoadedModel, target: Target) -> int | None:
-    """Class index of an index or a label; None stays None (the top prediction).
-
-    Raises:
-        TargetError: no such class, a label that two classes share, or a model without classes.
-    """
-    if target is None:
-        return None
-    if isinstance(target, bool) or not isinstance(target, (str, Integral)):
-        raise TargetError(
-            f"The target was {target!r}, expected a class label or a whole number as its index."
-        )
-    classes = model.card.classes
-    if classes == 0:
-        raise TargetError(
-            f"{model.card.name} has no classifier, so no class can be its target; leave the "
-            "target out, or load weights with a head."
-        )
-    if isinstance(target, str):
-        indices = _named(model.labels, target)
-        if len(indices) > 1:
-            raise TargetError(
-                f"The label {target!r} names {len(indices)} classes of {model.card.name}; give the "
-                f"index, one of {', '.join(map(str, indices))}."
-            )
-        number = re.fullmatch(r"-?[0-9]+", target)
-        if not indices and not number:
-            near = _near(target, model.labels)
-            raise TargetError(
-                f"{model.card.name} has no class {target!r}{near}; give one of its labels or an "
-                f"index from 0 to {classes - 1}."
-            )
-        target = indices[0] if indices else int(target)
-    if not 0 <= int(target) < classes:
-        raise TargetError(
-            f"{model.card.name} has no class {target}; give a label or an index from 0 to "
-            f"{classes - 1}."
-        )
-    return int(target)
-
-
-def _near(name: str, labels: Sequence[str]) -> str:
-    """Labels that hold the name as a word, else those spelled like it."""
-    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
-    holding = [label for label in labels if word.search(label)][:3]
-    if holding:
-        return f", did you mean {' or '.join(map(repr, holding))}?"
-    return nearest(name, [part for label in labels for part in (label, *label.split(", "))])
-
-
-def _named(labels: Sequence[str], name: str) -> list[int]:
-    """Classes of a label: the exact one, else by any of its synonyms ("tabby, tabby cat")."""
-    exact = [index for index, label in enumerate(labels) if label == name]
-    if exact:
-        return exact
-    folded = name.casefold()
-    return [
-        index
-        for index, label in enumerate(labels)
-        if folded in (label.casefold(), *label.casefold().split(", "))
-    ]
-
-
 def trace(
     model: LoadedModel,
     picture: Any,
@@ -234,89 +132,128 @@ def trace(
         UnsupportedModelError: the blocks don't each make one global self-attention.
         ModelError: the logits are not finite, or memory ran out.
     """
+    return trace_batch(model, [picture], targets=[target], gradients=gradients)[0]
+
+
+def trace_batch(
+    model: LoadedModel,
+    pictures: Sequence[Any],
+    *,
+    targets: Sequence[Target],
+    gradients: Gradients = "none",
+) -> list[Trace]:
+    """Run a model once over several pictures, each with its own target: the `trace` of each.
+
+    The traces are parts of the same tensors, so one that is kept holds the memory of all.
+
+    Raises:
+        ExplorerError: as `trace` does.
+    """
     if not isinstance(model, LoadedModel):
         raise OptionError(
             f"trace received {type(model).__name__} as its model; load it first with load_model."
         )
-    index = find_target(model, target)
-    if gradients not in ("none", "last", "all"):
+    indices = [find_target(model, target) for target in targets]
+    if gradients not in get_args(Gradients):
         raise OptionError(f"The gradients were {gradients!r}, expected 'none', 'last' or 'all'.")
     if gradients != "none" and model.card.classes == 0:
         raise TargetError(
             f"{model.card.name} has no classifier, so there is no logit to differentiate; choose "
             "methods that need no class, or load weights with a head."
         )
-    prepared = model.prepare(picture)
+    prepared = [model.prepare(picture) for picture in pictures]
     with model.lock:
         try:
-            return _run(model, prepared, index, gradients)
+            return _run(model, prepared, indices, gradients)
         except torch.cuda.OutOfMemoryError:
+            fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
             raise ModelError(
-                f"{model.card.name} ran out of GPU memory; use a smaller image_size, or the cpu."
+                f"{model.card.name} ran out of GPU memory; use {fewer}a smaller image_size, or "
+                "the cpu."
             ) from None
 
 
-def _run(model: LoadedModel, prepared: Prepared, target: int | None, gradients: Gradients) -> Trace:
-    first = {"none": len(model.blocks), "last": len(model.blocks) - 1, "all": 0}[gradients]
-    parameter = next(model.module.parameters())
+def _run(
+    model: LoadedModel,
+    prepared: Sequence[Prepared],
+    targets: Sequence[int | None],
+    gradients: Gradients,
+) -> list[Trace]:
+    depth = len(model.blocks)
+    first = {"none": depth, "last": depth - 1, "all": 0}[gradients]
     blocks: dict[int, Tensor] = {}
     features: dict[int, Tensor] = {}
     with ExitStack() as borrowed:
         borrowed.enter_context(torch.inference_mode(False))
         borrowed.enter_context(torch.no_grad())
-        # A tensor made in inference mode can't be differentiated; a copy made here can.
-        pixels = prepared.pixels.clone().to(parameter.device, parameter.dtype)
+        # A tensor made in inference mode can't be differentiated; the copy made here can.
+        pixels = torch.cat([picture.pixels for picture in prepared])
         borrowed.enter_context(frozen(model.module))
-        calls = borrowed.enter_context(recording(model.module, model.blocks))
+        recorded = borrowed.enter_context(recording(model.module, model.blocks))
         borrowed.enter_context(_keeping(model.blocks, first, blocks, features))
-        output = first_tensor(model.module(pixels))
-        accepted = accept(calls, len(model.blocks), model.card.tokens, model.card.name)
-        logits = output[0].detach() if model.card.classes else output.new_zeros(0)
-        if not bool(torch.isfinite(logits).all()):
-            raise ModelError(
-                f"{model.card.name} returned logits that are not finite; check its weights."
-            )
-        if model.card.classes and target is None:
-            target = int(logits.argmax())
-        kept = [call.output for call in accepted[first:]]
-        sloped = [index for index in features if index >= first]
-        wanted = [*kept, *(features[index] for index in sloped)]
-        found: Sequence[Tensor | None] = ()
+        output = first_tensor(model.module(pixels.to(next(model.module.parameters()))))
+        calls = accept(recorded, depth, model.card.tokens, model.card.name, len(prepared))
+        logits = _logits(model, output)
+        if model.card.classes:
+            best = logits.argmax(dim=-1).tolist()
+            targets = [b if t is None else t for b, t in zip(best, targets, strict=True)]
+        kept = {index: call.output for index, call in enumerate(calls) if index >= first}
+        sloped = {index: features[index] for index in kept if index in features}
+        slopes: list[Tensor] = []
         if gradients != "none":
-            found = torch.autograd.grad(output[0, target], wanted, allow_unused=True)
-    slopes = [
-        torch.zeros_like(of) if slope is None else slope
-        for slope, of in zip(found, wanted, strict=True)
+            slopes = _slopes(output, targets, [*kept.values(), *sloped.values()])
+    output_slopes = dict(zip(kept, slopes, strict=False))
+    feature_slopes = dict(zip(sloped, slopes[len(kept) :], strict=False))
+    return [
+        Trace(
+            model=model,
+            prepared=picture,
+            logits=logits[own],
+            target=target,
+            layers=tuple(_layer(c, output_slopes.get(i), own) for i, c in enumerate(calls)),
+            blocks=tuple(blocks[index][own].float() for index in sorted(blocks)),
+            features={i: tensor.detach()[own].float() for i, tensor in features.items()},
+            feature_gradients={i: slope[own].float() for i, slope in feature_slopes.items()},
+            gradients=gradients,
+        )
+        for own, (picture, target) in enumerate(zip(prepared, targets, strict=True))
     ]
-    output_gradients: list[Tensor | None] = [None] * first + list(slopes[: len(kept)])
-    feature_gradients = slopes[len(kept) :]
-    return Trace(
-        model=model,
-        prepared=prepared,
-        logits=logits,
-        target=target,
-        layers=tuple(map(_layer, accepted, output_gradients)),
-        blocks=tuple(blocks[index][0] for index in sorted(blocks)),
-        features={index: tensor.detach()[0] for index, tensor in features.items()},
-        feature_gradients={
-            index: slope[0] for index, slope in zip(sloped, feature_gradients, strict=True)
-        },
-        gradients=gradients,
-    )
 
 
-def _layer(call: AttentionCall, output_gradient: Tensor | None) -> Layer:
-    bias = None if call.bias is None else call.bias.detach()
+def _logits(model: LoadedModel, output: Tensor) -> Tensor:
+    """(B, C) float32, checked; (B, 0) of a model without classes."""
+    logits = output.detach().float() if model.card.classes else output.new_zeros(len(output), 0)
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelError(
+            f"{model.card.name} returned logits that are not finite; check its weights."
+        )
+    return logits
+
+
+def _slopes(output: Tensor, targets: Sequence[int | None], of: Sequence[Tensor]) -> list[Tensor]:
+    """∂logit/∂ each tensor. Pictures don't mix, so one backward pass of a sum serves them all."""
+    aims = torch.stack([row[target] for row, target in zip(output, targets, strict=True)])
+    found = torch.autograd.grad(aims.sum(), of, allow_unused=True)
+    return [
+        torch.zeros_like(tensor) if slope is None else slope
+        for slope, tensor in zip(found, of, strict=True)
+    ]
+
+
+def _layer(call: AttentionCall, slope: Tensor | None, own: int) -> Layer:
+    """One picture's share of a call over several."""
+    bias = call.bias
     if bias is not None:
-        bias = bias.reshape(-1, *bias.shape[-2:])
+        bias = bias.detach().reshape((1,) * (4 - bias.ndim) + bias.shape)
+        bias = bias[own if len(bias) > 1 else 0]
     return Layer(
-        query=call.query.detach()[0],
-        key=call.key.detach()[0],
-        value=call.value.detach()[0],
-        output=call.output.detach()[0],
+        query=call.query.detach()[own].float(),
+        key=call.key.detach()[own].float(),
+        value=call.value.detach()[own].float(),
+        output=call.output.detach()[own].float(),
         scale=call.scale,
         bias=bias,
-        output_gradient=None if output_gradient is None else output_gradient[0],
+        output_gradient=None if slope is None else slope[own].float(),
     )
 
 

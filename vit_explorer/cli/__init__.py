@@ -1,0 +1,77 @@
+"""The command line: thin commands over the package's functions. Nothing else imports Typer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+import vit_explorer as vx
+from vit_explorer.cli import explaining, measuring, page, training, viewing
+from vit_explorer.cli.options import line
+from vit_explorer.errors import ExplorerError
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "app": page.serve,
+    "explain": explaining.explain,
+    "batch": explaining.batch,
+    "view": viewing.view,
+    "intervene": viewing.intervene,
+    "models": explaining.models,
+    "methods": explaining.methods,
+    "inspect": explaining.inspect,
+    "train": training.train,
+    "evaluate": training.evaluate,
+    "export-images": training.export_images,
+    "benchmarks": measuring.benchmarks,
+}
+
+app = typer.Typer(
+    name="vit-explorer",
+    help="See how a Vision Transformer reads a picture, and whether to trust what you see.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vit-explorer {vx.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """See how a Vision Transformer reads a picture, and whether to trust what you see."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit code 2 and one line on stderr for bad usage or bad input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=list(arguments) or ["--help"], standalone_mode=False)
+    except ExplorerError as error:
+        _fail(str(error))
+    except typer.TyperException as error:
+        _fail(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        print("vit-explorer: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(code or 0)
+
+
+def _fail(message: str) -> None:
+    print(line(message), file=sys.stderr)
+    raise SystemExit(2) from None

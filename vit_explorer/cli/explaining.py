@@ -1,0 +1,159 @@
+"""The commands that explain pictures and describe models and methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from tqdm import tqdm
+
+import vit_explorer as vx
+from vit_explorer import tables
+from vit_explorer.batch import distinct, explain_folder, find_pictures
+from vit_explorer.cli.options import (
+    Device,
+    Goal,
+    Halved,
+    ImageSize,
+    Labels,
+    Methods,
+    Model,
+    Options,
+    Out,
+    Pretrained,
+    Weights,
+    check_out,
+    line,
+    load,
+    method_names,
+    method_options,
+)
+from vit_explorer.errors import ModelError
+from vit_explorer.explanation import folder_name
+from vit_explorer.terminal import counted, method_bars
+
+
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Pictures.", metavar="IMAGE...")],
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    method: Methods = None,
+    option: Options = None,
+    target: Goal = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    precision: Halved = "float32",
+    pretrained: Pretrained = True,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
+    ] = False,
+    out: Out = Path("out"),
+) -> None:
+    """Explain pictures: predictions as a table, overlays and numbers as files."""
+    methods, options = method_names(method), method_options(option or ())
+    check_out(out)
+    for image in images:  # nothing is written if one of them is wrong, and none is held
+        vx.open_picture(image)
+    loaded = load(model, weights, labels, image_size, device, pretrained, precision)
+    console = Console()
+    names = distinct(folder_name(image.name) for image in images)
+    with method_bars() as progress:
+        results = vx.explain_many(
+            loaded, images, methods, target, options=options, progress=progress
+        )
+        for name, result in zip(names, counted(results, len(images), "explaining"), strict=True):
+            judged = _judged(loaded, result) if trust else result
+            folder = judged.save(out, name=name)
+            console.print(tables.predictions_table(judged))
+            if judged.trust is not None:
+                console.print(tables.trust_table(judged.trust))
+            for skipped, reason in judged.skipped.items():
+                console.print(f"{skipped} left out: {escape(reason)}", highlight=False)
+            console.print(f"written to {folder}/", highlight=False, markup=False, soft_wrap=True)
+
+
+def batch(
+    folder: Annotated[Path, typer.Argument(help="Pictures, also in its subfolders.")],
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    method: Methods = None,
+    option: Options = None,
+    target: Goal = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    precision: Halved = "float32",
+    pretrained: Pretrained = True,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures a pass; else as many as pay.", min=1)
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Keep results of the same picture, model and methods."),
+    ] = False,
+    out: Out = Path("out"),
+) -> None:
+    """Explain a folder of pictures, and sum them up in summary.csv and summary.json.
+
+    Results go into --out, in subfolders named as those of FOLDER. Pictures that can't be used
+    are named on stderr and passed over; the exit code is then 2, and the others are written.
+    """
+    methods, options = method_names(method), method_options(option or ())
+    check_out(out)
+    total = len(find_pictures(folder, out))
+    loaded = load(model, weights, labels, image_size, device, pretrained, precision)
+    failed = 0
+    with method_bars() as progress:
+        found = explain_folder(
+            loaded, folder, out, methods, target,
+            options=options, progress=progress, batch_size=batch_size, resume=resume,
+        )  # fmt: skip
+        with closing(found):  # sums up what is done, also after Ctrl-C
+            for outcome in counted(found, total, "explaining"):
+                if outcome.error:
+                    failed += 1
+                    tqdm.write(line(f"{outcome.picture}: {outcome.error}"), file=sys.stderr)
+    print(f"{total - failed:,} of {total:,} pictures explained, written to {out}/ (summary.csv)")
+    raise typer.Exit(2 if failed else 0)
+
+
+def models(
+    pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "",
+) -> None:
+    """List the models that can be loaded by name."""
+    names = [name for name in vx.available_models() if pattern.casefold() in name.casefold()]
+    if not names:
+        raise ModelError(f"No model's name holds {pattern!r}; `vit-explorer models` lists all.")
+    print("\n".join(names))
+
+
+def methods() -> None:
+    """List the methods with their options, sources and caveats."""
+    Console().print(tables.methods_table(vx.METHODS))
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(help="'bundled', a timm name, or a checkpoint.")],
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    pretrained: Pretrained = True,
+) -> None:
+    """Show what is detected in a model."""
+    loaded = load(model, weights, labels, image_size, "cpu", pretrained)
+    Console().print(tables.model_table(loaded))
+
+
+def _judged(model: vx.LoadedModel, result: vx.Explanation) -> vx.Explanation:
+    with method_bars(unit="picture") as progress:
+        told = partial(progress, "comparing with chance") if progress else None
+        trust = vx.faithfulness(model, result.prepared, result.heatmaps, progress=told)
+    return dataclasses.replace(result, trust=trust)

@@ -1,0 +1,60 @@
+"""The command that measures what explanations cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vit_explorer import tables
+from vit_explorer.cli.options import Device
+from vit_explorer.errors import OutputError
+from vit_explorer.explanation import versions
+from vit_explorer.terminal import method_bars
+
+
+def benchmarks(
+    model: Annotated[
+        list[str] | None, typer.Option(help="A timm ViT; else DeiT-Tiny and ViT-B/16.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Runs of each job, taken in turn.", min=1)] = 15,
+    device: Device = "cpu",
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Also memory, in fresh processes.")
+    ] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all numbers here.")
+    ] = None,
+) -> None:
+    """Measure speed and memory beside the bare passes and beside peers."""
+    from vit_explorer.benchmarks import memory as memory_cost
+    from vit_explorer.benchmarks import speed
+
+    if json_file is not None and not json_file.parent.is_dir():
+        raise OutputError(f"The folder {json_file.parent} of --json does not exist; make it first.")
+    console = Console()
+    found = []
+    for name in model or speed.MODELS:
+        with method_bars(unit="round") as bar:
+            told = (lambda done, total, name=name: bar(name, done, total)) if bar else None
+            found.append(speed.measure(name, rounds, device, told))
+        console.print(tables.speed_table(found[-1]))
+    costs = {}
+    if memory:
+        costs = {name: memory_cost.measure(name) for name in memory_cost.CASES}
+        console.print(tables.memory_table(costs))
+    if json_file is not None:
+        content = {
+            "machine": f"{os.cpu_count()} {platform.machine()} cores, {platform.system()}",
+            "device": device,
+            "versions": versions(),
+            "speed": [dataclasses.asdict(one) for one in found],
+            "memory": {name: dataclasses.asdict(cost) for name, cost in costs.items()},
+        }
+        json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

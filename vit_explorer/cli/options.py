@@ -1,0 +1,109 @@
+"""The options that commands share, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import vit_explorer as vx
+from vit_explorer.errors import OptionError, OutputError
+from vit_explorer.terminal import status
+
+DEFAULT_METHODS = ("rollout", "grad_cam")
+
+Model = Annotated[str, typer.Option(help="'bundled', a timm name, or a checkpoint of `train`.")]
+Weights = Annotated[Path | None, typer.Option(help="Checkpoint: .safetensors, .pth or .pt.")]
+Labels = Annotated[Path | None, typer.Option(help="Class names: one a line, or JSON.")]
+ImageSize = Annotated[
+    tuple[int, int] | None,
+    typer.Option(help="Height and width in pixels; positions are interpolated.", metavar="H W"),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Halved = Annotated[
+    str, typer.Option("--precision", help="float32, or bfloat16 or float16 for speed on a GPU.")
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="A method, several with commas between, 'fast' for all of one pass, or 'all'; else "
+        "rollout,grad_cam.",
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="A method's option.", metavar="METHOD.NAME=VALUE"),
+]
+Goal = Annotated[
+    str | None, typer.Option("--target", help="Class label or index; else the top prediction.")
+]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Data = Annotated[
+    str, typer.Option(help="'cifar10' (downloaded), CIFAR-10's files, or class folders.")
+]
+Precision = Annotated[str, typer.Option(help="auto, no (float32), bf16, or fp16 on a GPU.")]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained/--random", help="The hub's weights, or random ones.")
+]
+
+
+def load(
+    model: str,
+    weights: Path | None,
+    labels: Path | None,
+    image_size: tuple[int, int] | None,
+    device: str,
+    pretrained: bool,
+    precision: str = "float32",
+) -> vx.LoadedModel:
+    with status(f"loading {model}"):
+        return vx.load_model(
+            model,
+            weights=weights,
+            labels=labels,
+            image_size=image_size,
+            device=device,
+            pretrained=pretrained,
+            precision=precision,
+        )
+
+
+def check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"The output folder {out} is a file; name a folder.")
+
+
+def method_names(given: Sequence[str] | None) -> list[str]:
+    return [name for names in given or DEFAULT_METHODS for name in names.split(",")]
+
+
+def method_options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parse "rollout.fusion=max" and the like; numbers become numbers."""
+    options: dict[str, dict[str, Any]] = {}
+    for text in given:
+        place, equals, value = text.partition("=")
+        method, dot, name = place.partition(".")
+        if not (equals and dot and method and name):
+            raise OptionError(
+                f"The option {text!r} was not understood, expected METHOD.NAME=VALUE such as "
+                "rollout.fusion=max."
+            )
+        options.setdefault(method, {})[name] = _number(value)
+    return options
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def line(message: str) -> str:
+    """A message as one line on stderr."""
+    return f"vit-explorer: {' '.join(message.split())}"

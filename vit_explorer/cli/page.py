@@ -1,0 +1,68 @@
+"""The command that starts the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vit_explorer.cli.options import (
+    Device,
+    ImageSize,
+    Labels,
+    Model,
+    Pretrained,
+    Weights,
+    load,
+)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 7860,
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    pretrained: Pretrained = True,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name the page answers to, such as a proxy's."),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
+    ] = False,
+    allow_training: Annotated[
+        bool,
+        typer.Option(
+            "--allow-training",
+            help="Let the page train models. With a --host that others reach, they can then have "
+            "this machine read any folder of pictures, compute, and write under --runs.",
+        ),
+    ] = False,
+    runs: Annotated[Path, typer.Option(help="Folder for what --allow-training trains.")] = Path(
+        "runs"
+    ),
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Offer the page's endpoints as tools by MCP too.")
+    ] = False,
+) -> None:
+    """Start the page."""
+    from vit_explorer import ui
+
+    loaded = load(model, weights, labels, image_size, device, pretrained)
+    ui.serve(
+        loaded,
+        host=host,
+        port=port,
+        device=device,
+        hosts=allow_host or (),
+        open_browser=open_browser,
+        film=ui.find_film(model, weights),
+        runs=runs if allow_training else None,
+        mcp=mcp,
+    )

@@ -1,0 +1,99 @@
+"""The commands that train and measure models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vit_explorer.cli.options import (
+    Data,
+    Device,
+    ImageSize,
+    Labels,
+    Model,
+    Precision,
+    Weights,
+    load,
+)
+
+if TYPE_CHECKING:
+    from vit_explorer import training
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name or YAML file; none lists the names.")
+    ] = None,
+    data: Data = "cifar10",
+    out: Annotated[Path | None, typer.Option(help="Run folder; else runs/RECIPE.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting to change.", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Train a model by a recipe; Ctrl-C keeps what --resume goes on with."""
+    from vit_explorer import training
+
+    if recipe is None:
+        for name in training.list_recipes():
+            print(f"{name:22} {training.load_recipe(name).description}")
+        return
+    result = training.train(
+        recipe,
+        data=data,
+        out=out,
+        resume=resume,
+        overrides=change or (),
+        device=device,
+        precision=precision,
+        progress=True,
+    )
+    if not result.finished:
+        kept = result.folder / "recipe.yaml"
+        print(
+            f"stopped; go on with: vit-explorer train {kept} --data {data} "
+            f"--out {result.folder} --resume"
+        )
+    elif result.metrics is not None:  # the main process alone measures
+        _print_metrics(result.metrics)
+        print(f"written to {result.folder}/")
+
+
+def evaluate(
+    data: Data = "cifar10",
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
+) -> None:
+    """Measure a model on a data set's test pictures."""
+    from vit_explorer import training
+
+    loaded = load(model, weights, labels, image_size, device, True)
+    metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
+    _print_metrics(metrics)
+
+
+def export_images(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    data: Data = "cifar10",
+) -> None:
+    """Write a data set as class folders of PNG files."""
+    from vit_explorer import training
+
+    count = training.export_images(data, out, progress=sys.stderr.isatty())
+    print(f"{count:,} pictures written to {out}/")
+
+
+def _print_metrics(metrics: training.Metrics) -> None:
+    print(f"accuracy           {metrics.accuracy:.2%} of {metrics.samples:,} pictures")
+    print(f"cross-entropy      {metrics.nll:.4f}")
+    print(f"calibration error  {metrics.ece:.4f}")

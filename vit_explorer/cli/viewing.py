@@ -1,0 +1,95 @@
+"""The commands that draw a model's inside and change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import vit_explorer as vx
+from vit_explorer import tables
+from vit_explorer.cli.options import (
+    Device,
+    Goal,
+    ImageSize,
+    Labels,
+    Model,
+    Out,
+    Pretrained,
+    Weights,
+    check_out,
+    load,
+)
+from vit_explorer.errors import OptionError
+
+
+def view(
+    names: Annotated[
+        str,
+        typer.Argument(
+            help=f"A view, several with commas between, or 'all': {', '.join(vx.VIEWS)}.",
+            metavar="NAME",
+        ),
+    ],
+    image: Annotated[Path, typer.Argument(help="Picture.")],
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    pretrained: Pretrained = True,
+    out: Out = Path("out"),
+) -> None:
+    """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
+    check_out(out)
+    picture = vx.open_picture(image)
+    loaded = load(model, weights, labels, image_size, device, pretrained)
+    folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
+    for name, reason in skipped.items():
+        print(f"{name} left out: {reason}")
+    print(f"written to {folder}/")
+
+
+def intervene(
+    image: Annotated[Path, typer.Argument(help="Picture.")],
+    head: Annotated[
+        list[str] | None,
+        typer.Option(help="A head to switch off, counted from 0.", metavar="LAYER,HEAD"),
+    ] = None,
+    patch: Annotated[
+        list[str] | None,
+        typer.Option(help="A patch to take away, counted from 0.", metavar="ROW,COLUMN"),
+    ] = None,
+    how: Annotated[str, typer.Option(help="What happens to patches: drop or grey.")] = "drop",
+    target: Goal = None,
+    model: Model = "bundled",
+    weights: Weights = None,
+    labels: Labels = None,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    pretrained: Pretrained = True,
+) -> None:
+    """Predict with heads switched off or patches gone, before and after."""
+    change = vx.intervene(
+        load(model, weights, labels, image_size, device, pretrained),
+        image,
+        heads_off=[_pair("--head", one) for one in head or ()],
+        patches_off=[_pair("--patch", one) for one in patch or ()],
+        how=how,  # type: ignore[arg-type]  # refused by intervene where it is neither
+        target=target,
+    )
+    Console().print(tables.intervention_table(change))
+    before, after = change.target_before, change.target_after
+    print(f"{before.label}: {before.probability:.1%} before, {after.probability:.1%} after")
+
+
+def _pair(option: str, text: str) -> tuple[int, int]:
+    try:
+        first, second = (int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"{option} was {text!r}, expected two whole numbers with a comma such as 3,1."
+        ) from None
+    return first, second
