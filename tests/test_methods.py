@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 import vit_explorer as vx
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.methods import METHODS
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.trace import Trace, trace
+
+from .conftest import load_small
 
 
 def relative_error(values: np.ndarray, reference: np.ndarray) -> float:
@@ -173,15 +176,13 @@ def test_chunked_maps_equal_unchunked(
     traced = trace(small, cat, gradients="all")
     names = ("rollout", "gradient_rollout", "generic_attention", "attention")
     before = {name: METHODS[name](traced).values for name in names}
-    monkeypatch.setattr(sys.modules["vit_explorer.trace"], "CHUNK_BYTES", 2 * 13 * 4 * 5)
+    monkeypatch.setattr("vit_explorer.layer.CHUNK_BYTES", 2 * 13 * 4 * 5)
     for name, values in before.items():
         np.testing.assert_allclose(METHODS[name](traced).values, values, rtol=1e-5, atol=1e-9)
 
 
 def hand_made(trace_of: Trace, attention: torch.Tensor) -> Trace:
     """A trace whose every layer has the given attention (N, N): keys one-hot, queries its log."""
-    import dataclasses
-
     tokens = len(attention)
     query = attention.clamp_min(1e-30).log()[None]
     key = torch.eye(tokens)[None]
@@ -248,6 +249,104 @@ def test_attention_grad_cam_by_hand(small: vx.LoadedModel, cat: Path) -> None:
     np.testing.assert_allclose(values.ravel(), expected.clamp(min=0), rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"pooling": "mean"}, {"class_token": False, "pooling": "mean"}, {"head": "mlp"}],
+)
+@pytest.mark.parametrize("start", [0, 2])
+def test_legrad_equals_autograd_through_explicit_attention(
+    settings: dict[str, object], start: int, cat: Path
+) -> None:
+    model = random_vit(**settings)
+    traced = trace(model, cat, target=2)
+    module, prefix = model.module, model.card.prefix_tokens
+    gradients = []
+    with torch.enable_grad():
+        tokens = module.embed(traced.prepared.pixels).requires_grad_()
+        for block in module.blocks:
+            attentions: list[torch.Tensor] = []
+            tokens = block(tokens.detach().requires_grad_(), attentions)
+            logit = module.forward_head(module.norm(tokens))[0, 2]
+            gradients.append(torch.autograd.grad(logit, attentions)[0][0])  # (h, N, N)
+    expected = torch.stack([g.clamp(min=0).mean(dim=(0, 1)) for g in gradients[start:]]).mean(dim=0)
+    values = METHODS["legrad"](traced, start=start).values
+    assert expected[prefix:].max() > 0
+    assert relative_error(values, expected[prefix:].reshape(3, 4).numpy()) < 1e-4
+
+
+def test_legrad_by_hand(cat: Path) -> None:
+    """A block that adds A·x, read by w at the class token: ∂s/∂A is w·x_key in that row."""
+    model = random_vit(depth=1, heads=1)
+    module, block = model.module, model.module.blocks[0]
+    module.norm = block.norm1 = torch.nn.Identity()
+    with torch.no_grad():
+        block.attn.qkv.weight[64:] = torch.eye(32)
+        block.attn.qkv.bias[64:] = 0
+        block.attn.proj.weight.copy_(torch.eye(32))
+        for zero in (block.attn.proj.bias, block.mlp.fc2.weight, block.mlp.fc2.bias):
+            zero.zero_()
+    traced = trace(model, cat, target=4)
+    keys = module.embed(traced.prepared.pixels)[0, 1:].detach()
+    expected = (keys @ module.head.weight[4].detach()).clamp(min=0) / 13
+    assert 0 < (expected > 0).sum() < 12
+    values = METHODS["legrad"](traced).values
+    np.testing.assert_allclose(values.ravel(), expected, rtol=1e-4, atol=1e-6)
+
+
+def random_vit(**settings: object) -> vx.LoadedModel:
+    torch.manual_seed(0)
+    base = {"image_size": (24, 32), "patch_size": (8, 8), "dim": 32, "depth": 3, "heads": 2}
+    module = VisionTransformer(ViTConfig.from_dict({**base, "classes": 5, **settings}))
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return load_small(module)
+
+
+# Soft masks reach over the edges of patches, so a patch's neighbours matter to these.
+PLACED = ("rise", "score_cam")
+
+
+@pytest.mark.parametrize("settings", [{}, {"class_token": False, "pooling": "mean"}])
+def test_maps_follow_the_patches_where_positions_are_none(
+    settings: dict[str, object], cat: Path
+) -> None:
+    model = random_vit(position="none", **settings)
+    prepared = model.prepare(cat)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    patches = prepared.pixels.reshape(3, 3, 8, 4, 8).permute(1, 3, 0, 2, 4).flatten(0, 1)[order]
+    moved = patches.unflatten(0, (3, 4)).permute(2, 0, 3, 1, 4).reshape(1, 3, 24, 32)
+    one = trace(model, prepared, target=1, gradients="all")
+    other = trace(model, dataclasses.replace(prepared, pixels=moved), target=1, gradients="all")
+    for name in METHODS:
+        if name in PLACED:
+            continue
+        options = {"steps": 5} if name == "integrated_gradients" else {}
+        values = METHODS[name](one, **options).values.ravel()
+        assert np.ptp(values) > 0, name
+        found = METHODS[name](other, **options).values.ravel()
+        assert relative_error(found, values[order]) < 2e-3, name
+
+
+def test_notes(small: vx.LoadedModel, cat: Path) -> None:
+    """Methods that follow the class token's row say when there is none to follow."""
+    traced = trace(random_vit(class_token=False, pooling="mean"), cat, gradients="all")
+    rows = {"attention", "rollout", "gradient_rollout", "generic_attention", "attention_grad_cam"}
+    for name, method in METHODS.items():
+        if not method.runs_model:
+            note = "The model has no class token: the map is the mean of the patches' rows."
+            assert method(traced).note == (note if name in rows else "")
+            assert method(trace(small, cat, gradients="all")).note == ""
+    assert METHODS["legrad"](traced).note == ""
+
+
+def test_numpy_options_are_kept_as_plain_numbers(small: vx.LoadedModel, cat: Path) -> None:
+    result = vx.explain(
+        small, cat, methods="grad_cam", options={"grad_cam": {"layer": np.int64(1)}}
+    )
+    assert type(result.heatmaps["grad_cam"].options["layer"]) is int
+    assert result.trace.gradients == "all"
+
+
 def test_earlier_layers(small: vx.LoadedModel, cat: Path) -> None:
     result = vx.explain(small, cat, methods=("grad_cam",), options={"grad_cam": {"layer": 0}})
     pixels = result.prepared.pixels
@@ -284,6 +383,13 @@ def test_wrong_options_are_named(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         METHODS[name](trace(small, cat, gradients="all"), **options)
+
+
+def test_what_was_not_kept_is_asked_for(small: vx.LoadedModel, cat: Path) -> None:
+    with pytest.raises(OptionError, match="kept no gradients of layer 2; trace with gradients"):
+        METHODS["grad_cam"](trace(small, cat))
+    with pytest.raises(OptionError, match="kept no features of layer 0; trace with gradients"):
+        METHODS["eigen_cam"](trace(small, cat, gradients="last"), layer=0)
 
 
 def test_position_similarity(deit_tiny: vx.LoadedModel) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from vit_explorer.methods import attention, gradients
-from vit_explorer.methods.heatmap import Heatmap, Method
+from vit_explorer.methods import attention, gradients, inputs, perturbation
+from vit_explorer.methods.heatmap import Heatmap, Method, Noted
 
-__all__ = ["METHODS", "Heatmap", "Method"]
+__all__ = ["METHODS", "Heatmap", "Method", "Noted"]
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -21,6 +21,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Vaswani et al. 2017; Dosovitskiy et al. 2021",
                 caveat="One layer's mixing weights: they ignore the values mixed, and are the "
                 "same for every class.",
+                follows_row=True,
             ),
             Method(
                 attention.rollout,
@@ -29,6 +30,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Abnar & Zuidema 2020",
                 caveat="The same for every class; often highlights background that deep layers "
                 "use as scratch space.",
+                follows_row=True,
             ),
             Method(
                 attention.gradient_rollout,
@@ -37,6 +39,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Abnar & Zuidema 2020; Chefer et al. 2021",
                 caveat="The gradient is small beside the residual, so single layers dominate.",
                 gradients="all",
+                follows_row=True,
             ),
             Method(
                 attention.generic_attention,
@@ -45,6 +48,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Chefer, Gur & Wolf 2021 (ICCV)",
                 caveat="Drops what speaks against the class.",
                 gradients="all",
+                follows_row=True,
             ),
             Method(
                 attention.attention_grad_cam,
@@ -53,6 +57,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Chefer et al. 2021 (CVPR), after Selvaraju et al. 2017",
                 caveat="Sees one layer; zero everywhere when no head raises the logit.",
                 gradients="last",
+                follows_row=True,
+            ),
+            Method(
+                attention.legrad,
+                title="LeGrad",
+                summary="Where more attention, in any layer, would raise the class read off it.",
+                source="Bousselham et al. 2024",
+                caveat="The head was trained on the last layer's tokens, not on earlier ones.",
+                runs_model=True,
             ),
             Method(
                 gradients.grad_cam,
@@ -116,6 +129,69 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 caveat="A component's sign is arbitrary: the strongest patch counts as positive.",
                 gradients="last",
                 features=True,
+            ),
+            Method(
+                perturbation.score_cam,
+                title="Score-CAM",
+                summary="Token features, weighted by the logit of the picture masked by each.",
+                source="Wang et al. 2020",
+                caveat="A softmax over logits: a few features get nearly all of the weight.",
+                features=True,
+                runs_model=True,
+            ),
+            Method(
+                perturbation.ablation_cam,
+                title="Ablation-CAM",
+                summary="Token features, weighted by how much of the logit is lost without each.",
+                source="Ramaswamy & Desai 2020",
+                caveat="Divides by the logit: the map turns over where that is negative.",
+                features=True,
+                runs_model=True,
+            ),
+            Method(
+                inputs.saliency,
+                title="Saliency",
+                summary="How strongly the logit reacts to small changes of a patch's pixels.",
+                source="Simonyan et al. 2013",
+                caveat="Noisy; reaction to a change is not what the prediction rests on.",
+                runs_model=True,
+            ),
+            Method(
+                inputs.input_x_gradient,
+                title="Input × gradient",
+                summary="What a patch's pixels add to the logit, to first order.",
+                source="Shrikumar et al. 2016",
+                caveat="A straight line laid on a curved function; pixels of the mean colour "
+                "count for nothing.",
+                signed=True,
+                runs_model=True,
+            ),
+            Method(
+                inputs.integrated_gradients,
+                title="Integrated gradients",
+                summary="What a patch adds to the logit on the way from a plain picture to this.",
+                source="Sundararajan et al. 2017",
+                caveat="Depends on the plain picture; pixels of its colour count for nothing.",
+                signed=True,
+                runs_model=True,
+            ),
+            Method(
+                perturbation.occlusion,
+                title="Occlusion",
+                summary="How far the logit drops when a patch is covered.",
+                source="Zeiler & Fergus 2014",
+                caveat="One patch at a time: what several say together shows little.",
+                signed=True,
+                runs_model=True,
+            ),
+            Method(
+                perturbation.rise,
+                title="RISE",
+                summary="How far random masks that show a patch raise the class's probability.",
+                source="Petsiuk et al. 2018",
+                caveat="Random: its grain falls with the root of the number of masks.",
+                signed=True,
+                runs_model=True,
             ),
         )
     }

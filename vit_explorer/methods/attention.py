@@ -6,16 +6,25 @@ needs the matrix only a chunk of queries at a time, so no (N, N) product is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from numbers import Integral, Real
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from numbers import Integral
 from operator import itemgetter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_explorer.errors import OptionError
-from vit_explorer.trace import Layer, Trace
+from vit_explorer.interception import recording
+from vit_explorer.layer import Layer, Rows
+from vit_explorer.methods.asking import asking
+from vit_explorer.methods.heatmap import Progress
+from vit_explorer.methods.options import share
+from vit_explorer.models.card import first_tensor
+from vit_explorer.models.readout import readout
+from vit_explorer.trace import Trace
 
 Fusion = Literal["mean", "max", "min"]
 
@@ -60,12 +69,11 @@ def rollout(
     Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
     fuse = _fusion(fusion)
-    if isinstance(discard, bool) or not isinstance(discard, Real) or not 0 <= discard < 1:
-        raise OptionError(f"The discard ratio was {discard!r}, expected 0 to below 1.")
+    discard = share("discard ratio", discard, zero=True)
     row = trace.readout()
     for layer in reversed(trace.layers[trace.layer_index(start) :]):
 
-        def matrix(rows: slice, layer: Layer = layer) -> Tensor:
+        def matrix(rows: Rows, layer: Layer = layer) -> Tensor:
             fused = fuse(layer.attention(rows))
             return _discarded(fused, discard, trace.card.prefix_tokens) if discard else fused
 
@@ -73,6 +81,29 @@ def rollout(
         exact = fusion == "mean" and not discard
         row = _mixed(layer, row, matrix) if exact else _with_identity(layer, row, matrix)
     return trace.grid(row)
+
+
+def rollout_by_layer(trace: Trace, query: int) -> Tensor:
+    """One token's rollout up to each layer: row `query` of Â_l … Â_0 for each l: (L, N).
+
+    Rows sum to 1. All are followed together from the last layer down, so each layer's attention
+    is made once.
+
+    Raises OptionError for a token that is not there.
+
+    Abnar & Zuidema 2020.
+    """
+    trace.attention_rows(0, [query])  # the check
+    depth, tokens = len(trace.layers), trace.card.tokens
+    mixes = trace.readout().new_zeros(depth, tokens)
+    for index, layer in reversed(list(enumerate(trace.layers))):
+        mixes[index, query] = 1
+        begun = mixes[index:]
+        passed = torch.zeros_like(begun)
+        for rows in layer.chunks():
+            passed += begun[:, rows] @ layer.attention(rows).mean(dim=0)
+        mixes[index:] = (begun + passed) / 2
+    return mixes
 
 
 def gradient_rollout(trace: Trace, *, start: int = 0) -> Tensor:
@@ -84,7 +115,7 @@ def gradient_rollout(trace: Trace, *, start: int = 0) -> Tensor:
     row = trace.readout()
     for layer in reversed(trace.layers[trace.layer_index(start) :]):
 
-        def matrix(rows: slice, layer: Layer = layer) -> Tensor:
+        def matrix(rows: Rows, layer: Layer = layer) -> Tensor:
             weighted = layer.attention(rows) * layer.attention_gradient(rows)
             return weighted.mean(dim=0).relu()
 
@@ -102,7 +133,7 @@ def generic_attention(trace: Trace, *, start: int = 0) -> Tensor:
     row = trace.readout()
     for layer in reversed(trace.layers[trace.layer_index(start) :]):
 
-        def matrix(rows: slice, layer: Layer = layer) -> Tensor:
+        def matrix(rows: Rows, layer: Layer = layer) -> Tensor:
             weighted = layer.attention(rows) * layer.attention_gradient(rows)
             return weighted.relu().mean(dim=0)
 
@@ -117,13 +148,61 @@ def attention_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """
     chosen = trace.layers[trace.layer_index(layer)]
     row = trace.readout()
-    rows = row.nonzero().flatten().tolist()
-    weights = row[rows]
-    probabilities = torch.einsum("q,hqk->hk", weights, chosen.attention(rows))  # (h, N)
-    gradient = torch.einsum("q,hqk->hk", weights, chosen.attention_gradient(rows))
+    probabilities = _through(chosen, row, chosen.attention)  # (h, N)
+    gradient = _through(chosen, row, chosen.attention_gradient)  # (h, N)
     head_weight = trace.grid(gradient).mean(dim=(-2, -1))  # (h,)
     weighted = head_weight[:, None, None] * trace.grid(probabilities)  # (h, gh, gw)
     return weighted.mean(dim=0).relu()
+
+
+def legrad(trace: Trace, *, start: int = 0, progress: Progress | None = None) -> Tensor:
+    """LeGrad: relu(∂s/∂A), mean over heads, queries and layers, s being the class's logit that the
+    model's own norm, pooling and head read off that layer's tokens: (gh, gw), 0 or more.
+
+    Two passes: the model once more, then its head on all layers' tokens.
+
+    Raises:
+        OptionError: no such `start`, the first layer of the mean.
+        TargetError: a model without classes.
+
+    Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
+    Formation Sensitivity", 2024.
+    """
+    first = trace.layer_index(start)
+    model = trace.model
+    with asking(trace, 2, progress) as asked, torch.enable_grad():
+        with recording(model.module, model.blocks) as calls, _cut(model.blocks) as tokens:
+            asked(asked.pixels)
+        outputs = [call.output for call in calls if call.block is not None][first:]
+        logits = readout(model, torch.cat(tokens[first:]))  # (layers, C)
+        found = torch.autograd.grad(logits[:, asked.target].sum(), outputs)
+        asked.count(1)
+    mean = torch.zeros_like(trace.readout())
+    for layer, gradient in zip(trace.layers[first:], found, strict=True):
+        sloped = replace(layer, output_gradient=gradient[0].float())
+        for rows in layer.chunks():
+            mean += sloped.attention_gradient(rows).relu().mean(dim=0).sum(dim=0)
+    return trace.grid(mean / (len(found) * trace.card.tokens))
+
+
+@contextmanager
+def _cut(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the blocks' outputs (1, N, D), each with a graph of its own block alone."""
+    outputs: list[Tensor] = []
+
+    def begin(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0].detach().requires_grad_(True), *args[1:])
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        outputs.append(first_tensor(output))
+
+    handles = [block.register_forward_pre_hook(begin) for block in blocks]
+    handles += [block.register_forward_hook(keep) for block in blocks]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _fusion(name: int | str) -> Callable[[Tensor], Tensor]:
@@ -132,28 +211,27 @@ def _fusion(name: int | str) -> Callable[[Tensor], Tensor]:
     return _FUSIONS[name]
 
 
-def _through(layer: Layer, row: Tensor, matrix: Callable[[slice], Tensor]) -> Tensor:
-    """row · M, with M made a chunk of its rows at a time; rows that weigh nothing are left out."""
-    result = torch.zeros_like(row)
-    for rows in layer.chunks():
-        if bool(row[rows].any()):
-            result += row[rows] @ matrix(rows)
+def _through(layer: Layer, row: Tensor, matrix: Callable[[Rows], Tensor]) -> Tensor:
+    """row · M, with M (…, N, N) made a chunk of rows at a time, and none of those that weigh 0."""
+    result = row.new_zeros(())
+    for rows in layer.chunks(row):
+        result = result + row[rows] @ matrix(rows)
     return result
 
 
-def _mixed(layer: Layer, row: Tensor, matrix: Callable[[slice], Tensor]) -> Tensor:
+def _mixed(layer: Layer, row: Tensor, matrix: Callable[[Rows], Tensor]) -> Tensor:
     """row · (A + I)/2, for rows of A that sum to 1."""
     return (row + _through(layer, row, matrix)) / 2
 
 
-def _with_identity(layer: Layer, row: Tensor, matrix: Callable[[slice], Tensor]) -> Tensor:
+def _with_identity(layer: Layer, row: Tensor, matrix: Callable[[Rows], Tensor]) -> Tensor:
     """row · (M + I) with each row of M + I divided by its sum."""
     result = torch.zeros_like(row)
-    for rows in layer.chunks():
+    for rows in layer.chunks(row):
         chunk = matrix(rows)
-        share = row[rows] / (1 + chunk.sum(dim=-1))
-        result += share @ chunk
-        result[rows] += share
+        mixed = row[rows] / (1 + chunk.sum(dim=-1))
+        result += mixed @ chunk
+        result[rows] += mixed
     return result
 
 

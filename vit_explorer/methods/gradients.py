@@ -6,6 +6,8 @@ UnsupportedModelError where a block has none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     Selvaraju et al., "Grad-CAM", ICCV 2017.
     """
     gradient = _gradient(trace, layer)
-    return _weighted(gradient.mean(dim=(1, 2)), _features(trace, layer))
+    return _weighted(gradient.mean(dim=(1, 2)), kept_features(trace, layer))
 
 
 def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
@@ -27,7 +29,7 @@ def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
 
     Draelos & Carin, "Use HiResCAM instead of Grad-CAM", 2020.
     """
-    return (_gradient(trace, layer) * _features(trace, layer)).sum(dim=0).relu()
+    return (_gradient(trace, layer) * kept_features(trace, layer)).sum(dim=0).relu()
 
 
 def grad_cam_plus_plus(trace: Trace, *, layer: int = -1) -> Tensor:
@@ -37,7 +39,7 @@ def grad_cam_plus_plus(trace: Trace, *, layer: int = -1) -> Tensor:
 
     Chattopadhay et al., "Grad-CAM++", WACV 2018.
     """
-    features, gradient = _features(trace, layer), _gradient(trace, layer)
+    features, gradient = kept_features(trace, layer), _gradient(trace, layer)
     total = features.sum(dim=(1, 2), keepdim=True)
     alpha = gradient**2 / (2 * gradient**2 + total * gradient**3 + 1e-6)
     alpha = torch.where(gradient != 0, alpha, 0.0)
@@ -49,7 +51,7 @@ def xgrad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
 
     Fu et al., "Axiom-based Grad-CAM", BMVC 2020.
     """
-    features, gradient = _features(trace, layer), _gradient(trace, layer)
+    features, gradient = kept_features(trace, layer), _gradient(trace, layer)
     share = features / (features.sum(dim=(1, 2), keepdim=True) + 1e-7)
     return _weighted((gradient * share).sum(dim=(1, 2)), features)
 
@@ -59,7 +61,7 @@ def layer_cam(trace: Trace, *, layer: int = -1) -> Tensor:
 
     Jiang et al., "LayerCAM", IEEE TIP 2021.
     """
-    return (_gradient(trace, layer).relu() * _features(trace, layer)).sum(dim=0).relu()
+    return (_gradient(trace, layer).relu() * kept_features(trace, layer)).sum(dim=0).relu()
 
 
 def eigen_cam(trace: Trace, *, layer: int = -1) -> Tensor:
@@ -67,7 +69,7 @@ def eigen_cam(trace: Trace, *, layer: int = -1) -> Tensor:
 
     Muhammad & Yeasin, "Eigen-CAM", IJCNN 2020.
     """
-    return _first_component(_features(trace, layer)).relu()
+    return _first_component(kept_features(trace, layer)).relu()
 
 
 def eigen_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
@@ -75,7 +77,7 @@ def eigen_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
 
     The grad-cam package's variant of Muhammad & Yeasin, "Eigen-CAM", IJCNN 2020.
     """
-    return _first_component(_gradient(trace, layer) * _features(trace, layer)).relu()
+    return _first_component(_gradient(trace, layer) * kept_features(trace, layer)).relu()
 
 
 def _weighted(weights: Tensor, features: Tensor) -> Tensor:
@@ -95,28 +97,30 @@ def _first_component(features: Tensor) -> Tensor:
     return projection.unflatten(0, features.shape[1:])
 
 
-def _features(trace: Trace, layer: int) -> Tensor:
-    """Features (D, gh, gw) of the patches at a block's `norm1`."""
-    index = trace.layer_index(layer)
-    if index not in trace.features:
-        if trace.gradients != "all" and trace.features:
-            raise OptionError(
-                f"This trace kept no features of layer {index}; trace with gradients='all'."
-            )
-        raise UnsupportedModelError(
-            f"{trace.card.name} has no `norm1` in block {index + 1}, where CAM methods read the "
-            "features; choose a method based on attention."
-        )
-    return trace.grid(trace.features[index].T)
+def kept_features(trace: Trace, layer: int) -> Tensor:
+    """Features (D, gh, gw) of the patches at a block's `norm1`.
+
+    Raises:
+        OptionError: no such layer, or its features were not kept.
+        UnsupportedModelError: the block has no `norm1`.
+    """
+    return _kept(trace, trace.features, layer, "features")
 
 
 def _gradient(trace: Trace, layer: int) -> Tensor:
     """∂logit/∂features (D, gh, gw) of the patches at a block's `norm1`."""
+    return _kept(trace, trace.feature_gradients, layer, "gradients")
+
+
+def _kept(trace: Trace, tokens: Mapping[int, Tensor], layer: int, what: str) -> Tensor:
     index = trace.layer_index(layer)
-    if trace.layers[index].output_gradient is None:
+    if index in tokens:
+        return trace.grid(tokens[index].T)
+    if trace.features and trace.gradients != "all":
         raise OptionError(
-            f"This trace kept no gradients of layer {index}; trace with gradients='all'."
+            f"This trace kept no {what} of layer {index}; trace with gradients='all'."
         )
-    if index not in trace.feature_gradients:
-        _features(trace, layer)
-    return trace.grid(trace.feature_gradients[index].T)
+    raise UnsupportedModelError(
+        f"{trace.card.name} has no `norm1` in block {index + 1}, where CAM methods read the "
+        "features; choose a method based on attention."
+    )

@@ -18,6 +18,14 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
+class Noted:
+    """A method's grid (gh, gw) with a sentence on how it came out."""
+
+    values: Tensor
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
 class Heatmap:
     """One number a patch: `values` (gh, gw) float32, finite and unscaled."""
 
@@ -48,7 +56,7 @@ class Heatmap:
 class Method:
     """A pure function from a trace to a grid, with what a user needs to know of it."""
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Tensor | Noted]
     title: str
     summary: str
     source: str
@@ -56,7 +64,8 @@ class Method:
     gradients: Gradients = "none"
     signed: bool = False
     features: bool = False  # reads token features, which are kept where gradients are
-    runs_model: bool = False  # asks the model again, many times; takes `progress`
+    follows_row: bool = False  # a row of attention: the class token's, or the patches' mean
+    runs_model: bool = False  # asks the model again; takes `progress`
 
     @property
     def name(self) -> str:
@@ -85,7 +94,8 @@ class Method:
                     f"The method {self.name!r} has no option {name!r}{nearest(name, defaults)}; "
                     f"its options: {known}."
                 )
-        return {**defaults, **given}
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+        return {**defaults, **plain}
 
     def needs(self, options: Mapping[str, Any], depth: int) -> Gradients:
         """How far back gradients are needed: an earlier layer needs those of all blocks."""
@@ -113,20 +123,21 @@ class Method:
         """
         options = self.options(given)
         passing = {"progress": progress} if self.runs_model else {}
-        values = self.function(trace, **options, **passing).detach().float().cpu().numpy()
+        found = self.function(trace, **options, **passing)
+        noted = found if isinstance(found, Noted) else Noted(found, self._note(trace))
         return Heatmap(
-            values=np.array(values, dtype=np.float32),
+            values=np.array(noted.values.detach().float().cpu().numpy(), dtype=np.float32),
             method=self.name,
             title=self.title,
             target=trace.target if self.class_specific else None,
             target_label=label if self.class_specific else None,
             signed=self.signed,
             options=options,
-            note=self._note(trace),
+            note=noted.note,
         )
 
     def _note(self, trace: Trace) -> str:
-        if not trace.reads_patches or self.function.__module__.endswith("gradients"):
+        if not self.follows_row or not trace.reads_patches:
             return ""
         why = "reads the patches" if trace.card.has_class_token else "has no class token"
         return f"The model {why}: the map is the mean of the patches' rows."

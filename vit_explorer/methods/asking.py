@@ -1,0 +1,79 @@
+"""Asking a traced model again, for its logits on changed pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vit_explorer.errors import ModelError, TargetError
+from vit_explorer.interception import evaluating, frozen
+from vit_explorer.methods.heatmap import Progress
+from vit_explorer.models.card import first_tensor
+from vit_explorer.trace import Trace
+
+# Pictures of 224 pixels and patches of 16 make 200 tokens. A CPU is no faster with larger batches,
+# and a user who stops waits for one.
+TOKENS_AT_ONCE = 16 * 200
+TOKENS_AT_ONCE_ELSEWHERE = 128 * 200
+
+
+class Asked(nn.Module):
+    """The model as a function from pictures (B, 3, H, W) to logits (B, C), float32.
+
+    `pixels` (1, 3, H, W) is the traced picture, `target` its class, `batch` how many pictures to
+    give at once. The pictures answered are counted and told to `progress`.
+    """
+
+    def __init__(self, trace: Trace, target: int, total: int, progress: Progress | None) -> None:
+        super().__init__()
+        self.module = trace.model.module
+        # A tensor made in inference mode can't be differentiated; a copy made here can.
+        self.pixels = trace.prepared.pixels.to(trace.model.device, torch.float32, copy=True)
+        self.target = target
+        on_cpu = self.pixels.device.type == "cpu"
+        tokens = TOKENS_AT_ONCE if on_cpu else TOKENS_AT_ONCE_ELSEWHERE
+        self.batch = max(1, tokens // trace.card.tokens)
+        self.total = total
+        self.answered = 0
+        self.progress = progress
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits = first_tensor(self.module(pixels.to(next(self.module.parameters())))).float()
+        self.count(len(pixels))
+        return logits
+
+    def count(self, pictures: int) -> None:
+        """Tell `progress` of pictures answered; what it raises passes through."""
+        self.answered = min(self.answered + pictures, self.total)
+        if self.progress is not None:
+            self.progress(self.answered, self.total)
+
+
+@contextmanager
+def asking(trace: Trace, total: int, progress: Progress | None) -> Iterator[Asked]:
+    """The traced model, alone in use, in evaluation mode and frozen, for `total` pictures.
+
+    Raises:
+        TargetError: the model has no classes.
+        ModelError: the GPU's memory ran out.
+    """
+    model = trace.model
+    if trace.target is None:
+        raise TargetError(
+            f"{model.card.name} has no classifier, so there is no class to explain; choose "
+            "methods that need no class, or load weights with a head."
+        )
+    with ExitStack() as borrowed:
+        borrowed.enter_context(model.lock)
+        borrowed.enter_context(torch.inference_mode(False))
+        borrowed.enter_context(frozen(model.module))
+        borrowed.enter_context(evaluating(model.module))
+        try:
+            yield Asked(trace, trace.target, total, progress)
+        except torch.cuda.OutOfMemoryError:
+            raise ModelError(
+                f"{model.card.name} ran out of GPU memory; use a smaller image_size, or the cpu."
+            ) from None

@@ -1,0 +1,112 @@
+"""Gradients with respect to the picture's pixels, by captum; a grid cell is its patch's sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vit_explorer.methods.asking import Asked, asking
+from vit_explorer.methods.heatmap import Noted, Progress
+from vit_explorer.methods.options import one_of, whole_number
+from vit_explorer.models.card import ModelCard
+from vit_explorer.trace import Trace
+
+Baseline = Literal["mean", "black", "white"]
+
+# A backward pass holds about this many times what a forward pass does.
+BACKWARD = 4
+
+
+def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
+    """Saliency: |∂logit/∂pixel|, summed over a patch's pixels and colours: (gh, gw), 0 or more.
+
+    Raises TargetError for a model without classes.
+
+    Simonyan, Vedaldi & Zisserman, "Deep Inside Convolutional Networks", 2013.
+    """
+    from captum.attr import Saliency  # noqa: PLC0415 (a second to import, and rarely needed)
+
+    with asking(trace, 1, progress) as model:
+        return _patch_sums(trace.card, Saliency(model).attribute(_leaf(model), model.target))
+
+
+def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tensor:
+    """Pixel times ∂logit/∂pixel, summed over a patch: (gh, gw), signed, in units of the logit.
+
+    Pixels count from the mean colour of the model's normalisation. Raises TargetError for a model
+    without classes.
+
+    Shrikumar et al., "Not Just a Black Box", 2016.
+    """
+    from captum.attr import InputXGradient  # noqa: PLC0415
+
+    with asking(trace, 1, progress) as model:
+        return _patch_sums(trace.card, InputXGradient(model).attribute(_leaf(model), model.target))
+
+
+def integrated_gradients(
+    trace: Trace,
+    *,
+    steps: int = 50,
+    baseline: Baseline = "mean",
+    progress: Progress | None = None,
+) -> Noted:
+    """Gradients along the line from a plain picture to this one, times the way: (gh, gw), signed.
+
+    Values are in units of the logit and add up to its rise over the baseline's, but for the error
+    of a finite number of steps, which the note tells.
+
+    Args:
+        steps: points of the Gauss-Legendre rule, 1 to 1000.
+        baseline: the plain picture's colour: the normalisation's "mean", "black" or "white".
+
+    Raises:
+        OptionError: an option outside its range.
+        TargetError: a model without classes.
+
+    Sundararajan, Taly & Yan, "Axiomatic Attribution for Deep Networks", ICML 2017.
+    """
+    from captum.attr import IntegratedGradients  # noqa: PLC0415
+
+    steps = whole_number("number of steps", steps, 1, 1000)
+    colour = _COLOURS[one_of("baseline", baseline, tuple(_COLOURS))](trace.card)
+    with asking(trace, steps + 2, progress) as model:  # and the two ends, for the error
+        found, error = IntegratedGradients(model).attribute(
+            model.pixels,
+            colour.to(model.pixels).expand_as(model.pixels),
+            model.target,
+            n_steps=steps,
+            internal_batch_size=max(1, model.batch // BACKWARD),
+            return_convergence_delta=True,
+        )
+    total = float(found.sum())
+    return Noted(
+        _patch_sums(trace.card, found),
+        f"The map sums to {total:.3f}; the logit rises by {total - float(error):.3f} over the "
+        f"baseline's ({steps} steps).",
+    )
+
+
+def _normalised(card: ModelCard, level: float) -> Tensor:
+    mean, std = torch.tensor(card.mean), torch.tensor(card.std)
+    return ((level - mean) / std)[:, None, None]
+
+
+_COLOURS: dict[str, Callable[[ModelCard], Tensor]] = {
+    "mean": lambda card: torch.zeros(3, 1, 1),
+    "black": lambda card: _normalised(card, 0.0),
+    "white": lambda card: _normalised(card, 1.0),
+}
+
+
+def _leaf(model: Asked) -> Tensor:
+    return model.pixels.requires_grad_()
+
+
+def _patch_sums(card: ModelCard, attributions: Tensor) -> Tensor:
+    """Attributions (1, 3, H, W) to their sums over colours and each patch's pixels, (gh, gw)."""
+    (gh, gw), (h, w) = card.grid, card.patch_size
+    return attributions.detach().reshape(3, gh, h, gw, w).sum(dim=(0, 2, 4))

@@ -1,0 +1,248 @@
+"""Maps made by asking the model about many changed copies of the picture, in batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+import tqdm
+from torch import Tensor, nn
+
+from vit_explorer.methods.asking import Asked, asking
+from vit_explorer.methods.gradients import kept_features
+from vit_explorer.methods.heatmap import Progress
+from vit_explorer.methods.options import one_of, share, whole_number
+from vit_explorer.models.card import Pair
+from vit_explorer.trace import Trace
+
+Fill = Literal["zero", "low"]
+
+
+def occlusion(
+    trace: Trace, *, window: int = 1, stride: int = 1, progress: Progress | None = None
+) -> Tensor:
+    """How far the logit drops when a window of patches is covered: (gh, gw), signed.
+
+    Covered patches have the mean colour of the model's normalisation. A cell is the mean over the
+    windows that cover it, in units of the logit.
+
+    Args:
+        window: side of the covered square, in patches.
+        stride: patches from one window to the next, 1 to `window`; the last one ends at the edge.
+
+    Raises:
+        OptionError: an option outside its range.
+        TargetError: a model without classes.
+
+    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
+    """
+    gh, gw = trace.card.grid
+    window = whole_number("window", window, 1, min(gh, gw))
+    stride = whole_number("stride", stride, 1, window)
+    places = [(r, c) for r in _starts(gh, window, stride) for c in _starts(gw, window, stride)]
+    with asking(trace, len(places), progress) as model:
+        covered = torch.zeros(len(places), gh, gw, device=model.pixels.device)
+        for cover, (row, column) in zip(covered, places, strict=True):
+            cover[row : row + window, column : column + window] = 1
+        logits = [
+            model(model.pixels * (1 - _enlarged(covers, trace.card.patch_size)))[:, model.target]
+            for covers in covered.split(model.batch)
+        ]
+        drops = trace.logits[model.target].float() - torch.cat(logits)
+    return torch.einsum("n,nrc->rc", drops, covered) / covered.sum(dim=0)
+
+
+def rise(
+    trace: Trace,
+    *,
+    masks: int = 300,
+    cells: int = 7,
+    keep: float = 0.5,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """RISE: how far random soft masks that show a patch raise the class's probability: (gh, gw),
+    signed.
+
+    Σ (p(mask) - p̄)·mask / (masks·keep): the paper's map less the masks' mean probability p̄, which
+    takes away its high floor and the grain of uneven masks. What a mask hides has the mean colour
+    of the model's normalisation.
+
+    Args:
+        masks: how many, 2 to 100,000; the paper takes 4000 to 8000, and the grain that is left
+            falls with the root of their number.
+        cells: coarse cells along the picture's shorter side, 2 to its pixels.
+        keep: chance of a coarse cell to be shown.
+        seed: of the masks.
+
+    Raises:
+        OptionError: an option outside its range.
+        TargetError: a model without classes.
+
+    Petsiuk, Das & Saenko, "RISE", BMVC 2018.
+    """
+    size = trace.card.image_size
+    masks = whole_number("number of masks", masks, 2, 100_000)
+    cells = whole_number("number of cells", cells, 2, min(size))
+    keep = share("share of cells kept", keep, zero=False)
+    seed = whole_number("seed", seed, 0, 2**32 - 1)
+    rows, columns = (round(cells * side / min(size)) for side in size)
+    generator = torch.Generator().manual_seed(seed)
+    shown = torch.rand(masks, 1, rows + 1, columns + 1, generator=generator) < keep
+    shift = torch.rand(masks, 2, generator=generator)
+    with asking(trace, masks, progress) as model:
+        probabilities, shares = [], []
+        for some, by in zip(shown.split(model.batch), shift.split(model.batch), strict=True):
+            mask = _soft_masks(some.to(model.pixels), by, size)
+            probabilities.append(model(model.pixels * mask).softmax(dim=-1)[:, model.target])
+            shares.append(F.avg_pool2d(mask, trace.card.patch_size)[:, 0])  # (B, gh, gw)
+        probability = torch.cat(probabilities)
+        raised = probability - probability.mean()
+    return torch.einsum("m,mrc->rc", raised, torch.cat(shares)) / (masks * keep)
+
+
+def score_cam(trace: Trace, *, layer: int = -1, progress: Progress | None = None) -> Tensor:
+    """Score-CAM: features at `norm1`, weighted by the softmax over features of the logit that the
+    picture has where the feature is bright: (gh, gw), 0 or more.
+
+    By the grad-cam package; one pass a feature.
+
+    Raises:
+        OptionError, UnsupportedModelError: a layer whose features were not kept, or has none.
+        TargetError: a model without classes.
+
+    Wang et al., "Score-CAM", CVPR Workshops 2020.
+    """
+    from pytorch_grad_cam import ScoreCAM, score_cam  # noqa: PLC0415 (seconds to import)
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
+
+    activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
+    with asking(trace, activations.shape[1], progress) as model, _quiet(score_cam):
+        cam = ScoreCAM(model, target_layers=[])
+        cam.batch_size = model.batch
+        targets = [ClassifierOutputTarget(model.target)]
+        found = cam.get_cam_image(model.pixels, None, targets, activations, None)
+    return torch.from_numpy(found[0]).relu()
+
+
+def ablation_cam(
+    trace: Trace, *, layer: int = -1, fill: Fill = "low", progress: Progress | None = None
+) -> Tensor:
+    """Ablation-CAM: features at `norm1`, weighted by the share of the logit that is lost without
+    them: (gh, gw), 0 or more.
+
+    By the grad-cam package; one pass a feature.
+
+    Args:
+        fill: what takes a feature's place at every token: "low", far below all features, as the
+            package does for transformers, or "zero", as in the paper.
+
+    Raises:
+        OptionError, UnsupportedModelError: a layer whose features were not kept, or has none.
+        TargetError: a model without classes.
+
+    Ramaswamy & Desai, "Ablation-CAM", WACV 2020.
+    """
+    from pytorch_grad_cam import AblationCAM, ablation_cam  # noqa: PLC0415
+    from pytorch_grad_cam.ablation_layer import AblationLayerVit  # noqa: PLC0415
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
+
+    class Zeroed(AblationLayerVit):
+        def __call__(self, x: Tensor) -> Tensor:
+            tokens = self.activations  # (B, N, D)
+            tokens[torch.arange(len(tokens)), :, self.indices[: len(tokens)]] = 0
+            return tokens
+
+    ablation = {"zero": Zeroed, "low": AblationLayerVit}[one_of("fill", fill, ("zero", "low"))]()
+    activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
+    block = trace.model.blocks[trace.layer_index(layer)]
+    with (
+        asking(trace, activations.shape[1] + 1, progress) as model,
+        _quiet(ablation_cam),
+        _lent(block) as norm,
+        _copying(model, block) as copies,
+    ):
+        cam = AblationCAM(copies, [], ablation_layer=ablation, batch_size=model.batch)
+        targets = [ClassifierOutputTarget(model.target)]
+        found = cam.get_cam_image(model.pixels, norm, targets, activations, None)
+    return torch.from_numpy(found[0]).relu()
+
+
+@contextmanager
+def _quiet(package: ModuleType) -> Iterator[None]:
+    """Keep a module of the grad-cam package from drawing its own progress bar."""
+    package.tqdm = SimpleNamespace(tqdm=iter)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        package.tqdm = tqdm  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _lent(block: nn.Module) -> Iterator[nn.Module]:
+    """A block's `norm1` in a shell, which takes with it whatever the package leaves there."""
+    norm = block.norm1
+    shell = nn.Sequential(norm)  # type: ignore[arg-type]
+    block.norm1 = shell
+    try:
+        yield shell
+    finally:
+        block.norm1 = norm
+
+
+class _Copies(nn.Module):
+    """A model asked about copies (B, 3, H, W) of one picture, which differ from some block on."""
+
+    def __init__(self, model: Asked) -> None:
+        super().__init__()
+        self.model = model
+        self.number = 1
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.number = len(pixels)
+        logits: Tensor = self.model(pixels[:1])
+        self.model.count(self.number - 1)
+        return logits
+
+    def multiply(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0].expand(self.number, -1, -1), *args[1:])
+
+
+@contextmanager
+def _copying(model: Asked, block: nn.Module) -> Iterator[_Copies]:
+    """Run the blocks before `block` once for all copies of a picture."""
+    copies = _Copies(model)
+    hook = block.register_forward_pre_hook(copies.multiply)
+    try:
+        yield copies
+    finally:
+        hook.remove()
+
+
+def _starts(side: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along a side, so that every cell is covered."""
+    return sorted({*range(0, side - window, stride), side - window})
+
+
+def _enlarged(cells: Tensor, patch: Pair) -> Tensor:
+    """One value a patch (B, gh, gw) to one a pixel (B, 1, H, W)."""
+    return cells.repeat_interleave(patch[0], -2).repeat_interleave(patch[1], -1)[:, None]
+
+
+def _soft_masks(shown: Tensor, shift: Tensor, size: Pair) -> Tensor:
+    """Coarse cells (B, 1, r + 1, c + 1) of 0 and 1 to masks (B, 1, H, W) from 0 to 1.
+
+    Enlarged bilinearly, and cut out at `shift` (B, 2) of a coarse cell: 0 to below 1.
+    """
+    rows, columns = shown.shape[-2] - 1, shown.shape[-1] - 1
+    cell = math.ceil(size[0] / rows), math.ceil(size[1] / columns)
+    full = (rows + 1) * cell[0], (columns + 1) * cell[1]
+    large = F.interpolate(shown, full, mode="bilinear", align_corners=False)
+    corners = (shift * torch.tensor(cell)).long().tolist()
+    cut = [m[:, y : y + size[0], x : x + size[1]] for m, (y, x) in zip(large, corners, strict=True)]
+    return torch.stack(cut)
