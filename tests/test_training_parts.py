@@ -14,11 +14,9 @@ from torchvision.transforms.functional import adjust_brightness
 
 import vit_explorer as vx
 from vit_explorer.errors import DataError
-from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.training import evaluate
 from vit_explorer.training.augment import draw, epoch_order, seed_step, standardise, vary
 from vit_explorer.training.evaluate import calibration_error, measure
-from vit_explorer.training.film import attention_distance, principal_filters
 from vit_explorer.training.loop import batches
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.teacher import distillation_loss, draw_views
@@ -125,39 +123,11 @@ def test_distillation_losses_by_hand() -> None:
     assert float(loss) == pytest.approx(0.5 * own + 0.5 * math.log(1 + math.e**2), abs=1e-5)
 
 
-def test_attention_distance_against_a_loop_over_patches(cat: Path) -> None:
-    torch.manual_seed(0)
-    config = ViTConfig(image_size=(8, 12), patch_size=(4, 4), classes=3, dim=16, depth=2, heads=2)
-    module = VisionTransformer(config).eval()
-    for parameter in module.parameters():
-        parameter.data.mul_(8)
-    model = vx.load_model(module, transform=_to_tensor((8, 12)), labels=["a", "b", "c"])
-    passed = vx.trace(model, cat)
-    found = attention_distance(passed)
-    _, attentions = module(passed.prepared.pixels, output_attentions=True)
-    for layer, attention in enumerate(attentions):
-        shares = attention[0, :, 1:, 1:]
-        total = torch.zeros(2)
-        for i in range(6):
-            for j in range(6):
-                far = 4 * math.hypot(i // 3 - j // 3, i % 3 - j % 3)
-                total += shares[:, i, j] * far / 6
-        assert torch.allclose(found[layer], total, atol=1e-4)
-
-
 def _to_tensor(size: tuple[int, int]) -> object:
     from torchvision.transforms import v2
 
     to_float = v2.ToDtype(torch.float32, scale=True)
     return v2.Compose([v2.Resize(size), v2.ToImage(), to_float])
-
-
-def test_filters_are_the_principal_components() -> None:
-    axis = F.normalize(torch.rand(3 * 4 * 4), dim=0)
-    weight = (torch.randn(64, 1) * axis).reshape(64, 3, 4, 4)
-    first = torch.from_numpy(principal_filters(weight)[0]).float() / 127.5 - 1
-    first = F.normalize(first.permute(2, 0, 1).flatten(), dim=0)
-    assert float(first @ axis) == pytest.approx(1, abs=1e-3)
 
 
 def test_evaluate_refuses_other_classes(small: vx.LoadedModel, tmp_path: Path, cat: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
+from vit_explorer.methods.options import whole_number
 from vit_explorer.models.card import find_core, find_positions
 from vit_explorer.models.vit import interpolate_positions
 from vit_explorer.models.zoo import LoadedModel
@@ -40,6 +43,64 @@ def position_similarity(
     rows, columns = positions.shape[:2]
     similarity = (unit @ unit.T).clamp(-1, 1).reshape(rows, columns, rows, columns)
     return similarity.float().cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class PatchFilters:
+    """Principal components of the patch embedding, the strongest first.
+
+    `filters` (n, h, w, 3) are RGB from 0 to 255: 127.5 is zero and each has its own scale.
+    `explained` (n,) is each one's share of the filters' variance, 0 to 1.
+    """
+
+    filters: npt.NDArray[np.uint8] = field(repr=False)
+    explained: npt.NDArray[np.float32]
+
+
+@torch.no_grad()
+def patch_filters(model: LoadedModel, count: int | None = None) -> PatchFilters:
+    """What patches are compared with: principal components of the embedding's filters as RGB.
+
+    The first `count`, by default the paper's 28, or all where there are fewer.
+
+    Raises:
+        UnsupportedModelError: patches are not embedded by one convolution over RGB.
+        OptionError: a count that is not a whole number from 1 to the number of components.
+
+    Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (left).
+    """
+    weight = patch_projection(model).weight.float().cpu()  # (D, 3, h, w)
+    flat = weight.flatten(1)
+    _, sizes, components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    found = len(components)
+    count = min(28, found) if count is None else whole_number("filter count", count, 1, found)
+    components = components[:count]
+    # A component's sign is arbitrary: a fixed one keeps the training film from flickering.
+    sums = components.sum(dim=1, keepdim=True)
+    components = components * torch.where(sums < 0, -1.0, 1.0)
+    scaled = components / components.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
+    pixels = ((scaled + 1) * 127.5).round().to(torch.uint8)
+    variance = sizes.square()
+    return PatchFilters(
+        filters=pixels.unflatten(1, weight.shape[1:]).permute(0, 2, 3, 1).numpy(),
+        explained=(variance / variance.sum().clamp(min=1e-30))[:count].numpy(),
+    )
+
+
+def patch_projection(model: LoadedModel) -> nn.Conv2d:
+    """The one convolution that turns RGB patches into tokens. Raises UnsupportedModelError."""
+    embed = getattr(find_core(model.module), "patch_embed", None)
+    projection = getattr(embed, "proj", None)
+    if (
+        not isinstance(projection, nn.Conv2d)
+        or projection.stride != projection.kernel_size
+        or projection.in_channels != 3
+    ):
+        raise UnsupportedModelError(
+            f"{model.card.name} doesn't embed its patches by one convolution over RGB whose "
+            "stride is the patch, so it has no patch filters; choose a plain ViT."
+        )
+    return projection
 
 
 @torch.no_grad()

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.attention import rollout
-from vit_explorer.methods.weights import position_similarity
+from vit_explorer.methods.layers import attention_distance
+from vit_explorer.methods.weights import patch_filters, position_similarity
 from vit_explorer.models.zoo import BUNDLED, LoadedModel, asset
 from vit_explorer.pictures import Picture
-from vit_explorer.trace import Trace, trace
+from vit_explorer.trace import trace
 
-FILTERS = 28
 _COLUMNS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
 
 Arrays = dict[str, NDArray[Any]]
@@ -53,10 +53,12 @@ class Film:
         passes = [trace(self.model, probe) for probe in self.probes]
         frame: Arrays = {
             "epoch": np.array(epoch + len(self.begun["lr"])),
-            "filters": self._filters(),
+            "filters": patch_filters(self.model).filters,
             "probabilities": _small([one.probabilities for one in passes]),
             "rollout": _small([rollout(one) for one in passes]),
-            "attention_distance": _small([attention_distance(one) for one in passes]),
+            "attention_distance": np.stack([attention_distance(one) for one in passes]).astype(
+                np.float16
+            ),
         }
         if self.model.card.position in ("learned", "learned_2d", "sincos"):
             patches = self.model.card.grid[0] * self.model.card.grid[1]
@@ -87,43 +89,6 @@ class Film:
         if same and fits:
             self.begun = {n: film[n] for n in _COLUMNS}
             self.frames = [{n: film[n][i] for n in names} for i in range(len(film["epoch"]))]
-
-    def _filters(self) -> NDArray[np.uint8]:
-        weight = self.model.module.get_parameter("patch_embed.proj.weight")
-        return principal_filters(weight.detach().float().cpu())
-
-
-def principal_filters(weight: Tensor) -> NDArray[np.uint8]:
-    """Principal components of patch filters (D, 3, h, w) as RGB (28, h, w, 3), grey is zero.
-
-    Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (left).
-    """
-    flat = weight.flatten(1)
-    components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:FILTERS]
-    # A component's sign is arbitrary: a fixed one keeps the film from flickering.
-    sums = components.sum(dim=1, keepdim=True)
-    components = components * torch.where(sums < 0, -1.0, 1.0)
-    scaled = components / components.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
-    pixels = ((scaled + 1) * 127.5).round().to(torch.uint8)
-    return pixels.unflatten(1, weight.shape[1:]).permute(0, 2, 3, 1).numpy()
-
-
-def attention_distance(passed: Trace) -> Tensor:
-    """Mean distance in pixels from a query patch to what it attends to: (L, h).
-
-    The mean over patch queries of Σ A·distance; what a prefix token receives counts as 0.
-
-    Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (right).
-    """
-    card = passed.card
-    rows, columns = (torch.arange(n, dtype=torch.float32) for n in card.grid)
-    places = torch.cartesian_prod(rows * card.patch_size[0], columns * card.patch_size[1])
-    distances = torch.cdist(places, places).to(passed.logits.device)  # (n, n)
-    means = []
-    for layer in range(card.depth):
-        attention = passed.attention(layer)[:, card.prefix_tokens :, card.prefix_tokens :]
-        means.append((attention * distances).sum(dim=-1).mean(dim=-1))  # (h,)
-    return torch.stack(means)
 
 
 def find_film(model: str, weights: Path | None = None) -> Path | None:

@@ -1,0 +1,300 @@
+"""What happens to a prediction when heads are switched off or patches are taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vit_explorer.errors import ModelError, OptionError, TargetError, UnsupportedModelError
+from vit_explorer.interception import switching
+from vit_explorer.methods.options import one_of
+from vit_explorer.models.card import first_tensor
+from vit_explorer.models.readout import readout
+from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.pictures import Prepared
+from vit_explorer.predictions import Prediction, best
+from vit_explorer.trace import Target, find_target
+
+How = Literal["drop", "grey"]
+Pair = tuple[int, int]
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Change:
+    """Heads as (layer, head) and patches as (row, column) or index to switch off, from 0.
+
+    `how` patches go: "drop" takes their tokens away before the first block, positions already
+    added; "grey" paints them in the mean colour.
+    """
+
+    heads_off: tuple[Pair, ...] = ()
+    patches_off: tuple[Pair | int, ...] = ()
+    how: How = "drop"
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """Predictions before and after a change; probabilities are 0 to 1, logits (C,).
+
+    `heads_off` and `patches_off` are sorted pairs (layer, head) and (row, column) without repeats.
+    """
+
+    heads_off: tuple[Pair, ...]
+    patches_off: tuple[Pair, ...]
+    how: How
+    before: tuple[Prediction, ...]
+    after: tuple[Prediction, ...]
+    target_before: Prediction
+    target_after: Prediction
+    logits_before: NDArray[np.float32] = field(repr=False)
+    logits_after: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def difference(self) -> float:
+        """The target's probability after, minus before: -1 to 1."""
+        return self.target_after.probability - self.target_before.probability
+
+
+def intervene(
+    model: LoadedModel,
+    picture: Any,
+    *,
+    heads_off: Iterable[Pair] = (),
+    patches_off: Iterable[Pair | int] = (),
+    how: How = "drop",
+    target: Target = None,
+    top: int = 5,
+) -> Intervention:
+    """Predict with heads switched off and patches gone, beside the plain prediction.
+
+    A head that is off puts zeros into its layer's output projection. The tokens of dropped patches
+    are hidden from every query and from the pooling, which is the same as if they were not there;
+    the other tokens keep their positions.
+
+    Args:
+        picture: anything `open_picture` takes, or a `Prepared`.
+        heads_off: (layer, head) pairs from 0; a layer may be counted from the end, as -1.
+        patches_off: (row, column) pairs, or indices row by row, from 0.
+        how: "drop" the patches' tokens, or "grey": paint their pixels in the mean colour.
+        target: class index or label to follow; None is the plain prediction.
+        top: how many predictions to return.
+
+    Raises:
+        OptionError: no such head, patch or way; or every patch dropped from a model that pools
+            patches.
+        TargetError: no such class, or a model without a classifier.
+        UnsupportedModelError: dropping patches where blocks mix tokens other than by attention.
+    """
+    for what, off in (("heads", heads_off), ("patches", patches_off)):
+        if not isinstance(off, Iterable):
+            raise OptionError(f"The {what} to switch off were {off!r}, expected a list of them.")
+    change = Change(tuple(heads_off), tuple(patches_off), how)
+    return intervene_many(model, picture, (change,), target=target, top=top)[0]
+
+
+def intervene_many(
+    model: LoadedModel,
+    picture: Any,
+    changes: Sequence[Change],
+    *,
+    target: Target = None,
+    top: int = 5,
+) -> tuple[Intervention, ...]:
+    """Several changes of one picture, each apart, in shared batches; else as `intervene`."""
+    if not isinstance(model, LoadedModel):
+        raise OptionError(
+            f"intervene received {type(model).__name__} as its model; load it with load_model."
+        )
+    if not model.card.classes:
+        raise TargetError(
+            f"{model.card.name} has no classifier, so there is no prediction to change; load "
+            "weights with a head."
+        )
+    index = find_target(model, target)
+    checked = [_check(model, change) for change in changes]
+    prepared = model.prepare(picture)
+    active = [change for change in checked if change.heads or change.patches]
+    with model.lock, torch.inference_mode():
+        try:
+            plain = _run(model, prepared, [_Checked()])
+            batches = [
+                _run(model, prepared, active[start : start + BATCH])
+                for start in range(0, len(active), BATCH)
+            ]
+        except torch.cuda.OutOfMemoryError:
+            raise ModelError(
+                f"{model.card.name} ran out of GPU memory; use a smaller image_size, or the cpu."
+            ) from None
+    logits = torch.cat((plain, *batches)).float().cpu()
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelError(
+            f"{model.card.name} returned logits that are not finite; check its weights."
+        )
+    if index is None:
+        index = int(logits[0].argmax())
+    # A change of nothing is the plain prediction to the last bit.
+    places = iter(range(1, len(logits)))
+    rows = [next(places) if change.heads or change.patches else 0 for change in checked]
+    predictions = [best(row, model.labels, top) for row in logits]
+    shares = logits.softmax(dim=-1)[:, index].tolist()
+    aims = [Prediction(index, model.labels[index], share) for share in shares]
+    return tuple(
+        Intervention(
+            heads_off=change.heads,
+            patches_off=change.patches,
+            how=change.how,
+            before=predictions[0],
+            after=predictions[row],
+            target_before=aims[0],
+            target_after=aims[row],
+            logits_before=logits[0].numpy(),
+            logits_after=logits[row].numpy(),
+        )
+        for change, row in zip(checked, rows, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Checked:
+    heads: tuple[Pair, ...] = ()
+    patches: tuple[Pair, ...] = ()
+    how: How = "drop"
+
+
+def _check(model: LoadedModel, change: Change) -> _Checked:
+    one_of("way patches go", change.how, get_args(How))
+    heads = tuple(sorted({_head(model, pair) for pair in change.heads_off}))
+    patches = tuple(sorted({_patch(model, place) for place in change.patches_off}))
+    if patches and change.how == "drop":
+        _check_drop(model, len(patches))
+    return _Checked(heads, patches, change.how)
+
+
+def _check_drop(model: LoadedModel, count: int) -> None:
+    card = model.card
+    if count == card.grid[0] * card.grid[1] and _pools_patches(model):
+        raise OptionError(
+            f"All {count} patches were dropped, but {card.name} predicts from the patches "
+            f"({card.pooling} pooling): leave at least one, or grey them."
+        )
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    for block in model.blocks:
+        for child in block.modules():
+            if isinstance(child, convolutions) and set(child.kernel_size) != {1}:
+                raise UnsupportedModelError(
+                    f"Patches can't be dropped from {card.name}: its blocks also mix neighbours "
+                    "by convolution, which needs the whole grid; grey them instead."
+                )
+
+
+def _head(model: LoadedModel, pair: Any) -> Pair:
+    depth, heads = model.card.depth, model.card.heads
+    if _is_pair(pair) and -depth <= pair[0] < depth and 0 <= pair[1] < heads:
+        return int(pair[0]) % depth, int(pair[1])
+    raise OptionError(
+        f"A head to switch off was {pair!r}, expected (layer, head): a layer from 0 to "
+        f"{depth - 1} and a head from 0 to {heads - 1}."
+    )
+
+
+def _patch(model: LoadedModel, place: Any) -> Pair:
+    rows, columns = model.card.grid
+    if isinstance(place, Integral) and not isinstance(place, bool):
+        row, column = divmod(int(place), columns)
+        if 0 <= row < rows:
+            return row, column
+    elif _is_pair(place) and 0 <= place[0] < rows and 0 <= place[1] < columns:
+        return int(place[0]), int(place[1])
+    raise OptionError(
+        f"A patch to switch off was {place!r}, expected (row, column) below ({rows}, {columns}), "
+        f"or an index from 0 to {rows * columns - 1}."
+    )
+
+
+def _is_pair(given: Any) -> bool:
+    return (
+        isinstance(given, (tuple, list))
+        and len(given) == 2
+        and all(isinstance(n, Integral) and not isinstance(n, bool) for n in given)
+    )
+
+
+def _pools_patches(model: LoadedModel) -> bool:
+    return model.card.pooling != "class"
+
+
+def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) -> Tensor:
+    """Logits (B, C), one row a change."""
+    card = model.card
+    parameter = next(model.module.parameters())
+    pixels = prepared.pixels.to(parameter).expand(len(changes), -1, -1, -1)
+    grey, dropped = (_patches_off(model, changes, how) for how in get_args(How)[::-1])
+    if bool(grey.any()):
+        height, width = card.patch_size
+        cells = grey.repeat_interleave(height, dim=1).repeat_interleave(width, dim=2)
+        pixels = pixels.masked_fill(cells[:, None], 0.0)  # the normalisation's mean colour
+    keys = None
+    if bool(dropped.any()):
+        prefix = dropped.new_ones(len(changes), card.prefix_tokens)
+        keys = torch.cat((prefix, ~dropped.flatten(1)), dim=1)  # (B, N)
+    last: list[Tensor] = []
+    heads = _heads_on(model, changes)
+    hook = model.blocks[-1].register_forward_hook(
+        lambda _, __, output: last.append(first_tensor(output))
+    )
+    try:
+        with switching(model.module, model.blocks, keys=keys, heads=heads):
+            logits = first_tensor(model.module(pixels))
+    finally:
+        hook.remove()
+    if keys is None or not _pools_patches(model):
+        return logits
+    return _pooled(model, last[0], keys)
+
+
+def _pooled(model: LoadedModel, tokens: Tensor, keys: Tensor) -> Tensor:
+    """Logits (B, C) from the kept tokens alone; pictures that keep as many go together."""
+    counts = keys.sum(dim=1)
+    rows: dict[int, Tensor] = {}
+    for count in counts.unique().tolist():
+        members = (counts == count).nonzero().flatten()
+        kept = tokens[members][keys[members]].unflatten(0, (len(members), count))
+        try:
+            rows.update(zip(members.tolist(), readout(model, kept), strict=True))
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            raise UnsupportedModelError(
+                f"Patches can't be dropped from {model.card.name}: what follows its blocks needs "
+                "the whole grid; grey them instead."
+            ) from None
+    return torch.stack([rows[row] for row in range(len(keys))])
+
+
+def _patches_off(model: LoadedModel, changes: Sequence[_Checked], how: str) -> Tensor:
+    """(B, gh, gw), True for patches that go this way."""
+    off = torch.zeros(len(changes), *model.card.grid, dtype=torch.bool)
+    for index, change in enumerate(changes):
+        if change.how == how:
+            for row, column in change.patches:
+                off[index, row, column] = True
+    return off.to(model.device)
+
+
+def _heads_on(model: LoadedModel, changes: Sequence[_Checked]) -> dict[int, Tensor]:
+    """By layer (B, h), False for heads that are off; layers with all heads on are left out."""
+    layers = sorted({layer for change in changes for layer, _ in change.heads})
+    on = {layer: torch.ones(len(changes), model.card.heads, dtype=torch.bool) for layer in layers}
+    for index, change in enumerate(changes):
+        for layer, head in change.heads:
+            on[layer][index, head] = False
+    return {layer: heads.to(model.device) for layer, heads in on.items()}
