@@ -1,0 +1,61 @@
+"""The benchmarks: peers that give the same maps, and the command that prints the ratios."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vit_explorer as vx
+from vit_explorer.benchmarks import memory, peers, speed
+from vit_explorer.cli import main
+
+
+@pytest.fixture(scope="module")
+def model() -> vx.LoadedModel:
+    torch.manual_seed(0)
+    return vx.load_model("test_vit", pretrained=False, device="cpu")
+
+
+def test_the_peers_give_our_maps(model: vx.LoadedModel, cat: Path) -> None:
+    result = vx.explain(model, cat)
+    pixels = result.prepared.pixels
+    rollout, grad_cam = (result.heatmaps[n].values.ravel() for n in ("rollout", "grad_cam"))
+    assert np.allclose(peers.ExplicitRollout(model)(pixels), rollout, atol=1e-6)
+    assert np.allclose(peers.ExtractedRollout(model)(pixels), rollout, atol=1e-6)
+    captum = peers.captum_grad_cam(model)(pixels).numpy().ravel()
+    assert np.allclose(captum, grad_cam, atol=1e-5 * grad_cam.max())
+    package = peers.grad_cam_package(model)(pixels)
+    assert package.max() > 0
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
+    assert all(block.attn.fused_attn for block in model.blocks)  # type: ignore[union-attr]
+
+
+def test_the_command_prints_every_ratio_and_writes_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "speed.json"
+    command = ["benchmarks", "--model", "test_vit", "--rounds", "1", "--no-memory"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--json", str(file)])
+    assert ended.value.code == 0
+    assert "trace + rollout / forward" in capsys.readouterr().out
+    found = json.loads(file.read_text())
+    assert set(found["speed"][0]["ratios"]) == {row.what for row in speed.ROWS}
+    assert all(ratio > 0 for ratio in found["speed"][0]["ratios"].values())
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--json", str(tmp_path / "none" / "x.json")])
+    assert ended.value.code == 2
+    assert "does not exist; make it first" in capsys.readouterr().err
+
+
+def test_memory_is_measured_above_the_bare_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory.Memory(300.0, 450.0, 400).above == 150
+    name = next(iter(memory.CASES))
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "_peak", lambda _, stage: asked.append(stage) or 100.0 * len(asked))
+    assert memory.measure(name) == memory.Memory(100.0, 200.0, 400)
+    assert asked == ["forward", "explained"]

@@ -1,0 +1,1 @@
+"""What explanations cost, beside the model's own passes and beside peers."""
