@@ -1,4 +1,4 @@
-"""What browser tests and the screenshot script share: a running app, and pages that watch it."""
+"""What browser tests and the screenshot script share: a running app, watched pages, fixtures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[1]
+REFUSED = "console: Failed to load resource: the server responded with a status of 422"
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 QUIET = (
     "--no-sandbox",
@@ -152,3 +153,74 @@ def open_explorer(page: Page, address: str, tab: str = "explain") -> None:
     """Open the page and wait until the first picture is explained."""
     page.goto(f"{address}#{tab}")
     page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]', timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with running_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small.safetensors")
+
+
+@pytest.fixture(scope="session")
+def address(
+    browser: Browser, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of an app with a small model, one for all tests; needs a browser."""
+    scratch = tmp_path_factory.mktemp("app")
+    with running_app("--model", str(small_checkpoint), scratch=scratch) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page that shows the first explanation; whatever goes wrong on it fails the test."""
+    with watched_page(browser, address) as (opened, wrong):
+        open_explorer(opened, address)
+        yield opened
+        assert unexpected(wrong) == []
+
+
+@pytest.fixture
+def silent(page: Page) -> Callable[[], list[str]]:
+    """A function that returns the requests made since the page was ready."""
+    page.wait_for_load_state("networkidle")
+    made: list[str] = []
+    page.on("request", lambda request: made.append(request.url))
+    return lambda: [url for url in made if "heartbeat" not in url]
+
+
+def unexpected(wrong: list[str]) -> list[str]:
+    """What went wrong, without the refusals a test asked for."""
+    return [line for line in wrong if not line.startswith(REFUSED)]
+
+
+def settle(page: Page) -> None:
+    """Let the frame in which a change is drawn pass."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def show(page: Page, tab: str) -> None:
+    page.click(f"#vx-tab-{tab}")
+    page.wait_for_selector(f"#vx-view-{tab}:visible")
+    settle(page)
+
+
+def pixels(page: Page, selector: str) -> str:
+    """What a canvas shows."""
+    settle(page)
+    return str(page.locator(selector).first.evaluate("(canvas) => canvas.toDataURL()"))
+
+
+def wait_idle(page: Page) -> None:
+    page.wait_for_selector('.vx[aria-busy="false"]')
+    settle(page)
+
+
+def wait_for_picture(page: Page, words: str) -> None:
+    page.locator(".sidebar-picture .note", has_text=words).wait_for()
+    wait_idle(page)

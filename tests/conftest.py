@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import vit_explorer as vx
+from tests.browser import address, browser, page, silent, small_checkpoint
+
+__all__ = ["address", "browser", "page", "silent", "small_checkpoint"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

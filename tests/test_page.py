@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ import vit_explorer as vx
 from tests.browser import (
     LABELS,
     open_explorer,
-    running_app,
-    running_browser,
+    pixels,
+    settle,
+    show,
+    wait_for_picture,
     watched_page,
-    write_checkpoint,
 )
 from vit_explorer import render
-from vit_explorer.ui.payload import SHOWN
+from vit_explorer.ui.maps import SHOWN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -33,77 +34,10 @@ pytestmark = pytest.mark.browser
 
 ATTENTION = "#vx-view-attention .stage canvas"
 MAPS = ("rollout", "gradient_rollout", "generic_attention", "grad_cam", "attention_grad_cam")
-PIXELS = "(canvas) => canvas.toDataURL()"
-REFUSED = "console: Failed to load resource: the server responded with a status of 422"
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("page")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(scratch: Path) -> Path:
-    return write_checkpoint(scratch / "small.safetensors")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def address(browser: Browser, checkpoint: Path, scratch: Path) -> Iterator[str]:
-    with running_app("--model", str(checkpoint), scratch=scratch) as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    with watched_page(browser, address) as (opened, wrong):
-        open_explorer(opened, address)
-        yield opened
-        assert [line for line in wrong if not line.startswith(REFUSED)] == []
-
-
-def settle(page: Page) -> None:
-    """Let the frame in which a change is drawn pass."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def show(page: Page, tab: str) -> None:
-    page.click(f"#vx-tab-{tab}")
-    page.wait_for_selector(f"#vx-view-{tab}:visible")
-    settle(page)
-
-
-def pixels(page: Page, selector: str) -> str:
-    settle(page)
-    return str(page.locator(selector).first.evaluate(PIXELS))
-
-
-def wait_for_picture(page: Page, words: str) -> None:
-    page.locator(".sidebar-picture .note", has_text=words).wait_for()
-    wait_idle(page)
 
 
 def map_of(name: str) -> str:
     return f'.card[data-method="{name}"] canvas'
-
-
-def wait_idle(page: Page) -> None:
-    page.wait_for_selector('.vx[aria-busy="false"]')
-    settle(page)
-
-
-@pytest.fixture
-def silent(page: Page) -> Callable[[], list[str]]:
-    """A function that returns the requests made since the page was ready."""
-    page.wait_for_load_state("networkidle")
-    made: list[str] = []
-    page.on("request", lambda request: made.append(request.url))
-    return lambda: [url for url in made if "heartbeat" not in url]
 
 
 def test_first_page_explains_the_cat(page: Page) -> None:
@@ -176,6 +110,8 @@ def test_attention_follows_pointer_and_keys_without_the_server(
     page: Page, silent: Callable[[], list[str]]
 ) -> None:
     show(page, "attention")
+    page.wait_for_load_state("networkidle")
+    opened = silent()  # distance and entropy of all heads, once
     start = pixels(page, ATTENTION)
     bounds = page.locator(ATTENTION).bounding_box()
     assert bounds is not None
@@ -213,7 +149,8 @@ def test_attention_follows_pointer_and_keys_without_the_server(
     page.get_by_role("button", name="Layer 4, head 1").click()
     settle(page)
     assert page.inner_text("output") == "4/4"
-    assert silent() == []
+    assert silent() == opened
+    assert [url.rsplit("/", 1)[1] for url in opened] == ["heads"]
 
 
 def test_pinned_patch_is_shared_by_all_views(page: Page) -> None:
@@ -338,7 +275,8 @@ def test_named_endpoints_answer_a_client(address: str, cat: Path) -> None:
             client.predict(bad, ["rollout"], api_name="/explain")
     with pytest.raises(gradio_client.exceptions.AppError, match="did you mean 'rollout'"):
         client.predict(picture, ["rolout"], api_name="/explain")
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/explain", "/models"}
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(named) == {"/explain", "/attention", "/models"}
 
 
 def test_file_name_is_shown_as_text(page: Page, tmp_path: Path) -> None:
@@ -481,7 +419,6 @@ def test_overlay_is_the_one_that_render_makes(page: Page) -> None:
 READ = """async ([url, card, layer, head, query]) => {
   const load = (name) => import(new URL(`explorer/static/${name}.js`, document.baseURI));
   const { Attention } = await load("attention_data");
-  const { meanDistances } = await load("distance");
   const asked = { layer, head, query, direction: "from" };
   const whole = new Attention({ url, ...card }, () => {});
   await whole.load(layer);
@@ -491,25 +428,20 @@ READ = """async ([url, card, layer, head, query]) => {
     row: [...whole.map(asked)],
     alone: [...rows.map(asked)],
     towards: [...whole.map({ ...asked, direction: "to" })],
-    distances: meanDistances(whole.layers.get(layer), card, { grid: [8, 8], patch: [4, 4] }),
   };
 }"""
 
 
-def test_attention_on_the_page_is_the_trace_s(page: Page, checkpoint: Path, cat: Path) -> None:
+def test_attention_on_the_page_is_the_trace_s(
+    page: Page, small_checkpoint: Path, cat: Path
+) -> None:
     url = page.get_attribute("#vx-download", "href")
     assert url is not None
     card = {"depth": 4, "heads": 3, "tokens": 65, "prefix": 1}
     shown = page.evaluate(READ, [url.rsplit("/", 1)[0], card, 2, 1, 9])
-    attention = vx.trace(vx.load_model(str(checkpoint)), cat).attention(2).cpu().numpy()
+    attention = vx.trace(vx.load_model(str(small_checkpoint)), cat).attention(2).cpu().numpy()
     expected = attention[1, 9]
     for row in (shown["row"], shown["alone"]):
         np.testing.assert_allclose(row, expected, atol=expected[1:].max() / 500)
         np.testing.assert_allclose(row[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(shown["towards"], attention[1, :, 9], atol=attention.max() / 500)
-
-    places = np.stack(np.mgrid[:8, :8], axis=-1).reshape(64, 2) * 4.0
-    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    patches = attention[:, 1:, 1:]
-    distances = (patches / patches.sum(-1, keepdims=True) * apart).sum(-1).mean(-1)
-    np.testing.assert_allclose(shown["distances"], distances, rtol=2e-3)

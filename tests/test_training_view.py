@@ -18,7 +18,7 @@ import vit_explorer as vx
 from tests.browser import (
     open_explorer,
     running_app,
-    running_browser,
+    unexpected,
     watched_page,
     write_checkpoint,
 )
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 EPOCHS = 4
 ORDERS = "/explorer/training/orders"
-REFUSED = "console: Failed to load resource: the server responded with a status of 422"
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +72,6 @@ def pictures(scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def address(browser: Browser, checkpoint: Path, scratch: Path) -> Iterator[str]:
     options = ("--model", str(checkpoint), "--allow-training", "--runs", str(scratch / "runs"))
     with running_app(*options, scratch=scratch) as started:
@@ -92,7 +85,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
         opened.wait_for_selector(".film:visible")
         opened.wait_for_load_state("networkidle")
         yield opened
-        assert [line for line in wrong if not line.startswith(REFUSED)] == []
+        assert unexpected(wrong) == []
 
 
 def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
@@ -323,11 +316,9 @@ def test_without_leave_the_page_has_no_training(small: vx.LoadedModel) -> None:
         assert client.post(ORDERS, **order).status_code in (404, 405)
 
 
-def test_a_model_without_a_film_says_so(small: vx.LoadedModel) -> None:
+def test_a_model_without_a_film_has_none_to_fetch(small: vx.LoadedModel) -> None:
     workbench = Workbench(small)
-    film = explained(workbench, workbench.start_name)["result"]["film"]
-    assert "url" not in film
-    assert "vit-explorer train" in film["note"]
+    assert explained(workbench, workbench.start_name)["result"]["film"] == {}
 
 
 def test_a_film_that_does_not_fit_is_refused(

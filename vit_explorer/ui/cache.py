@@ -40,5 +40,10 @@ class ByteCache(Generic[Value]):
             while self._bytes > self._limit and len(self._values) > 1:
                 self._bytes -= self._values.popitem(last=False)[1][1]
 
+    @property
+    def bytes(self) -> int:
+        """What the values take together, by `measure`."""
+        return self._bytes
+
     def __len__(self) -> int:
         return len(self._values)

@@ -16,11 +16,6 @@ from vit_explorer.models.zoo import LoadedModel
 
 # More than this would keep a browser busy; then the position maps stay out.
 MAX_SIMILARITY_BYTES = 64 * 2**20
-NO_FILM = (
-    "This model came without the film of its training. Load “bundled”, which has one, or train a "
-    "model: vit-explorer train writes film.npz next to the weights, and the page shows it when "
-    "started with --model RUN/last.safetensors."
-)
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -35,12 +35,15 @@ OURS = "/explorer/"
 class Guard:
     """ASGI middleware: answers only to known names, and adds the security headers.
 
+    `link` goes with the page itself: what its browser should fetch at once.
+
     An address of digits is always answered: a foreign site that re-points its own name at this
     machine (DNS rebinding) still sends that name.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), link: str = "") -> None:
         self.app = app
+        self.link = link
         machine = socket.gethostname().casefold()
         self.hosts = {
             "localhost",
@@ -77,6 +80,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["path"] == "/" and self.link:
+                    headers.setdefault("Link", self.link)
                 if scope["path"].startswith(OURS):
                     # Asked for again each time: an update must not meet an old script.
                     headers.setdefault("Cache-Control", "no-cache")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from typing import Any
 
 import gradio as gr
@@ -11,22 +13,32 @@ import gradio as gr
 from vit_explorer.errors import ExplorerError, ModelError, PictureError, TargetError
 from vit_explorer.ui import payload, routes
 from vit_explorer.ui.api import add_endpoints
+from vit_explorer.ui.stops import Key, Stopped
 from vit_explorer.ui.workbench import Workbench
 
 logger = logging.getLogger(__name__)
 
 TITLE = "ViT Explorer"
+NEWS_EVERY = 1.0
 UNEXPECTED = (
     "Something went wrong that the page has no words for; the server's log has the details. "
     "What was shown before is still here."
 )
+STYLES = (
+    "tokens",
+    "layout",
+    "views",
+    "explain",
+    "attention",
+    "training",
+    "layers",
+    "patches",
+    "learn",
+    "compare",
+)
 HEAD = "\n".join(
     (
-        *(
-            f'<link rel="stylesheet" href="explorer/static/{name}.css">'
-            for name in ("tokens", "layout", "views", "training")
-        ),
-        '<link rel="modulepreload" href="explorer/static/main.js">',
+        *(f'<link rel="stylesheet" href="explorer/static/{name}.css">' for name in STYLES),
         '<meta name="color-scheme" content="light dark">',
     )
 )
@@ -38,7 +50,9 @@ const root = element.querySelector(".vx");
 import(new URL("explorer/static/main.js", document.baseURI).href)
   .then((page) => page.mount(root, { props, trigger, watch }))
   .catch((error) => {
-    root.querySelector(".busy").textContent = "The page could not start. Reload it.";
+    root.querySelector(".busy").textContent = navigator.language.startsWith("zh")
+      ? "页面未能启动，请刷新。"
+      : "The page could not start. Reload it.";
     throw error;
   });
 // trigger('analyze', { request, picture, model, target })
@@ -77,17 +91,30 @@ def build_blocks(workbench: Workbench) -> gr.Blocks:
 def answers(workbench: Workbench, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Answers to one request: what is being done, then the result or one sentence of refusal."""
     request = asked.get("request")
+    key = (str(asked.get("page")), request if isinstance(request, int) else 0)
     model, target = str(asked.get("model")), asked.get("target")
     try:
         if not workbench.is_loaded(model):
-            yield {"request": request, "stage": f"Loading {model}…"}
-            workbench.model(model)
+            yield from _loading(workbench, model, key, request)
         index = target if isinstance(target, int) else None
         result = workbench.analyse(str(asked.get("picture")), model, index)
         yield {"request": request, "result": payload.describe_result(result)}
+    except Stopped:
+        return
     except ExplorerError as error:
         part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
         yield {"request": request, "error": str(error), "part": part}
     except Exception:
         logger.exception("the analysis of %r failed", asked)
         yield {"request": request, "error": UNEXPECTED}
+
+
+def _loading(workbench: Workbench, model: str, key: Key, request: Any) -> Iterator[dict[str, Any]]:
+    """Say how long the loading has taken, until it is done; one that was stopped goes on alone."""
+    loading = workbench.begin_loading(model)
+    start = time.monotonic()
+    while not loading.done():
+        yield {"request": request, "loading": model, "seconds": int(time.monotonic() - start)}
+        wait([loading], NEWS_EVERY)
+        workbench.stops.check(key)
+    loading.result()

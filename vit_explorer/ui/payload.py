@@ -10,30 +10,20 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from vit_explorer import render
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import (
-    METHODS,
     Explanation,
     LoadedModel,
     Prediction,
     check_patch_embedding,
     position_similarity,
 )
-from vit_explorer.ui.film import NO_FILM
+from vit_explorer.ui.load_arguments import load_arguments
+from vit_explorer.ui.maps import describe_map, in_order
+from vit_explorer.ui.phrases import keyed
 from vit_explorer.ui.workbench import Result
+from vit_explorer.version import __version__
 
-# What the page shows, in its order.
-SHOWN = (
-    "rollout",
-    "gradient_rollout",
-    "generic_attention",
-    "grad_cam",
-    "attention_grad_cam",
-    "attention",
-)
-# Maps whose numbers mean the same, and so may share a scale; every other method has its own.
-SHARES = {"attention", "rollout"}
 LONGEST_SIDE = 1280
 # What is larger is not sent whole; the page then asks for single queries.
 MAX_ATTENTION_BYTES = 64 * 2**20
@@ -49,6 +39,7 @@ def describe_result(result: Result) -> dict[str, Any]:
     return {
         "key": result.key,
         "pass": result.pass_key,
+        "version": __version__,
         "download": f"{base}/explanation.zip",
         "picture": {
             "name": prepared.picture.name,
@@ -66,8 +57,8 @@ def describe_result(result: Result) -> dict[str, Any]:
         "model": _describe_model(result),
         "predictions": [_prediction(each) for each in explanation.predictions],
         "target": _prediction(target) if target else None,
-        "maps": [_describe_map(explanation, name) for name in _in_order(explanation)],
-        "skipped": {METHODS[name].title: why for name, why in explanation.skipped.items()},
+        "maps": [describe_map(name, explanation.heatmaps[name]) for name in _in_order(explanation)],
+        "skipped": dict(explanation.skipped),
         "attention": {
             "url": base,
             "depth": card.depth,
@@ -78,13 +69,13 @@ def describe_result(result: Result) -> dict[str, Any]:
         },
         "positions": describe_positions(result),
         "patches": _patch_check(result),
-        "film": {"url": f"{base}/film", "note": ""} if result.film else {"note": NO_FILM},
+        "film": {"url": f"{base}/film"} if result.film else {},
         "seconds": sum(explanation.seconds.values()),
     }
 
 
 def _in_order(explanation: Explanation) -> list[str]:
-    return [name for name in SHOWN if name in explanation.heatmaps]
+    return [name for name in in_order() if name in explanation.heatmaps]
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
@@ -95,29 +86,11 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _describe_map(explanation: Explanation, name: str) -> dict[str, Any]:
-    method, heatmap = METHODS[name], explanation.heatmaps[name]
-    low, high = render.limits(heatmap.values, signed=heatmap.signed)
-    return {
-        "name": name,
-        "title": heatmap.title,
-        "caption": method.summary,
-        "caveat": " ".join(filter(None, (method.caveat, heatmap.note))),
-        "source": method.source,
-        "signed": heatmap.signed,
-        "class_specific": method.class_specific,
-        "target_label": heatmap.target_label,
-        "unit": "shares" if name in SHARES else name,
-        "limits": [low, high],
-        "values": heatmap.values.ravel().tolist(),
-        "text": explanation.describe(name),
-    }
-
-
 def _describe_model(result: Result) -> dict[str, Any]:
     model, card = result.model, result.model.card
     return {
         "id": result.model_name,
+        "load": load_arguments(result.model_name, model),
         "key": f"{result.model_name} {model.sha256[:16]}",
         "name": card.name,
         "device": _device(model.device),
@@ -131,8 +104,18 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "dim": card.dim,
         "position": card.position,
         "labels": f"results/{result.key}/labels" if card.classes else None,
-        "summary": f"{card.summary()} · {_device(model.device)}",
-        "facts": facts(model),
+        "source": keyed(card.source),
+        "parameters": card.parameters,
+        "accuracy": _accuracy(model),
+        "tokens": card.tokens,
+        "head_width": card.head_width,
+        "pooling": card.pooling,
+        "classes": card.classes,
+        "labels_source": keyed(card.labels_source),
+        "mean": card.mean,
+        "std": card.std,
+        "interpolation": card.interpolation,
+        "crop": card.crop_pct,
     }
 
 
@@ -142,55 +125,21 @@ def _device(device: torch.device) -> str:
     return device.type.upper()
 
 
-def facts(model: LoadedModel) -> list[tuple[str, str]]:
-    """What was detected, a term and its value a line."""
-    card = model.card
-    by = "{0[0]}×{0[1]}".format
-    lines = [
-        ("Source", card.source),
-        ("Parameters", f"{card.parameters:,}"),
-        ("Device", _device(model.device)),
-        ("Picture", f"{by(card.image_size)} pixels"),
-        ("Patches", f"{by(card.grid)} of {by(card.patch_size)} pixels"),
-        ("Tokens before the patches", ", ".join(card.prefix_names) or "none"),
-        ("Tokens in all", f"{card.tokens:,}"),
-        ("Layers", str(card.depth)),
-        ("Heads", f"{card.heads} of width {card.head_width}"),
-        ("Width of a token", str(card.dim)),
-        ("Position embedding", card.position),
-        ("Prediction from", _POOLING.get(card.pooling, card.pooling)),
-        ("Classes", f"{card.classes:,}"),
-        ("Class names from", card.labels_source),
-        ("Mean subtracted", ", ".join(f"{value:.3f}" for value in card.mean)),
-        ("Divided by", ", ".join(f"{value:.3f}" for value in card.std)),
-        ("Resizing", f"{card.interpolation}, the middle {card.crop_pct:.0%} kept"),
-    ]
+def _accuracy(model: LoadedModel) -> float | None:
     accuracy = model.metadata.get("metrics", {}).get("accuracy")
-    if isinstance(accuracy, float):
-        lines.insert(1, ("Measured accuracy", f"{accuracy:.1%}"))
-    return [(term, value) for term, value in lines if value]
-
-
-_POOLING = {
-    "class": "the class token",
-    "mean": "the mean of the patches",
-    "attention": "an attention pool",
-}
+    return accuracy if isinstance(accuracy, float) else None
 
 
 def describe_positions(result: Result) -> dict[str, Any]:
-    """Where the position similarities are, or why there are none."""
+    """Where the position similarities are, if the model has any that can be shown."""
     rows, columns = result.model.card.grid
     if rows * columns > MAX_POSITIONS:
-        return {
-            "note": f"A grid of {rows}×{columns} has too many pairs of positions to show; choose "
-            "a smaller image size."
-        }
+        return {"large": True}
     try:
         position_similarity(result.model)
-    except ExplorerError as error:
-        return {"note": str(error)}
-    return {"url": f"results/{result.key}/positions", "note": ""}
+    except ExplorerError:
+        return {}
+    return {"url": f"results/{result.key}/positions"}
 
 
 def position_bytes(result: Result) -> bytes:
@@ -236,10 +185,10 @@ def query_bytes(result: Result, query: int) -> bytes:
     return pack_rows(torch.stack(rows), card.prefix_tokens)
 
 
-def picture_bytes(image: Image.Image) -> bytes:
+def picture_bytes(image: Image.Image, longest: int = LONGEST_SIDE) -> bytes:
     """The whole picture as JPEG, small enough for a screen."""
     small = image.copy()
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return _encoded(small, "JPEG", quality=92)
 
 

@@ -7,25 +7,35 @@ import mimetypes
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
+from huggingface_hub import constants
 from starlette.concurrency import run_in_threadpool
 
 from vit_explorer import render
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explain import available_models
-from vit_explorer.models.zoo import asset
+from vit_explorer.explain import METHODS, available_models, open_picture
+from vit_explorer.explanation import folder_name
+from vit_explorer.models.zoo import BUNDLED, asset
+from vit_explorer.training import list_recipes, load_recipe
 from vit_explorer.ui import payload
+from vit_explorer.ui.change_routes import add_change_routes
+from vit_explorer.ui.figure_data import npz_bytes
 from vit_explorer.ui.film import film_bytes
+from vit_explorer.ui.maps import describe_methods
+from vit_explorer.ui.uploads import MAX_BYTES
+from vit_explorer.ui.view_routes import add_view_routes
 from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Result, Workbench
 
 # Some systems map .js to text/plain, which browsers refuse as a module.
 mimetypes.add_type("text/javascript", ".js")
 
+THUMBNAIL_SIDE = 192
 BYTES = "application/octet-stream"
 
 
@@ -38,6 +48,7 @@ def create_router(workbench: Workbench) -> APIRouter:
     router = APIRouter(prefix="/explorer")
     router.add_api_route("/setup", lambda: describe_setup(workbench), methods=["GET"])
     router.add_api_route("/examples/{name}", _example, methods=["GET"])
+    router.add_api_route("/thumbnails/{name}", _thumbnail, methods=["GET"])
     router.add_api_route("/pictures", _receiver(workbench), methods=["POST"])
 
     def add(path: str, media: str, make: Callable[..., bytes]) -> None:
@@ -48,6 +59,10 @@ def create_router(workbench: Workbench) -> APIRouter:
     add("/results/{key}/positions", BYTES, lambda result, _: payload.position_bytes(result))
     add("/results/{key}/layers/{index}", BYTES, _layer)
     add("/results/{key}/queries/{index}", BYTES, _query)
+    for path in ("/results/{key}/data/{name}.npz", "/results/{key}/data/{name}/{item}.npz"):
+        router.add_api_route(path, _numbers(workbench), methods=["GET"])
+    add_view_routes(router, partial(_held, workbench))
+    add_change_routes(router, partial(_held, workbench))
     router.add_api_route("/results/{key}/labels", _labels(workbench), methods=["GET"])
     router.add_api_route("/results/{key}/film", _film(workbench), methods=["GET"])
     router.add_api_route("/results/{key}/explanation.zip", _download(workbench), methods=["GET"])
@@ -58,22 +73,60 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
     """What the page needs before its first result."""
     names = [*render.COLORMAPS, render.DIVERGING]
     start = workbench.start_name
+    downloaded = downloaded_models()
     return {
         "model": start,
-        "models": list(dict.fromkeys((start, *available_models()))),
-        "examples": [{"name": name, "url": f"explorer/examples/{name}"} for name in EXAMPLES],
+        "words": words(),
+        "methods": describe_methods(),
+        "models": list(dict.fromkeys((start, BUNDLED, *downloaded, *available_models()))),
+        "downloaded": downloaded,
+        "examples": [{"name": name, "url": f"explorer/thumbnails/{name}"} for name in EXAMPLES],
         "colormaps": {name: render.lookup(name).ravel().tolist() for name in names},
         "diverging": render.DIVERGING,
         "floor": render.FLOOR,
         "max_bytes": MAX_UPLOAD_BYTES,
+        "max_upload": MAX_BYTES,
         "training": workbench.trainings is not None,
     }
+
+
+def downloaded_models() -> list[str]:
+    """Names of timm models whose weights are in the hub's cache on this machine."""
+    prefix = "models--timm--"
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob(f"{prefix}*"))
+    names = [
+        folder.name.removeprefix(prefix) for folder in folders if any(folder.glob("snapshots/*/*"))
+    ]
+    known = set(available_models())
+    return [name for name in names if name.partition(".")[0] in known]
+
+
+def words() -> dict[str, str]:
+    """The page's texts that Python knows, in English, by the page's keys."""
+    methods = {
+        f"method.{method.name}.{part}": getattr(method, part)
+        for method in METHODS.values()
+        for part in ("title", "summary", "caveat")
+    }
+    recipes = {f"recipe.{name}": load_recipe(name).description for name in list_recipes()}
+    return methods | recipes
 
 
 def _example(name: str) -> Response:
     if name not in EXAMPLES:
         raise HTTPException(404)
     return Response(asset(name).read_bytes(), media_type=mimetypes.guess_type(name)[0])
+
+
+def _thumbnail(name: str) -> Response:
+    if name not in EXAMPLES:
+        raise HTTPException(404)
+    return Response(_shrunk(name), media_type="image/jpeg")
+
+
+@cache
+def _shrunk(name: str) -> bytes:
+    return payload.picture_bytes(open_picture(asset(name)).image, longest=THUMBNAIL_SIDE)
 
 
 def _receiver(workbench: Workbench) -> Callable[..., Any]:
@@ -132,6 +185,29 @@ def _query(result: Result, index: int) -> bytes:
     return payload.query_bytes(result, index)
 
 
+def _numbers(workbench: Workbench) -> Callable[..., Any]:
+    def send(key: str, name: str, item: str = "") -> Response:
+        result = _held(workbench, key)
+        try:
+            content = npz_bytes(result, name, item)
+        except ExplorerError as error:
+            raise HTTPException(404, str(error)) from None
+        stem = "-".join(
+            filter(None, (_ascii(folder_name(result.explanation.picture.name)), name, item))
+        )
+        return Response(content, media_type=BYTES, headers=_as_file(f"{stem}.npz"))
+
+    return send
+
+
+def _as_file(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def _ascii(name: str) -> str:
+    return name.encode("ascii", "replace").decode().replace("?", "_")
+
+
 def _labels(workbench: Workbench) -> Callable[..., Any]:
     def send(key: str) -> list[str]:
         return list(_held(workbench, key).model.labels)
@@ -161,8 +237,7 @@ def _download(workbench: Workbench) -> Callable[..., Any]:
             with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
                 for file in sorted(written.iterdir()):
                     archive.write(file, f"{written.name}/{file.name}")
-        name = written.name.encode("ascii", "replace").decode().replace("?", "_")
-        headers = {"Content-Disposition": f'attachment; filename="{name}-explanation.zip"'}
+        headers = _as_file(f"{_ascii(written.name)}-explanation.zip")
         return Response(buffer.getvalue(), media_type="application/zip", headers=headers)
 
     return download

@@ -19,19 +19,31 @@ from starlette.staticfiles import StaticFiles
 
 from vit_explorer.errors import OptionError
 from vit_explorer.explain import LoadedModel
+from vit_explorer.ui.analysis_routes import create_analysis_router
+from vit_explorer.ui.api import check_mcp
+from vit_explorer.ui.app_routes import create_app_router
 from vit_explorer.ui.guard import Guard
-from vit_explorer.ui.page import HEAD, build_blocks
+from vit_explorer.ui.model_routes import create_model_router
+from vit_explorer.ui.page import HEAD, STYLES, build_blocks
+from vit_explorer.ui.preload import link_header
 from vit_explorer.ui.routes import create_router, static_folder
 from vit_explorer.ui.training_routes import create_training_router
 from vit_explorer.ui.trainings import Trainings
 from vit_explorer.ui.workbench import EXAMPLES, Workbench
 
 
-def build_app(workbench: Workbench, *, hosts: Sequence[str] = ()) -> FastAPI:
+def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = False) -> FastAPI:
     """Everything under one address: our own routes, and Gradio mounted at the root.
 
-    `hosts` are names the page answers to, besides this machine's own and addresses of digits.
+    `hosts` are names the page answers to, besides this machine's own and addresses of digits. With
+    `mcp` the endpoints are tools by the Model Context Protocol too, at `/gradio_api/mcp/`.
+
+    Raises:
+        OptionError: `mcp` without its package.
     """
+
+    if mcp:
+        check_mcp()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -42,8 +54,11 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = ()) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
     app.add_middleware(CORSMiddleware, allow_origins=[])
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, hosts=hosts, link=link_header(static_folder(), STYLES))
     app.include_router(create_router(workbench))
+    app.include_router(create_app_router())
+    app.include_router(create_model_router(workbench))
+    app.include_router(create_analysis_router(workbench))
     if workbench.trainings is not None:
         app.include_router(create_training_router(workbench.trainings))
     app.mount("/explorer/static", StaticFiles(directory=static_folder()))
@@ -59,6 +74,7 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = ()) -> FastAPI:
         enable_monitoring=False,
         show_error=False,
         ssr_mode=False,
+        mcp_server=mcp,
     )
 
 
@@ -72,6 +88,7 @@ def serve(
     open_browser: bool = True,
     film: Path | None = None,
     runs: Path | None = None,
+    mcp: bool = False,
 ) -> None:
     """Serve the page until interrupted.
 
@@ -83,15 +100,16 @@ def serve(
         open_browser: open the page in this machine's browser.
         film: the model's training film, as `find_film` finds it.
         runs: where the page keeps the runs it trains; None lets no page train.
+        mcp: offer the endpoints as tools by MCP too.
 
     Raises:
-        OptionError: the address is taken.
+        OptionError: the address is taken, or `mcp` without its package.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     listener = _listen(host, port)
     trainings = None if runs is None else Trainings(runs, device=device)
     workbench = Workbench(model, device=device, film=film, trainings=trainings)
-    app = build_app(workbench, hosts=(host, *hosts))
+    app = build_app(workbench, hosts=(host, *hosts), mcp=mcp)
     address = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
     print(f"ViT Explorer is at {address} (Ctrl-C stops it)", flush=True)  # noqa: T201
     # The first thing anyone sees is ready when they arrive.

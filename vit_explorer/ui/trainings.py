@@ -135,10 +135,7 @@ class Trainings:
         recipes = [load_recipe(name) for name in list_recipes()]
         return {
             "folder": str(self.folder),
-            "recipes": [
-                {"name": one.name, "description": one.description, "epochs": one.epochs}
-                for one in recipes
-            ],
+            "recipes": [{"name": one.name, "epochs": one.epochs} for one in recipes],
             "runs": [self._describe_run(folder) for folder in self._folders()],
             "now": self.now(),
         }

@@ -5,9 +5,11 @@ Nothing here knows Gradio or HTTP; every refusal is an `ExplorerError`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,14 @@ from vit_explorer.explain import (
     load_model,
     open_picture,
 )
+from vit_explorer.models.checkpoints import read_labels
 from vit_explorer.models.zoo import asset
 from vit_explorer.pictures import Picture
 from vit_explorer.training.film import find_film
 from vit_explorer.ui.cache import ByteCache
+from vit_explorer.ui.stops import Stops
 from vit_explorer.ui.trainings import Trainings
+from vit_explorer.ui.uploads import Given, Uploads
 
 EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 MAX_UPLOAD_BYTES = 20 * 10**6
@@ -33,6 +38,7 @@ PICTURE_CACHE_BYTES = 400 * 2**20
 RESULT_CACHE_BYTES = 600 * 2**20
 MODELS_KEPT = 2
 RUN = "run:"
+FILE = "file:"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,9 @@ class Workbench:
         self._results: ByteCache[Result] = ByteCache(RESULT_CACHE_BYTES, lambda held: held.bytes)
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
         self._loading = threading.Lock()
+        self._given: dict[str, Given] = {}
+        self.uploads = Uploads()
+        self.stops = Stops()
 
     def add_picture(self, data: bytes, name: str) -> str:
         """Hold a sent picture and return its key.
@@ -123,6 +132,55 @@ class Workbench:
                 self._models.put(key, held)
             return held
 
+    def begin_loading(self, name: str) -> Future[LoadedModel]:
+        """Load a model in a thread of its own, which runs to its end even if nobody waits."""
+        loading: Future[LoadedModel] = Future()
+
+        def load() -> None:
+            try:
+                loading.set_result(self.model(name))
+            except BaseException as error:
+                loading.set_exception(error)
+
+        threading.Thread(target=load, daemon=True).start()
+        return loading
+
+    def add_model(self, architecture: str, weights: str | None, labels: str | None) -> str:
+        """Load a model of files that were sent, by their keys; returns its name on the page.
+
+        Raises:
+            ModelError: no such file or architecture, or files that don't fit.
+        """
+        given = Given(
+            architecture,
+            self.uploads.path("weights", weights),
+            self.uploads.path("labels", labels),
+        )
+        named = given.weights or given.labels
+        if named is None:
+            raise ModelError("No file was given; choose a checkpoint, class names, or both.")
+        model = self._load_given(given)
+        name = f"{FILE}{named.name}" if given.weights else f"{FILE}{architecture}, {named.name}"
+        with self._loading:
+            self._given[name] = given
+            self._models.put(name, model)
+        return name
+
+    def _load_given(self, given: Given) -> LoadedModel:
+        name = given.architecture
+        if given.weights is None:
+            return relabelled(self.model(name), given.labels)
+        if name:
+            self._check_name(name)
+        model = name or given.weights
+        weights = given.weights if name else None
+        return load_model(model, weights=weights, labels=given.labels, device=self.device)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the pictures and results held take."""
+        return self._pictures.bytes + self._results.bytes
+
     def _run_weights(self, name: str) -> Path | None:
         if self.trainings is None or not name.startswith(RUN):
             return None
@@ -137,12 +195,18 @@ class Workbench:
         weights = self._run_weights(name)
         if weights is not None:
             return load_model(weights, device=self.device)
+        if name in self._given:
+            return self._load_given(self._given[name])
+        self._check_name(name)
+        return load_model(name, device=self.device)
+
+    @staticmethod
+    def _check_name(name: str) -> None:
         # load_model also takes paths and hub addresses, which a page must not be able to name.
         known = available_models()
         if name.partition(".")[0] not in known or re.search(r"[/\\:]", name):
             close = nearest(name, known) or "; choose one of the list."
             raise ModelError(f"There is no model {name!r}{close}")
-        return load_model(name, device=self.device)
 
     def is_loaded(self, name: str) -> bool:
         return name == self.start_name or self._models.get(self._version(name)) is not None
@@ -162,18 +226,38 @@ class Workbench:
         """
         picture = self.picture(picture_key)
         model = self.model(model_name)
-        pass_key = _digest(picture.sha256, picture.name, model.sha256, model.card.image_size)
+        pass_key = _digest(
+            picture.sha256, picture.name, model.sha256, model.card.image_size, model.labels
+        )
         asked = _digest(pass_key, target)
         held = self._results.get(asked)
         if held is not None:
             return held
-        explanation = explain(model, picture, methods="all", target=target)
+        explanation = explain(model, picture, methods="fast", target=target)
         chosen = explanation.target.index if explanation.target else None
         key = _digest(pass_key, chosen)
         result = Result(key, pass_key, model_name, model, explanation, self.film(model_name))
         for name in {asked, key}:
             self._results.put(name, result)
         return result
+
+
+def relabelled(model: LoadedModel, labels: Path | None) -> LoadedModel:
+    """The same model with the class names of a file.
+
+    Raises:
+        ModelError: the file can't be read, or doesn't name each class.
+    """
+    if labels is None:
+        return model
+    names = read_labels(labels)
+    if len(names) != model.card.classes:
+        raise ModelError(
+            f"{len(names)} labels were given for {model.card.name}, which has "
+            f"{model.card.classes} classes; give one label a class."
+        )
+    card = dataclasses.replace(model.card, labels_source=f"file {labels.name}")
+    return dataclasses.replace(model, labels=names, card=card)
 
 
 def _picture_bytes(picture: Picture) -> int:

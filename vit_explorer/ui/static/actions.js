@@ -1,8 +1,9 @@
 // What a reader can ask for, turned into requests: the newest choice wins, a refused one is taken back.
 
+import { placeOf } from "./place.js";
 import { createAnalyser, sendPicture } from "./server.js";
 import { otherTheme } from "./theme.js";
-import { t } from "./words.js";
+import { otherLanguage, t } from "./words.js";
 
 const megabytes = (bytes, digits) => (bytes / 1e6).toFixed(digits);
 
@@ -17,7 +18,7 @@ export function createActions({ store, setup, bridge, adopt }) {
 
   const fail = (problem) => store.set({ busy: "", problem });
   const analyse = createAnalyser(bridge, {
-    onStage: (stage) => store.set({ busy: stage }),
+    onLoading: (model, seconds) => store.set({ busy: t("state.loading", { model, seconds }) }),
     onError: refuse,
     onResult: (result) => {
       accepted = { ...wanted };
@@ -33,7 +34,7 @@ export function createActions({ store, setup, bridge, adopt }) {
   function request() {
     const working = store.get().result ? t("state.working", { name }) : t("state.first");
     store.set({ busy: working, problem: refused });
-    analyse({ picture: wanted.picture, model: wanted.model, target: wanted.target });
+    analyse.ask({ picture: wanted.picture, model: wanted.model, target: wanted.target });
   }
 
   /** Take back the one choice that failed, and go on with the others. */
@@ -90,8 +91,29 @@ export function createActions({ store, setup, bridge, adopt }) {
     else fail(t("model.empty"));
   }
 
+  /** Keep what is shown, and take back what was asked for. */
+  function stop() {
+    pictures += 1;
+    Object.assign(wanted, accepted);
+    analyse.stop();
+    store.set({ busy: "", told: t("action.stopped") });
+  }
+
+  async function copyLink() {
+    try {
+      const link = new URL(placeOf(store.get(), setup), location.href);
+      await navigator.clipboard.writeText(link.href);
+      store.set({ told: t("action.linked") });
+    } catch {
+      fail(t("action.link.failed")); // Forbidden, or a page without https.
+    }
+  }
+
   return {
     fail,
+    stop,
+    copyLink,
+    tell: (told) => store.set({ told }),
     explainFile,
     explainTarget,
     explainModel,
@@ -100,6 +122,7 @@ export function createActions({ store, setup, bridge, adopt }) {
       pictures += 1;
       explain({ target: null, ...place }, place.picture ?? wanted.picture);
     },
+    toggleLanguage: () => store.set({ language: otherLanguage(store.get().language) }),
     toggleTheme: () => store.set({ theme: otherTheme(store.get().theme) }),
   };
 }

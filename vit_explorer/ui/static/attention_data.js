@@ -38,6 +38,7 @@ export class Attention {
     this.layers = new Map();
     this.rows = new Map();
     this.asked = new Map();
+    this.fused = new Map();
   }
 
   /** Fetch a layer once; the promise is shared, and a failure may be tried again. */
@@ -102,4 +103,69 @@ export class Attention {
     }
     return null;
   }
+
+  /**
+   * Rollout up to a layer: what `query` is mixed of there ("from"), or how much of `query` each
+   * token holds ("to"): a row or a column of Â_layer … Â_0 with Â = A + I, rows divided by their
+   * sum. Null while a layer it needs is not here.
+   */
+  rollout({ layer, fusion, query, direction }) {
+    const { tokens } = this.info;
+    const order = Array.from({ length: layer + 1 }, (_, at) => (direction === "from" ? layer - at : at));
+    let mix = new Float64Array(tokens);
+    mix[query] = 1;
+    for (const index of order) {
+      const matrix = this.#fused(index, fusion);
+      if (!matrix) return null;
+      mix = (direction === "from" ? rowTimes : timesColumn)(matrix, mix);
+    }
+    return Float32Array.from(mix);
+  }
+
+  /** A layer's Â of all heads together, kept once made. */
+  #fused(layer, fusion) {
+    const key = `${layer} ${fusion}`;
+    if (!this.fused.has(key) && this.layers.has(layer))
+      this.fused.set(key, residual(this.layers.get(layer), this.info, fusion));
+    return this.fused.get(key) ?? null;
+  }
+}
+
+/** A + I with each row divided by its sum; heads fused by their "mean" or "max". */
+function residual(pack, { heads, tokens }, fusion) {
+  const matrix = new Float32Array(tokens * tokens);
+  for (let query = 0; query < tokens; query += 1) {
+    let sum = 1;
+    for (let key = 0; key < tokens; key += 1) {
+      const value = fuse(heads, fusion, (head) => pack.value(head * tokens + query, key));
+      matrix[query * tokens + key] = value;
+      sum += value;
+    }
+    matrix[query * tokens + query] += 1;
+    for (let key = 0; key < tokens; key += 1) matrix[query * tokens + key] /= sum;
+  }
+  return matrix;
+}
+
+function rowTimes(matrix, row) {
+  const size = row.length;
+  const result = new Float64Array(size);
+  for (let query = 0; query < size; query += 1) {
+    const weight = row[query];
+    if (!weight) continue;
+    const start = query * size;
+    for (let key = 0; key < size; key += 1) result[key] += weight * matrix[start + key];
+  }
+  return result;
+}
+
+function timesColumn(matrix, column) {
+  const size = column.length;
+  const result = new Float64Array(size);
+  for (let query = 0; query < size; query += 1) {
+    let sum = 0;
+    for (let key = 0; key < size; key += 1) sum += matrix[query * size + key] * column[key];
+    result[query] = sum;
+  }
+  return result;
 }

@@ -65,7 +65,7 @@ export function createClassSearch({ store, actions }) {
     node.hidden = !labels;
     classes = [];
     if (!labels) return;
-    const names = await readLabels(labels);
+    const names = await readLabels(labels, key);
     if (model !== key) return;
     const seen = new Set();
     classes = names.map((label, index) => {

@@ -32,3 +32,12 @@ export function gradient(table) {
   }
   return `linear-gradient(to right, ${stops.join(", ")})`;
 }
+
+/** Whether white stands out from a colour more than black does (WCAG's relative luminance). */
+export function isDark(rgb) {
+  const [red, green, blue] = [...rgb].map((value) => {
+    const share = value / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179;
+}

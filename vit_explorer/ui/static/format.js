@@ -17,3 +17,7 @@ export function short(value) {
 export function milliseconds(seconds) {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
 }
+
+export function megabytes(bytes) {
+  return `${Math.round(bytes / 1e6).toLocaleString()}\u00a0MB`;
+}

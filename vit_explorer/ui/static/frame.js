@@ -3,6 +3,8 @@
 import { el, setText } from "./dom.js";
 import { t } from "./words.js";
 
+const TOLD_TIME = 2500;
+
 export function createTabs(store, names) {
   const tabs = names.map((name) =>
     el(
@@ -35,8 +37,10 @@ export function createTabs(store, names) {
   );
 }
 
-export function createStatus(store) {
-  const busy = el("p", { class: "busy", role: "status" });
+export function createStatus({ store, actions }) {
+  const doing = el("p", { role: "status" });
+  const stop = el("button", { type: "button", onclick: actions.stop }, t("action.stop"));
+  const busy = el("div", { class: "busy" }, doing, stop);
   const words = el("p", { role: "alert" });
   const dismiss = el(
     "button",
@@ -48,10 +52,21 @@ export function createStatus(store) {
     "×",
   );
   const problem = el("div", { class: "problem", hidden: true }, words, dismiss);
-  store.on(["busy"], (state) => setText(busy, state.busy));
+  const told = el("p", { class: "told", role: "status" });
+  let telling = 0;
+  store.on(["told"], (state) => {
+    setText(told, state.told);
+    clearTimeout(telling);
+    if (state.told) telling = setTimeout(() => store.set({ told: "" }), TOLD_TIME);
+  });
+  store.on(["busy", "result"], (state) => {
+    setText(doing, state.busy);
+    busy.dataset.busy = String(Boolean(state.busy));
+    stop.hidden = !state.result;
+  });
   store.on(["problem"], (state) => {
     setText(words, state.problem);
     problem.hidden = !state.problem;
   });
-  return el("div", { class: "status" }, busy, problem);
+  return el("div", { class: "status" }, busy, told, problem);
 }

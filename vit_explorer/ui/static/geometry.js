@@ -24,8 +24,8 @@ export function tokenName(model, token) {
 }
 
 export function prefixName(name) {
-  const known = { class: "token.class", distillation: "token.distillation" }[name];
-  return known ? t(known) : t("token.other", { name });
+  const [kind, number] = name.split(" ");
+  return t(`token.${kind}`, { number });
 }
 
 /** The token to start from: the first prefix token, or the middle patch where there is none. */

@@ -19,7 +19,10 @@ export function createHeadMatrix({ store }) {
     rows.style.setProperty("--heads", String(model.heads));
     rows.style.setProperty("--layers", String(model.depth));
     rows.style.setProperty("--cell-aspect", String(model.grid[1] / model.grid[0]));
-    const children = [];
+    const numbers = Array.from({ length: model.heads }, (_, head) =>
+      el("span", { class: "matrix-head", "aria-hidden": "true" }, String(head + 1)),
+    );
+    const children = [el("span"), ...numbers];
     for (let layer = 0; layer < model.depth; layer += 1) {
       children.push(
         el("span", { class: "matrix-layer", "aria-hidden": "true" }, String(layer + 1)),

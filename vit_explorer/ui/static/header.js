@@ -1,7 +1,16 @@
-// The header: which model on which device, what was detected, and the download.
+// The header: which model on which device, what was detected, memory, and what is done with it all.
 
 import { el, setText } from "./dom.js";
+import { summary } from "./facts.js";
+import { megabytes } from "./format.js";
+import { openModelDialog } from "./model_dialog.js";
+import { readMemory } from "./server.js";
 import { t } from "./words.js";
+
+function remarkOf({ downloaded }, name) {
+  if (name === "bundled") return t("model.bundled");
+  return downloaded.includes(name) ? t("model.downloaded") : null;
+}
 
 export function createHeader({ store, setup, actions }) {
   const model = el("input", {
@@ -18,7 +27,7 @@ export function createHeader({ store, setup, actions }) {
   const models = el(
     "datalist",
     { id: "vx-models" },
-    setup.models.map((name) => el("option", { value: name })),
+    setup.models.map((name) => el("option", { value: name, label: remarkOf(setup, name) })),
   );
   const form = el(
     "form",
@@ -32,8 +41,25 @@ export function createHeader({ store, setup, actions }) {
     model,
     models,
     el("button", {}, t("action.load")),
+    el(
+      "button",
+      { type: "button", title: t("action.file.title"), id: "vx-load-file", onclick: openFiles },
+      t("action.file"),
+    ),
   );
-  const summary = el("p", { class: "summary" });
+  const line = el("span", { class: "summary-line" });
+  const memory = el("span", { class: "summary-line", title: t("memory.title") });
+  const link = el(
+    "button",
+    {
+      type: "button",
+      id: "vx-link",
+      title: t("action.link.title"),
+      hidden: true,
+      onclick: actions.copyLink,
+    },
+    t("action.link"),
+  );
   const download = el(
     "a",
     {
@@ -57,24 +83,52 @@ export function createHeader({ store, setup, actions }) {
     "◐",
   );
 
+  const language = el(
+    "button",
+    {
+      type: "button",
+      id: "vx-language",
+      title: t("action.language.title"),
+      onclick: actions.toggleLanguage,
+    },
+    t("action.language"),
+  );
+
   let shown = setup.model;
   store.on(["result"], ({ result }) => {
-    setText(summary, result.model.summary);
-    summary.title = result.model.summary;
+    setText(line, summary(result.model));
+    line.title = line.textContent;
     // What was typed and not yet loaded stays, unless another model came from elsewhere.
     const another = result.model.id !== shown;
     if (another && document.activeElement !== model) model.value = result.model.id;
     shown = result.model.id;
     download.href = result.download;
     download.hidden = false;
+    link.hidden = false;
+    showMemory();
   });
+  function openFiles() {
+    openModelDialog({ store, setup, actions });
+  }
+
+  async function showMemory() {
+    try {
+      const { process, kept } = await readMemory();
+      setText(memory, t("memory", { process: megabytes(process), kept: megabytes(kept) }));
+    } catch {
+      setText(memory, ""); // A lost server is told of where something was asked of it.
+    }
+  }
+
   return el(
     "header",
     { class: "header" },
     el("h1", {}, "ViT Explorer"),
     form,
-    summary,
+    el("p", { class: "summary" }, line, memory),
+    link,
     download,
+    language,
     theme,
   );
 }

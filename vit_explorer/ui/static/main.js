@@ -1,6 +1,5 @@
 // The page's root: builds it, keeps the newest result, and turns actions into requests.
 
-import { Attention } from "./attention_data.js";
 import { createActions } from "./actions.js";
 import { setTables } from "./colours.js";
 import { el, replace } from "./dom.js";
@@ -9,60 +8,27 @@ import { startToken } from "./geometry.js";
 import { createHeader } from "./header.js";
 import { listenForPictures } from "./intake.js";
 import { createLook } from "./look.js";
-import { loadImage, PixelSource } from "./picture.js";
-import { keepPlace, readPlace } from "./place.js";
-import { address, readFloats, readSetup } from "./server.js";
+import { followOther } from "./other.js";
+import { createPanels } from "./panels.js";
+import { choicesOf, keepPlace, readPlace } from "./place.js";
+import { prepareResult } from "./results.js";
+import { readSetup } from "./server.js";
 import { createSidebar } from "./sidebar.js";
+import { START } from "./state.js";
 import { createStore, readSettings, rememberSettings } from "./store.js";
 import { applyTheme } from "./theme.js";
-import { createAttentionView } from "./views/attention.js";
-import { createExplainView } from "./views/explain.js";
-import { createModelView } from "./views/model.js";
-import { createPatchesView } from "./views/patches.js";
-import { createPositionsView } from "./views/positions.js";
-import { createTrainingView } from "./views/training.js";
+import { fetchViews, VIEWS } from "./views.js";
+import { speak } from "./words.js";
 
-const VIEWS = {
-  explain: createExplainView,
-  attention: createAttentionView,
-  patches: createPatchesView,
-  positions: createPositionsView,
-  model: createModelView,
-  training: createTrainingView,
-};
-
-const START = {
-  result: null,
-  image: null,
-  seen: null,
-  arrivals: 0,
-  busy: "",
-  problem: "",
-  tab: "explain",
-  hover: null,
-  pinned: 0,
-  layer: 0,
-  head: "mean",
-  direction: "from",
-  opacity: 0.6,
-  colormap: "inferno",
-  smooth: true,
-  whole: false,
-  shared: false,
-  theme: "",
-  film: null,
-  frame: 0,
-  probe: 0,
-  playing: false,
-  runs: null,
-  training: null,
-};
+const LATER = 2000;
 
 export async function mount(root, bridge) {
   const setup = await readSetup();
   const tabs = Object.keys(VIEWS);
-  const { tab, place } = readPlace(tabs, setup);
-  const store = createStore({ ...START, ...readSettings(), tab });
+  const { tab, place, language, linked } = readPlace(tabs, setup);
+  const store = createStore({ ...START, ...readSettings(), tab, linked });
+  if (language) store.set({ language });
+  await speak(store.get().language, setup.words);
   rememberSettings(store);
   store.on(["theme"], ({ theme }) => applyTheme(theme));
   applyTheme(store.get().theme);
@@ -73,10 +39,67 @@ export async function mount(root, bridge) {
     bridge,
     adopt: (...answer) => adopt(store, ...answer),
   });
-  build(root, { store, setup, actions });
-  listenForPictures(root, actions);
+  actions.other = followOther({ store, setup, bridge });
   keepPlace(store, tabs, setup, actions.explainPlace);
+  translateOnChange(root, { store, setup, actions });
   actions.explainPlace(place);
+  let whole = false;
+  store.on(["result"], () => {
+    if (!whole) fetchRest();
+    whole = true;
+  });
+}
+
+/** What the first picture did not need to wait for. */
+function fetchRest() {
+  // A lost server is told of where something is asked of it.
+  fetchViews().catch(() => {});
+  setTimeout(keepOffline, LATER);
+}
+
+/** Have the page's files kept, so that it opens without its server; not all browsers allow it. */
+function keepOffline() {
+  const worker = new URL("worker.js", document.baseURI);
+  navigator.serviceWorker?.register(worker).catch(() => {});
+}
+
+/** Build the page, and build it anew in each language the reader turns to; the store stays. */
+function translateOnChange(root, context) {
+  const { store, setup } = context;
+  let spoken = store.get().language;
+  store.on(["language"], rebuild);
+  const forget = store.mark();
+  let life = new AbortController();
+  build(root, { ...context, signal: life.signal });
+
+  async function rebuild({ language }) {
+    if (language === spoken) return;
+    spoken = language;
+    await speak(language, setup.words);
+    const giveBack = keepTyped(root);
+    forget();
+    life.abort();
+    life = new AbortController();
+    build(root, { ...context, signal: life.signal });
+    store.announce();
+    giveBack();
+  }
+}
+
+/** A function that gives back the focus, the scrolling, and what was typed into named inputs. */
+function keepTyped(root) {
+  const inputs = 'input[id]:not([type="file"])';
+  const typed = [...root.querySelectorAll(inputs)].map(({ id, value }) => [id, value]);
+  const focused = document.activeElement?.id;
+  const top = window.scrollY;
+  return () => {
+    for (const [id, value] of typed) {
+      const input = document.getElementById(id);
+      if (input) input.value = value;
+    }
+    if (focused) document.getElementById(focused)?.focus();
+    requestAnimationFrame(() => window.scrollTo(0, top));
+  };
 }
 
 function build(root, context) {
@@ -87,75 +110,40 @@ function build(root, context) {
     createTabs(store, Object.keys(VIEWS)),
     createLook(context),
   );
-  const main = el("div", { class: "main" }, bar, createStatus(store));
-  const views = Object.fromEntries(
-    Object.entries(VIEWS).map(([name, create]) => [name, create(context)]),
-  );
-  for (const [name, view] of Object.entries(views)) {
-    view.node.id = `vx-view-${name}`;
-    view.node.setAttribute("role", "tabpanel");
-    view.node.setAttribute("aria-labelledby", `vx-tab-${name}`);
-    main.append(view.node);
-  }
-  const show = ({ tab }) => {
-    for (const [name, view] of Object.entries(views)) view.node.hidden = name !== tab;
-  };
-  store.on(["tab"], (state) => {
-    show(state);
-    views[state.tab].draw();
-  });
-  show(store.get());
-  store.on(["result", "busy"], ({ result, busy }) => {
-    root.dataset.state = result ? "ready" : "empty";
+  const main = el("div", { class: "main" }, bar, createStatus(context));
+  let seen = false;
+  const tell = ({ result, busy }) => {
+    root.dataset.state = result && seen ? "ready" : "empty";
     root.setAttribute("aria-busy", String(Boolean(busy)));
+  };
+  store.on(["result", "busy"], tell);
+  const panels = createPanels(context, () => {
+    seen = true;
+    tell(store.get());
   });
-  replace(root, createHeader(context), createSidebar(context), main);
+  main.append(...panels);
+  replace(root, createHeader(context), createSidebar(context), main, listenForPictures(context));
 }
 
 /** Make a result ready to draw, then show it all at once; attention follows as it arrives. */
 async function adopt(store, result, isNewest, problem) {
   const before = store.get();
-  const same = before.result?.pass === result.pass;
-  if (result.model.labels) result.model.labels = address(result.model.labels);
-  for (const part of [
-    result.picture,
-    result.seen,
-    result.attention,
-    result.positions,
-    result.film,
-  ]) {
-    if (part.url) part.url = address(part.url);
-  }
-  result.download = address(result.download);
-  const [whole, seen, positions] = await Promise.all([
-    same ? before.image.whole : loadImage(result.picture.url),
-    same ? before.seen : loadImage(result.seen.url),
-    result.positions.url ? positionValues(before.result, result) : null,
-  ]);
-  if (!isNewest()) return;
-  result.positions.values = positions;
   const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
-  result.attention.data = same
-    ? before.result.attention.data
-    : new Attention(result.attention, arrived);
+  const { same, ...ready } = await prepareResult(result, before, arrived);
+  if (!isNewest()) return;
   const { model } = result;
   const alike = before.result?.model.id === model.id;
   store.set({
-    result,
-    image: same ? before.image : new PixelSource(whole, seen, result),
-    seen,
+    ...ready,
     busy: "",
     problem,
     hover: null,
     ...(alike
       ? {}
       : { pinned: startToken(model), layer: model.depth - 1, head: "mean", direction: "from" }),
+    ...choicesOf(before.linked, result),
+    linked: {},
   });
   if (!same && result.attention.whole)
     result.attention.data.loadAll().catch(() => store.set({ arrivals: -1 }));
-}
-
-function positionValues(before, result) {
-  if (before?.model.key === result.model.key) return before.positions.values;
-  return readFloats(result.positions.url);
 }

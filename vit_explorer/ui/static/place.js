@@ -1,6 +1,122 @@
 // What is shown, in the address: a reload, or a link someone else opens, shows the same.
 
-/** The tab, and whichever of model, example picture and target are named and known. */
+import { readEdit, writeEdit } from "./edits.js";
+import { layerOf } from "./chosen_maps.js";
+import { cellOf, startToken, tokenAt } from "./geometry.js";
+import { VIEW_PLACES } from "./view_places.js";
+import { browserLanguage, LANGUAGES } from "./words.js";
+
+// The address is written once a change has come to rest: browsers refuse too many writes.
+const REST = 250;
+
+/** A whole number from 1 to `last`, counted from 0; null for anything else. */
+function counted(text, last) {
+  const number = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  return number >= 1 && number <= last ? number - 1 : null;
+}
+
+/**
+ * What of the store goes into a link: under which `name`, `write`n as text (null where it is what
+ * the page starts with) and `read` back for a result, null where the text is not understood.
+ */
+const KEPT = [
+  {
+    name: "layer",
+    keys: ["layer"],
+    write: ({ layer, result }) => (layer === result.model.depth - 1 ? null : layer + 1),
+    read: (text, { model }) => {
+      const layer = counted(text, model.depth);
+      return layer === null ? null : { layer };
+    },
+  },
+  {
+    name: "head",
+    keys: ["head"],
+    write: ({ head }) => (head === "mean" ? null : head === "max" ? head : head + 1),
+    read: (text, { model }) => {
+      const head = text === "max" ? text : counted(text, model.heads);
+      return head === null ? null : { head };
+    },
+  },
+  {
+    name: "patch",
+    keys: ["pinned"],
+    write: ({ pinned, result: { model } }) => {
+      if (pinned === startToken(model)) return null;
+      const cell = cellOf(model, pinned);
+      return cell ? cell.map((place) => place + 1).join(",") : `token${pinned + 1}`;
+    },
+    read: (text, { model }) => {
+      const prefix = counted(text.replace(/^token/, ""), model.prefix.length);
+      if (text.startsWith("token")) return prefix === null ? null : { pinned: prefix };
+      const [row, column] = text.split(",").map((part, axis) => counted(part, model.grid[axis] ?? 0));
+      return Number.isInteger(row) && Number.isInteger(column)
+        ? { pinned: tokenAt(model, row, column) }
+        : null;
+    },
+  },
+  {
+    name: "direction",
+    keys: ["direction"],
+    write: ({ direction }) => (direction === "from" ? null : direction),
+    read: (text) => (text === "to" ? { direction: text } : null),
+  },
+  {
+    name: "rolled",
+    keys: ["rolled"],
+    write: ({ rolled }) => (rolled ? "1" : null),
+    read: (text) => (text === "1" ? { rolled: true } : null),
+  },
+  {
+    name: "mass",
+    keys: ["mass"],
+    write: ({ mass }) => (mass === 1 ? null : String(Math.round(mass * 100))),
+    read: (text) => {
+      const share = counted(text, 100);
+      return share === null ? null : { mass: (share + 1) / 100 };
+    },
+  },
+  {
+    name: "maps",
+    keys: ["methods"],
+    write: ({ methods }) => (methods ? methods.join(",") : null),
+    read: (text) => ({ methods: text.split(",").filter((name) => /^\w+$/.test(name)) }),
+  },
+  {
+    name: "at",
+    keys: ["mapLayers"],
+    write: (state) => {
+      const own = Object.keys(state.mapLayers).filter((name) => layerOf(state, name) !== null);
+      return own.map((name) => `${name}:${state.mapLayers[name] + 1}`).join(",") || null;
+    },
+    read: (text, { model }) => {
+      const pairs = text.split(",").map((part) => part.split(":"));
+      const layers = pairs.map(([name, layer = ""]) => [name, counted(layer, model.depth)]);
+      return { mapLayers: Object.fromEntries(layers.filter(([, layer]) => layer !== null)) };
+    },
+  },
+  {
+    name: "without",
+    keys: ["edit"],
+    write: ({ edit }) => writeEdit(edit),
+    read: (text, { model, pass }) => {
+      const edit = readEdit(text, model);
+      return edit && { edit, editOf: [model.key, pass] };
+    },
+  },
+  {
+    name: "ranking",
+    keys: ["ranking"],
+    write: ({ ranking }) => ranking || null,
+    read: (text, { maps }) => (maps.some(({ name }) => name === text) ? { ranking: text } : null),
+  },
+  ...VIEW_PLACES,
+];
+
+/**
+ * The tab, the language, whichever of model, example picture and target are known, and as `linked`
+ * the texts of what only a result can check.
+ */
 export function readPlace(tabs, setup) {
   const [tab, query = ""] = location.hash.slice(1).split("?");
   const named = new URLSearchParams(query);
@@ -10,26 +126,63 @@ export function readPlace(tabs, setup) {
   if (model && (setup.models.includes(model) || known(model))) place.model = model;
   if (setup.examples.some(({ name }) => name === picture)) place.picture = picture;
   if (/^\d{1,6}$/.test(target ?? "")) place.target = Number(target);
-  return { tab: tabs.includes(tab) ? tab : "explain", place };
+  const language = LANGUAGES.find((name) => name === named.get("lang")) ?? "";
+  const texts = KEPT.filter(({ name }) => named.has(name));
+  const linked = Object.fromEntries(texts.map(({ name }) => [name, named.get(name)]));
+  return { tab: tabs.includes(tab) ? tab : "explain", place, language, linked };
+}
+
+/** What a link chose, as far as the result has it. */
+export function choicesOf(linked, result) {
+  const found = KEPT.filter(({ name }) => name in linked).map(({ name, read }) =>
+    read(linked[name], result),
+  );
+  return Object.assign({}, ...found);
+}
+
+/** The part of the address after the #. */
+export function placeOf(state, setup) {
+  const { tab, result, language } = state;
+  const { model, picture, target } = result.place;
+  const named = new URLSearchParams();
+  const example = setup.examples.findIndex(({ name }) => name === picture);
+  if (model !== setup.model) named.set("model", model);
+  if (example > 0) named.set("picture", picture);
+  if (example >= 0 && target !== null) named.set("target", String(target));
+  for (const { name, write } of KEPT) {
+    const text = write(state);
+    if (text !== null) named.set(name, text);
+  }
+  const spoken = language || browserLanguage();
+  if (spoken !== "en" || browserLanguage() !== "en") named.set("lang", spoken);
+  return `#${tab}${named.size ? `?${named}` : ""}`;
 }
 
 /** Follow the store; an address typed by hand or opened from a link is given to `onPlace`. */
 export function keepPlace(store, tabs, setup, onPlace) {
-  store.on(["tab", "result"], ({ tab, result }) => {
-    if (!result) return;
-    const { model, picture, target } = result.place;
-    const named = new URLSearchParams();
-    const example = setup.examples.findIndex(({ name }) => name === picture);
-    if (model !== setup.model) named.set("model", model);
-    if (example > 0) named.set("picture", picture);
-    if (example >= 0 && target !== null) named.set("target", String(target));
-    const query = named.size ? `?${named}` : "";
-    history.replaceState({ ...history.state, explorer: true }, "", `#${tab}${query}`);
-  });
+  let resting = 0;
+  const write = () => {
+    const state = store.get();
+    if (!state.result) return;
+    history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup));
+  };
+  store.on(["tab", "result", "language"], write);
+  store.on(
+    KEPT.flatMap(({ keys }) => keys),
+    () => {
+      clearTimeout(resting);
+      resting = setTimeout(write, REST);
+    },
+  );
   window.addEventListener("hashchange", () => {
-    const { tab, place } = readPlace(tabs, setup);
-    store.set({ tab });
+    const { tab, place, language, linked } = readPlace(tabs, setup);
+    store.set({ tab, ...(language && { language }) });
     // Going back leads to an address of our own, which must not bring back an earlier picture.
-    if (!history.state?.explorer && Object.keys(place).length) onPlace(place);
+    if (history.state?.explorer) return;
+    const { result } = store.get();
+    if (Object.keys(place).length) {
+      store.set({ linked });
+      onPlace(place);
+    } else if (result) store.set(choicesOf(linked, result));
   });
 }

@@ -24,11 +24,61 @@ export async function sendPicture(file) {
   return answer.picture;
 }
 
-/** The names of all classes of a result's model. */
-export async function readLabels(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`labels ${response.status}`);
+const labels = new Map();
+
+/** Bytes the server's process takes, and those of results it keeps. */
+export async function readMemory() {
+  const response = await fetch(address("memory"));
+  if (!response.ok) throw new Error(`memory ${response.status}`);
   return response.json();
+}
+
+/** Send a checkpoint or labels; returns the file's key. `onProgress` gets the share that was sent. */
+export function sendFile(kind, file, signal, onProgress) {
+  // fetch does not tell how far a request has come.
+  const request = new XMLHttpRequest();
+  return new Promise((resolve, reject) => {
+    request.open("POST", address(`uploads/${kind}?name=${encodeURIComponent(file.name)}`));
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    request.onerror = () => reject(new TypeError("network"));
+    request.onabort = () => reject(new Error("stopped"));
+    request.onload = () => {
+      const answer = JSON.parse(request.responseText);
+      if (request.status === 200) resolve(answer.upload);
+      else reject(new Error(answer.error));
+    };
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
+
+/** Load a model of files that were sent; returns its name on the page. */
+export async function loadFiles(order, signal) {
+  return (await postJson("models", order, signal)).model;
+}
+
+/** POST JSON; returns the answer's JSON, or throws the server's own sentence. */
+async function postJson(path, content, signal) {
+  const response = await fetch(address(path), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(content),
+    signal,
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+/** The names of all classes of a result's model. */
+export async function readLabels(url, model) {
+  if (!labels.has(model)) {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`labels ${response.status}`);
+    labels.set(model, await response.json());
+  }
+  return labels.get(model);
 }
 
 export async function readFloats(url) {
@@ -52,25 +102,21 @@ export async function readTraining(now = false) {
 }
 
 /** Start, stop or resume a training; returns the run under way, or throws the server's sentence. */
-export async function orderTraining(order) {
-  const response = await fetch(address("training/orders"), {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(order),
-  });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
-}
+export const orderTraining = (order) => postJson("training/orders", order);
 
 // An event whose server is gone is never answered, so a long wait asks whether it is still there.
 const PATIENCE = 2500;
+
+// Pages number their requests alike; this tells them apart.
+const PAGE = String(Math.random());
+// Counted over all analysers, which hear one another's answers.
+let requests = 0;
 
 /**
  * The one event that needs the model. Answers carry the number of their request, so that a late one
  * is told from the newest.
  */
-export function createAnalyser({ props, trigger, watch }, { onStage, onError, onResult }) {
+export function createAnalyser({ props, trigger, watch }, { onLoading, onError, onResult }) {
   let newest = 0;
   let waiting = 0;
   let asked = null;
@@ -79,9 +125,9 @@ export function createAnalyser({ props, trigger, watch }, { onStage, onError, on
     if (!asked || props.value?.request !== newest) return;
     // A copy of our own: Gradio watches its value, and turns it to JSON at every change.
     const answer = JSON.parse(JSON.stringify(props.value));
-    if (answer.stage) {
+    if (answer.loading) {
       heard = true;
-      onStage(answer.stage);
+      onLoading(answer.loading, answer.seconds);
       return;
     }
     clearInterval(waiting);
@@ -103,12 +149,22 @@ export function createAnalyser({ props, trigger, watch }, { onStage, onError, on
     if (asked && !heard && request === newest) trigger("analyze", asked);
   }
 
-  return (wanted) => {
-    newest += 1;
-    asked = { request: newest, ...wanted };
+  function ask(wanted) {
+    requests += 1;
+    newest = requests;
+    asked = { page: PAGE, request: newest, ...wanted };
     heard = false;
     clearInterval(waiting);
     waiting = setInterval(checkServer, PATIENCE);
     trigger("analyze", asked);
-  };
+  }
+
+  /** Wait no longer: a loading goes on without its queue, and late answers are not heard. */
+  function stop() {
+    if (!asked) return;
+    clearInterval(waiting);
+    asked = null;
+    postJson("stop", { page: PAGE, request: newest }).catch(() => onError(t("state.offline")));
+  }
+  return { ask, stop };
 }

@@ -78,8 +78,12 @@ function createPicture(store) {
       context.strokeRect(left, top, right - left, bottom - top);
     }
     canvas.setAttribute("aria-label", t("picture.alt", { name: picture.name }));
-    const sentences = [t("picture.caption", picture), t(all ? "picture.all" : "picture.part")];
-    setText(caption, `${sentences.join(". ")} ${t("picture.how")}`);
+    const values = {
+      caption: t("picture.caption", picture),
+      part: t(all ? "picture.all" : "picture.part"),
+      how: t("picture.how"),
+    };
+    setText(caption, t("picture.says", values));
   }
 
   store.on(["result", "image"], draw);

@@ -10,7 +10,7 @@ export function createStore(initial) {
     scheduled = false;
     const keys = changed;
     changed = new Set();
-    for (const { watched, listener } of listeners) {
+    for (const { watched, listener } of [...listeners]) {
       if (watched.some((key) => keys.has(key))) listener(state);
     }
   }
@@ -34,11 +34,24 @@ export function createStore(initial) {
     on(watched, listener) {
       listeners.push({ watched, listener });
     },
+
+    /** A function that forgets the listeners added after this call. */
+    mark() {
+      const count = listeners.length;
+      return () => listeners.splice(count);
+    },
+
+    /** Run every listener whose values are there, for a page that was built anew. */
+    announce() {
+      changed = new Set(Object.keys(state).filter((key) => state[key] !== null));
+      if (!scheduled) requestAnimationFrame(flush);
+      scheduled = true;
+    },
   };
 }
 
 const SETTINGS_KEY = "vit-explorer";
-const REMEMBERED = ["opacity", "colormap", "smooth", "whole", "shared", "theme"];
+const REMEMBERED = ["opacity", "colormap", "smooth", "whole", "shared", "methods", "theme", "language"];
 
 export function readSettings() {
   try {

@@ -4,14 +4,14 @@ import { createCurves } from "./curves.js";
 import { el, replace, setText } from "./dom.js";
 import { percent, short } from "./format.js";
 import { orderTraining, readTraining } from "./server.js";
-import { t } from "./words.js";
+import { sentences, t } from "./words.js";
 
 const PACE = 1000;
 const SHORTEST_AXIS = 10;
 const ACTIVE = ["running", "stopping"];
 const COLUMNS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"];
 
-export function createTrainer({ store, setup, actions }) {
+export function createTrainer({ store, setup, actions, signal }) {
   if (!setup.training) return createRefusal();
   const tell = (error) =>
     actions.fail(error instanceof TypeError ? t("state.offline") : error.message);
@@ -43,6 +43,7 @@ export function createTrainer({ store, setup, actions }) {
   /** Ask for news until the run has ended. */
   function follow() {
     clearTimeout(waiting);
+    if (signal.aborted) return;
     waiting = setTimeout(async () => {
       try {
         const training = await readTraining(true);
@@ -110,7 +111,8 @@ function createForm(order) {
   function describe() {
     const chosen = recipes.find(({ name }) => name === recipe.value);
     epochs.placeholder = String(chosen.epochs);
-    setText(note, `${chosen.description} ${t("train.data.help")}`);
+    const described = `recipe.${chosen.name}`;
+    setText(note, sentences(t(described), t("train.data.help")));
   }
 
   function draw({ runs, training }) {
@@ -160,7 +162,7 @@ function createLive(order, actions) {
       : "";
     const measuring = rows.length === epochs && state === "running";
     const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
-    setText(says, `${doing} ${speed}`.trim());
+    setText(says, sentences(doing, speed));
     stop.hidden = !ACTIVE.includes(state);
     stop.disabled = state === "stopping";
     open.hidden = !training.has_weights;

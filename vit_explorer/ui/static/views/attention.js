@@ -1,18 +1,22 @@
 // Attention: one large canvas for a query, and the matrix of all layers and heads as its index.
 
+import { createAttentionTools, fusionOf, keepMass } from "../attention_tools.js";
+import { commandOf, pythonOf } from "../attention_recipe.js";
 import { createColourBar } from "../colour_bar.js";
 import { manner, tableFor } from "../colours.js";
-import { createDistancePlot } from "../distance.js";
-import { el, segmented, setText } from "../dom.js";
+import { createMeasurePlots } from "../distance.js";
+import { el, setText } from "../dom.js";
+import { createFigureMenu, gridTable } from "../figure_menu.js";
 import { percent } from "../format.js";
 import { cellOf, extremePatch, startToken, tokenName } from "../geometry.js";
 import { createGlossary } from "../glossary.js";
 import { createHeadMatrix } from "../head_matrix.js";
+import { numbersOf } from "../packed.js";
 import { createPatchCanvas } from "../patch_canvas.js";
 import { cropAspect } from "../picture.js";
 import { maximum, overlay } from "../pixels.js";
 import { queryToken } from "../store.js";
-import { t } from "../words.js";
+import { list, t } from "../words.js";
 
 const DRAWN_BY = [
   "result",
@@ -23,19 +27,36 @@ const DRAWN_BY = [
   "layer",
   "head",
   "direction",
+  "rolled",
+  "mass",
+  "numbers",
   "opacity",
   "colormap",
   "smooth",
 ];
 
-export function createAttentionView({ store }) {
+export function createAttentionView(context) {
+  const { store } = context;
   const bar = createColourBar(percent);
   const says = el("p", { class: "says", "aria-live": "polite" });
   const help = el("p", { class: "note" });
   const matrix = createHeadMatrix({ store });
-  const distance = createDistancePlot({ store });
+  const measures = createMeasurePlots(context);
   const canvas = createPatchCanvas({ store, label: t("attention.canvas"), paint });
-  const tools = createToolbar(store);
+  const tools = createAttentionTools(store);
+  const menu = createFigureMenu(context, "attention", {
+    title: () => t("tab.attention"),
+    detail: describeQuery,
+    figure: (state) => ({
+      paint: (drawing, width, height) => paint(drawing, width, height, state),
+      aspect: cropAspect(state.result),
+      bar: { table: tableFor(state.colormap), limits: limitsOf(state), format: percent },
+    }),
+    table: (state) => gridTable(patchValues(state), state.result.model.grid),
+    npz: (state) => `attention/${state.layer}`,
+    python: pythonOf,
+    options: commandOf,
+  });
   const node = el(
     "section",
     { class: "view view-attention" },
@@ -47,18 +68,40 @@ export function createAttentionView({ store }) {
         "div",
         { class: "stage" },
         canvas.canvas,
-        bar.node,
+        el("div", { class: "under-stage" }, bar.node, menu),
         says,
         help,
         createGlossary(["class", "query", "pin"]),
       ),
-      el("div", { class: "heads-side" }, matrix.node, distance.node),
+      el("div", { class: "heads-side" }, matrix.node, measures.node),
     ),
   );
 
+  let known = { key: "", map: null };
+
+  /** Attention, or rollout, between the query and every token; null while it is not here. */
   function currentMap(state) {
-    const { layer, head, direction } = state;
-    return state.result.attention.data.map({ layer, head, direction, query: queryToken(state) });
+    const { layer, direction, rolled, arrivals, numbers, result } = state;
+    const [query, head] = [queryToken(state), fusionOf(state)];
+    const key = [result.pass, layer, direction, rolled, arrivals, numbers, query, head].join();
+    if (known.key !== key) {
+      const { data } = result.attention;
+      const map = rolled
+        ? rolledMap(store, state, query)
+        : data.map({ layer, head, direction, query });
+      known = { key, map };
+    }
+    return known.map;
+  }
+
+  /** The patches' values, without those beyond the chosen share of the attention. */
+  function patchValues(state) {
+    const values = currentMap(state).subarray(state.result.model.prefix.length);
+    return state.mass < 1 ? keepMass(values, state.mass).values : values;
+  }
+
+  function limitsOf(state) {
+    return [0, maximum(patchValues(state)) || 1];
   }
 
   function paint(context, width, height, state) {
@@ -68,10 +111,9 @@ export function createAttentionView({ store }) {
       context.putImageData(base, 0, 0);
       return;
     }
-    const { model } = state.result;
-    const values = map.subarray(model.prefix.length);
-    const how = manner(state, { limits: [0, maximum(values) || 1] });
-    context.putImageData(overlay(base, values, model.grid, how), 0, 0);
+    const how = manner(state, { limits: limitsOf(state) });
+    const { grid } = state.result.model;
+    context.putImageData(overlay(base, patchValues(state), grid, how), 0, 0);
   }
 
   function describe(state) {
@@ -85,8 +127,9 @@ export function createAttentionView({ store }) {
     const shares = model.prefix.map(
       (_, token) => `${tokenName(model, token)} ${percent(map[token])}`,
     );
-    const prefix = shares.length ? t("attention.prefix", { shares: shares.join(", ") }) : "";
-    return t(`attention.says.${direction}`, {
+    const prefix = shares.length ? t("attention.prefix", { shares: list(shares) }) : "";
+    const what = state.rolled ? "rolled" : "says";
+    return t(`attention.${what}.${direction}`, {
       query: query[0].toUpperCase() + query.slice(1),
       row: row + 1,
       column: column + 1,
@@ -100,13 +143,13 @@ export function createAttentionView({ store }) {
     const { model } = state.result;
     needMap(store, state);
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
-    tools.show(state);
-    matrix.draw(state);
-    distance.draw(state);
-    canvas.draw();
     const map = currentMap(state);
-    if (map)
-      bar.show(tableFor(state.colormap), [0, maximum(map.subarray(model.prefix.length)) || 1]);
+    const patches = map?.subarray(model.prefix.length);
+    tools.show(state, map && keepMass(patches, state.mass).count);
+    matrix.draw(state);
+    measures.draw(state);
+    canvas.draw();
+    if (map) bar.show(tableFor(state.colormap), limitsOf(state));
     setText(says, describe(state));
     const start = model.prefix.length ? "attention.help" : "attention.help.none";
     setText(help, t(start, { token: tokenName(model, startToken(model)) }));
@@ -116,6 +159,27 @@ export function createAttentionView({ store }) {
   return { node, draw: () => draw(store.get()) };
 }
 
+function describeQuery(state) {
+  const { layer, direction, rolled, mass, result } = state;
+  const head = fusionOf(state);
+  const words = t(rolled ? "figure.rollout" : "figure.attention", {
+    layer: layer + 1,
+    head: typeof head === "number" ? head + 1 : t(`attention.${head}`),
+    query: tokenName(result.model, state.pinned),
+    direction: t(`attention.${direction}`),
+  });
+  return mass < 1 ? t("figure.mass", { words, share: percent(mass) }) : words;
+}
+
+/** Rollout by the layers at hand, or by the server where those are too large to be. */
+function rolledMap(store, state, query) {
+  const { layer, direction, result } = state;
+  const { whole, data, tokens } = result.attention;
+  if (whole) return data.rollout({ layer, fusion: fusionOf(state), query, direction });
+  const rows = numbersOf(store, result, `rollouts/${query}`)?.arrays?.rollout;
+  return rows?.subarray(layer * tokens, (layer + 1) * tokens) ?? null;
+}
+
 /** Whole layers come by themselves where they are small; else each query is fetched when chosen. */
 function needMap(store, state) {
   const { data, whole } = state.result.attention;
@@ -123,73 +187,4 @@ function needMap(store, state) {
   for (const token of new Set([state.pinned, queryToken(state)])) {
     data.loadQuery(token).catch(() => store.set({ arrivals: -1 }));
   }
-}
-
-function createToolbar(store) {
-  const prefixes = el("span", { class: "prefixes" });
-  const value = el("output", { for: "vx-layer" });
-  const layer = el("input", {
-    type: "range",
-    min: "1",
-    id: "vx-layer",
-    oninput: () => store.set({ layer: Number(layer.value) - 1 }),
-  });
-  const heads = el("span", { class: "heads" });
-  const direction = segmented(
-    t("attention.direction"),
-    [
-      ["from", t("attention.from")],
-      ["to", t("attention.to")],
-    ],
-    (choice) => store.set({ direction: choice }),
-  );
-  const node = el(
-    "div",
-    { class: "toolbar" },
-    prefixes,
-    direction.node,
-    el("label", { class: "tool" }, t("attention.layer"), layer, value),
-    el("span", { class: "tool" }, t("attention.heads"), heads),
-  );
-  let built = "";
-  let headButtons = null;
-
-  function rebuild(model) {
-    layer.max = String(model.depth);
-    const each = Array.from({ length: model.heads }, (_, head) => [head, String(head + 1)]);
-    const choices = [["mean", t("attention.mean")], ["max", t("attention.max")], ...each];
-    headButtons = segmented(t("attention.heads"), choices, (head) => store.set({ head }));
-    heads.replaceChildren(headButtons.node);
-    prefixes.replaceChildren(
-      ...model.prefix.map((_, token) =>
-        el(
-          "button",
-          {
-            type: "button",
-            class: "chip",
-            dataset: { token: String(token) },
-            onclick: () => store.set({ pinned: token, hover: null }),
-          },
-          tokenName(model, token),
-        ),
-      ),
-    );
-  }
-
-  function show(state) {
-    const { model } = state.result;
-    const key = `${model.depth} ${model.heads} ${model.prefix}`;
-    if (key !== built) rebuild(model);
-    built = key;
-    layer.value = String(state.layer + 1);
-    setText(value, `${state.layer + 1}/${model.depth}`);
-    headButtons.show(state.head);
-    direction.show(state.direction);
-    direction.node.hidden = !state.result.attention.whole;
-    const token = queryToken(state);
-    for (const chip of prefixes.children) {
-      chip.setAttribute("aria-pressed", String(Number(chip.dataset.token) === token));
-    }
-  }
-  return { node, show };
 }

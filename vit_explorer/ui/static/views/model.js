@@ -1,12 +1,13 @@
 // Model: the card of what was detected, and the very pixels that entered the first layer.
 
 import { el, fitCanvas, replace, setText } from "../dom.js";
+import { facts } from "../facts.js";
 import { cropAspect } from "../picture.js";
 import { t } from "../words.js";
 
 export function createModelView({ store }) {
   const name = el("h3");
-  const facts = el("dl", { class: "facts" });
+  const lines = el("dl", { class: "facts" });
   const seen = el("img", { alt: t("model.saw") });
   const seenText = el("figcaption", { class: "caption" });
   const crop = el("canvas", { role: "img", "aria-label": t("model.crop") });
@@ -19,7 +20,7 @@ export function createModelView({ store }) {
       { class: "card facts-card" },
       el("p", { class: "eyebrow" }, t("model.card")),
       name,
-      facts,
+      lines,
     ),
     el("figure", { class: "card" }, el("h3", {}, t("model.saw")), seen, seenText),
     el("figure", { class: "card" }, el("h3", {}, t("model.crop")), crop, cropText),
@@ -37,8 +38,8 @@ export function createModelView({ store }) {
     const { model, seen: pixels, box } = state.result;
     setText(name, model.name);
     replace(
-      facts,
-      model.facts.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]).flat(),
+      lines,
+      facts(model).map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]).flat(),
     );
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
     seen.src = pixels.url;

@@ -1,164 +1,212 @@
-// Patches: the picture as the model reads it, cut into numbered squares, and the sum that embeds them.
+// Patches: from picture to tokens, stage by stage, and one patch followed through them.
 
 import { el, replace, setText } from "../dom.js";
-import { cellOf, middleToken, prefixName } from "../geometry.js";
+import { createFigureMenu } from "../figure_menu.js";
+import { tokenName } from "../geometry.js";
+import { createNumbers, exact } from "../learn/pieces.js";
+import { SIGNS } from "../learn/tokens.js";
+import { numbersOf } from "../packed.js";
 import { createPatchCanvas } from "../patch_canvas.js";
+import { createFilters } from "../patch_filters.js";
+import {
+  createMatrix,
+  createPipeline,
+  paintPicture,
+  stageImage,
+  stagesOf,
+  stageText,
+} from "../patch_stages.js";
+import { createPatchZoom, zoomedToken } from "../patch_zoom.js";
 import { queryToken } from "../store.js";
 import { t } from "../words.js";
 
 const SMALLEST_NUMBERED = 22;
 
-export function createPatchesView({ store }) {
+export function createPatchesView(context) {
+  const { store } = context;
   const canvas = createPatchCanvas({ store, label: t("patches.canvas"), paint });
   const title = el("h3");
-  const zoom = el("canvas", { class: "zoom pixelated", role: "img" });
-  const zoomTitle = el("h3");
-  const zoomText = el("p", { class: "caption" });
-  const steps = el("ol", { class: "steps" });
-  const check = el("p", { class: "caption check" });
+  const menu = createFigureMenu(context, "patches", {
+    title: (state) => gridTitle(state.result.model),
+    figure: (state) => ({
+      paint: (painter, width, height) => paint(painter, width, height, state),
+      aspect: state.seen.naturalWidth / state.seen.naturalHeight,
+    }),
+    python: () => ["patches = vx.patch_grid(model, picture)  # (rows, columns, height, width, 3)"],
+  });
+  const pipeline = createPipeline(store);
+  const zoom = createPatchZoom(context);
+  const stage = createStagePanel(store);
   const node = el(
     "section",
     { class: "view view-patches" },
+    pipeline.node,
     el(
       "div",
       { class: "split" },
       el(
         "div",
         { class: "stage" },
-        title,
+        el("div", { class: "figure-head" }, title, menu),
         canvas.canvas,
         el("p", { class: "note" }, t("patches.grid.help")),
       ),
-      el(
-        "div",
-        { class: "side" },
-        el("div", { class: "card zoom-card" }, zoom, el("div", {}, zoomTitle, zoomText)),
-        el("div", { class: "card" }, el("h3", {}, t("patches.steps")), steps),
-        el("div", { class: "card" }, el("h3", {}, t("patches.check")), check),
-      ),
+      el("div", { class: "side" }, zoom.node, stage.node),
     ),
   );
   let shown = null;
+  let painted = "";
 
-  function paint(context, width, height, state) {
+  function paint(painter, width, height, state) {
     const { model } = state.result;
-    context.imageSmoothingEnabled = state.seen.naturalWidth > width;
-    context.drawImage(state.seen, 0, 0, width, height);
+    painter.imageSmoothingEnabled = state.seen.naturalWidth > width;
+    painter.drawImage(state.seen, 0, 0, width, height);
     const [rows, columns] = model.grid;
     const gap = Math.max(1, Math.round(width / columns / 14));
-    context.fillStyle = getComputedStyle(canvas.canvas).getPropertyValue("--ground");
+    painter.fillStyle = getComputedStyle(canvas.canvas).getPropertyValue("--ground");
     for (let row = 1; row < rows; row += 1) {
-      context.fillRect(0, Math.round((row * height) / rows - gap / 2), width, gap);
+      painter.fillRect(0, Math.round((row * height) / rows - gap / 2), width, gap);
     }
     for (let column = 1; column < columns; column += 1) {
-      context.fillRect(Math.round((column * width) / columns - gap / 2), 0, gap, height);
+      painter.fillRect(Math.round((column * width) / columns - gap / 2), 0, gap, height);
     }
-    number(context, width, height, model);
-  }
-
-  function number(context, width, height, { grid: [rows, columns] }) {
-    const ratio = width / canvas.canvas.clientWidth;
-    const cell = width / columns;
-    if (cell / ratio < SMALLEST_NUMBERED) return;
-    context.font = `600 ${Math.min(cell * 0.36, 15 * ratio)}px system-ui, sans-serif`;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    context.lineJoin = "round";
-    context.lineWidth = 3 * ratio;
-    context.strokeStyle = "rgb(0 0 0 / 0.65)";
-    context.fillStyle = "white";
-    for (let i = 0; i < rows * columns; i += 1) {
-      const x = ((i % columns) + 0.5) * cell;
-      const y = (Math.floor(i / columns) + 0.5) * (height / rows);
-      context.strokeText(String(i + 1), x, y);
-      context.fillText(String(i + 1), x, y);
-    }
-  }
-
-  function rebuild({ model, patches, positions }) {
-    const [high, wide] = model.patch;
-    const count = model.grid[0] * model.grid[1];
-    const flat = model.channels * high * wide;
-    setText(title, t("patches.grid", { count, height: high, width: wide }));
-    const names = model.prefix.map(prefixName);
-    const lines = [
-      [`${model.channels} × ${model.image[0]} × ${model.image[1]}`, t("patches.step.picture")],
-      [`${count} × ${flat}`, t("patches.step.unfold")],
-      [`${count} × ${model.dim}`, t("patches.step.embed", { from: flat, to: model.dim })],
-    ];
-    if (names.length) {
-      const step = t("patches.step.prefix", { names: names.join(", ") });
-      lines.push([`${count + names.length} × ${model.dim}`, step]);
-    }
-    if (positions.url) lines.push([lines.at(-1)[0], t("patches.step.positions")]);
-    replace(
-      steps,
-      lines.map(([shape, text]) => el("li", {}, el("code", {}, shape), el("span", {}, text))),
-    );
-    if (!patches) {
-      setText(check, t("patches.check.none"));
-      return;
-    }
-    const gap = "\u0000";
-    const [before, after] = t("patches.check.text", {
-      count: (count * model.dim).toLocaleString("en"),
-      stride: high === wide ? high : `${high}×${wide}`,
-      error: gap,
-    }).split(gap);
-    const error = patches.error === 0 ? "0" : patches.error.toExponential(1);
-    // A line may otherwise break after the minus of 8.3e-6.
-    replace(check, before, el("span", { class: "unbroken" }, error), after);
-  }
-
-  function drawZoom(state) {
-    const { model } = state.result;
-    const query = queryToken(state);
-    const token = cellOf(model, query) ? query : middleToken(model);
-    const [row, column] = cellOf(model, token);
-    const [wide, high] = [
-      state.seen.naturalWidth / model.grid[1],
-      state.seen.naturalHeight / model.grid[0],
-    ];
-    zoom.width = Math.round(wide);
-    zoom.height = Math.round(high);
-    const context = zoom.getContext("2d");
-    context.drawImage(
-      state.seen,
-      column * wide,
-      row * high,
-      wide,
-      high,
-      0,
-      0,
-      zoom.width,
-      zoom.height,
-    );
-    const number = token - model.prefix.length + 1;
-    setText(zoomTitle, t("patches.one", { number }));
-    const values = {
-      row: row + 1,
-      column: column + 1,
-      channels: model.channels,
-      count: model.channels * model.patch[0] * model.patch[1],
-      dim: model.dim,
-      token,
-    };
-    setText(zoomText, t("patches.one.where", values));
-    zoom.setAttribute("aria-label", t("patches.one", { number }));
+    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    number(painter, width, height, model, ratio);
   }
 
   function draw(state) {
     if (!state.result || state.tab !== "patches") return;
-    if (shown !== state.result) rebuild(state.result);
-    shown = state.result;
-    node.style.setProperty(
-      "--aspect",
-      (state.seen.naturalWidth / state.seen.naturalHeight).toFixed(4),
-    );
+    const { result } = state;
+    const walk = numbersOf(store, result, "walk");
+    if (shown !== result.pass) {
+      setText(title, gridTitle(result.model));
+      pipeline.rebuild(result);
+    }
+    shown = result.pass;
+    const key = [result.pass, Boolean(walk?.arrays)].join();
+    if (painted !== key) pipeline.paint(state, walk);
+    painted = key;
+    const chosen = stagesOf(result).find(({ name }) => name === state.stage) ?? stagesOf(result)[2];
+    pipeline.mark(chosen.name);
+    const aspect = (state.seen.naturalWidth / state.seen.naturalHeight).toFixed(4);
+    node.style.setProperty("--aspect", aspect);
     canvas.draw();
-    drawZoom(state);
+    zoom.draw(state);
+    stage.draw(state, chosen, walk);
   }
 
-  store.on(["result", "seen", "hover", "pinned", "theme"], draw);
+  store.on(["result", "seen", "hover", "pinned", "theme", "stage", "pixel", "numbers"], draw);
   return { node, draw: () => draw(store.get()) };
+}
+
+function gridTitle({ grid, patch }) {
+  const count = grid[0] * grid[1];
+  return t("patches.grid", { count, height: patch[0], width: patch[1] });
+}
+
+/** The patches' numbers, where there is room for them. */
+function number(painter, width, height, { grid: [rows, columns] }, ratio) {
+  const cell = width / columns;
+  if (cell / ratio < SMALLEST_NUMBERED) return;
+  painter.font = `600 ${Math.min(cell * 0.36, 15 * ratio)}px system-ui, sans-serif`;
+  painter.textAlign = "center";
+  painter.textBaseline = "middle";
+  painter.lineJoin = "round";
+  painter.lineWidth = 3 * ratio;
+  painter.strokeStyle = "rgb(0 0 0 / 0.65)";
+  painter.fillStyle = "white";
+  for (let i = 0; i < rows * columns; i += 1) {
+    const x = ((i % columns) + 0.5) * cell;
+    const y = (Math.floor(i / columns) + 0.5) * (height / rows);
+    painter.strokeText(String(i + 1), x, y);
+    painter.fillText(String(i + 1), x, y);
+  }
+}
+
+/** The chosen stage: its drawing at full size, what it does, and what belongs to it. */
+function createStagePanel(store) {
+  const title = el("h3");
+  const shape = el("code");
+  const text = el("p", { class: "caption" });
+  const picture = el("canvas", { class: "stage-picture", role: "img" });
+  const matrix = createMatrix(store);
+  const sums = createNumbers(t("learn.positions.table"));
+  const says = el("p", { class: "caption" });
+  const check = el("p", { class: "caption check" });
+  const checkBox = el("div", {}, el("h4", {}, t("patches.check")), check);
+  const filters = createFilters(store);
+  const node = el(
+    "div",
+    { class: "card stage-card", "aria-live": "polite" },
+    el("div", { class: "figure-head" }, title, shape),
+    text,
+    picture,
+    matrix.node,
+    says,
+    sums.node,
+    checkBox,
+    filters.node,
+  );
+  let drawn = "";
+
+  function draw(state, { name, shape: size }, walk) {
+    const { result } = state;
+    const image = name === "picture" || name === "crop";
+    const there = image || name === "cut" || Boolean(walk?.arrays);
+    setText(title, t(`patches.stage.${name}`));
+    setText(shape, size);
+    setText(text, stageText(name, result));
+    picture.hidden = !image;
+    checkBox.hidden = name !== "projection";
+    filters.node.hidden = name !== "projection";
+    sums.node.hidden = name !== "positions" || !there;
+    sayCheck(check, result);
+    const key = [result.pass, name, there].join();
+    if (key !== drawn) {
+      if (image) paintPicture(picture, state, name, 480);
+      picture.setAttribute("aria-label", t(`patches.stage.${name}`));
+      const found = image ? null : stageImage(name, state, walk);
+      matrix.node.hidden = !found;
+      if (found) matrix.show(name, found, t("patches.stage.label", { stage: t(`patches.stage.${name}`), shape: size }));
+    }
+    drawn = key;
+    if (!matrix.node.hidden) matrix.point(queryToken(state));
+    const row = matrix.node.hidden ? "patches.stage.unread" : "patches.stage.row";
+    setText(says, there ? t(row) : t("learn.waiting"));
+    says.hidden = image;
+    if (name === "positions" && there) showSum(sums, state, walk);
+    if (name === "projection") filters.draw(state);
+  }
+  return { node, draw };
+}
+
+/** The chosen patch's sum, number by number. */
+function showSum(sums, state, walk) {
+  const { model } = state.result;
+  const token = zoomedToken(state);
+  const [, tokens, count] = walk.shapes.first;
+  const rows = ["patches", "positions", "tokens"].map((name, index) => {
+    const start = (index * tokens + token) * count;
+    const cells = [...Array.from(walk.arrays.first.subarray(start, start + count), exact), "…"];
+    return { name: SIGNS[name], cells, kind: name === "tokens" ? "result" : "" };
+  });
+  sums.show([tokenName(model, token)], rows);
+}
+
+/** That cutting and multiplying is a convolution, with the difference measured on this picture. */
+function sayCheck(node, { model, patches }) {
+  if (!patches) {
+    setText(node, t("patches.check.none"));
+    return;
+  }
+  const gap = "\u0000";
+  const [high, wide] = model.patch;
+  const [before, after] = t("patches.check.text", {
+    count: (model.grid[0] * model.grid[1] * model.dim).toLocaleString(),
+    stride: high === wide ? high : `${high}×${wide}`,
+    error: gap,
+  }).split(gap);
+  const error = patches.error === 0 ? "0" : patches.error.toExponential(1);
+  // A line may otherwise break after the minus of 8.3e-6.
+  replace(node, before, el("span", { class: "unbroken" }, error), after);
 }

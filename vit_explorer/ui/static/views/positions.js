@@ -3,95 +3,97 @@
 import { createColourBar } from "../colour_bar.js";
 import { tableFor } from "../colours.js";
 import { el, setText } from "../dom.js";
-import { cellOf, extremePatch, middleToken, tokenAt, tokenName } from "../geometry.js";
+import { createFigureMenu, gridTable } from "../figure_menu.js";
+import { cellOf, extremePatch, tokenName } from "../geometry.js";
+import { positionName } from "../facts.js";
 import { createPatchCanvas } from "../patch_canvas.js";
+import { zoomedToken } from "../patch_zoom.js";
+import { cropAspect } from "../picture.js";
 import { enlarge, level } from "../pixels.js";
-import { drawPositionMaps, POSITION_COLOURS } from "../position_maps.js";
-import { queryToken } from "../store.js";
+import { POSITION_COLOURS } from "../position_maps.js";
+import { createParts } from "../position_parts.js";
+import { createWithoutPositions } from "../position_states.js";
 import { t } from "../words.js";
 
 const LIMITS = [-1, 1];
+const DRAWN_BY = [
+  "result",
+  "image",
+  "arrivals",
+  "numbers",
+  "hover",
+  "pinned",
+  "smooth",
+  "positionsPart",
+  "gridScale",
+  "layer",
+  "head",
+  "colormap",
+  "opacity",
+];
 
-export function createPositionsView({ store }) {
+export function createPositionsView(context) {
+  const { store } = context;
   const title = el("h3");
   const says = el("p", { class: "says", "aria-live": "polite" });
   const bar = createColourBar((value) => value.toFixed(0));
   const canvas = createPatchCanvas({ store, label: t("positions.canvas"), paint });
   const help = el("p", { class: "note" });
-  const all = el("canvas", {
-    class: "all-positions",
-    role: "img",
-    "aria-label": t("positions.all"),
-    onclick: pick,
+  const parts = createParts(context);
+  const without = createWithoutPositions(context);
+  const menu = createFigureMenu(context, "positions", {
+    title: (state) => t("positions.one", { token: tokenName(state.result.model, rowOf(state).token) }),
+    figure: (state) => ({
+      paint: (drawing, width, height) => paint(drawing, width, height, state),
+      aspect: state.result.model.grid[1] / state.result.model.grid[0],
+      bar: { table: tableFor(POSITION_COLOURS), limits: LIMITS, format: (value) => value.toFixed(0) },
+    }),
+    table: (state) => gridTable(rowOf(state).values, state.result.model.grid),
+    npz: () => "positions",
+    python: (state) => {
+      const [row, column] = cellOf(state.result.model, rowOf(state).token);
+      return [`values = vx.position_similarity(model)[${row}, ${column}]`];
+    },
   });
   const note = el("p", { class: "caption" });
-  const missing = el(
+  const large = el(
     "div",
     { class: "card empty", hidden: true },
     el("h3", {}, t("positions.none")),
     note,
   );
-  const maps = el(
+  const stage = el(
     "div",
-    { class: "split" },
-    el(
-      "div",
-      { class: "stage" },
-      title,
-      canvas.canvas,
-      bar.node,
-      says,
-      help,
-    ),
-    el(
-      "div",
-      { class: "side" },
-      el("h3", {}, t("positions.all")),
-      all,
-      el("p", { class: "note" }, t("positions.all.help")),
-    ),
+    { class: "stage" },
+    title,
+    canvas.canvas,
+    el("div", { class: "under-stage" }, bar.node, menu),
+    says,
+    help,
   );
-  const node = el("section", { class: "view view-positions" }, missing, maps);
-  let drawnAll = "";
+  const maps = el("div", { class: "split" }, stage, parts.node);
+  const node = el("section", { class: "view view-positions" }, large, maps, without.node);
 
   /** One position's similarities; a prefix token has no place in the grid, so the middle stands in. */
   function rowOf(state) {
     const { model, positions } = state.result;
-    const query = queryToken(state);
-    const token = cellOf(model, query) ? query : middleToken(model);
+    const token = zoomedToken(state);
     const count = model.grid[0] * model.grid[1];
     const at = (token - model.prefix.length) * count;
     return { token, values: positions.values.subarray(at, at + count) };
   }
 
-  function paint(context, width, height, state) {
+  function paint(painter, width, height, state) {
     if (!state.result.positions.values) return;
+    const { values } = rowOf(state);
     const table = tableFor(POSITION_COLOURS);
-    const large = enlarge(
-      rowOf(state).values,
-      state.result.model.grid,
-      width,
-      height,
-      state.smooth,
-    );
+    const enlarged = enlarge(values, state.result.model.grid, width, height, state.smooth);
     const image = new ImageData(width, height);
-    for (let i = 0; i < large.length; i += 1) {
-      const colour = level(large[i], LIMITS) * 3;
+    for (let i = 0; i < enlarged.length; i += 1) {
+      const colour = level(enlarged[i], LIMITS) * 3;
       image.data.set([table[colour], table[colour + 1], table[colour + 2], 255], i * 4);
     }
-    context.putImageData(image, 0, 0);
-  }
-
-  function drawAll({ model, positions }) {
-    drawPositionMaps(all, positions.values, model.grid, LIMITS);
-  }
-
-  function pick(event) {
-    const { model } = store.get().result;
-    const bounds = all.getBoundingClientRect();
-    const row = Math.floor(((event.clientY - bounds.top) / bounds.height) * model.grid[0]);
-    const column = Math.floor(((event.clientX - bounds.left) / bounds.width) * model.grid[1]);
-    store.set({ pinned: tokenAt(model, row, column), hover: null });
+    painter.putImageData(image, 0, 0);
   }
 
   function describe(state) {
@@ -101,39 +103,35 @@ export function createPositionsView({ store }) {
     others[token - model.prefix.length] = -2;
     const best = extremePatch(others, 0);
     const worst = extremePatch(values, 0, -1);
-    const place = (patch) => cellOf(model, patch + model.prefix.length).map((place) => place + 1);
+    const place = (patch) => cellOf(model, patch + model.prefix.length).map((at) => at + 1);
     const [row, column] = place(best);
     const [lowRow, lowColumn] = place(worst);
+    const [value, low] = [values[best].toFixed(2), values[worst].toFixed(2)];
     setText(title, t("positions.one", { token: tokenName(model, token) }));
-    setText(
-      says,
-      t("positions.says", {
-        row,
-        column,
-        value: values[best].toFixed(2),
-        lowRow,
-        lowColumn,
-        low: values[worst].toFixed(2),
-      }),
-    );
+    setText(says, t("positions.says", { row, column, value, lowRow, lowColumn, low }));
   }
 
   function draw(state) {
     if (!state.result || state.tab !== "positions") return;
     const { positions, model } = state.result;
-    missing.hidden = Boolean(positions.values);
+    large.hidden = !positions.large;
     maps.hidden = !positions.values;
-    setText(note, positions.note);
+    without.node.hidden = Boolean(positions.values || positions.large);
+    if (positions.large)
+      setText(note, t("positions.none.large", { grid: model.grid.join("×") }));
+    if (!without.node.hidden) {
+      node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
+      without.draw(state);
+    }
     if (!positions.values) return;
     node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
     canvas.draw();
     bar.show(tableFor(POSITION_COLOURS), LIMITS);
     describe(state);
-    setText(help, t("positions.help", { kind: model.position }));
-    if (drawnAll !== model.key) drawAll(state.result);
-    drawnAll = model.key;
+    setText(help, t("positions.help", { kind: positionName(model.position) }));
+    parts.draw(state, rowOf(state));
   }
 
-  store.on(["result", "hover", "pinned", "smooth"], draw);
+  store.on(DRAWN_BY, draw);
   return { node, draw: () => draw(store.get()) };
 }

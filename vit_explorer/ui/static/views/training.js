@@ -24,16 +24,14 @@ export function createTrainingView(context) {
     note,
   );
   const node = el("section", { class: "view view-training" }, player.node, missing, trainer.node);
-  let wanted = "";
   let timer = 0;
   let stale = true;
 
   /** Fetch the film of the model at hand, once: every move after that needs no server. */
   async function fetchFilm({ film, model }) {
-    if (wanted === model.key) return;
-    wanted = model.key;
-    store.set({ film: null, playing: false });
-    let problem = film.note;
+    if (store.get().filmOf === model.key) return;
+    store.set({ film: null, filmOf: model.key, playing: false });
+    let problem = t("film.none.why");
     let opened = null;
     if (film.url) {
       try {
@@ -42,15 +40,16 @@ export function createTrainingView(context) {
         problem = error instanceof TypeError ? t("state.offline") : error.message;
       }
     }
-    if (wanted !== model.key) return;
-    setText(note, problem);
-    missing.hidden = opened !== null;
-    store.set({ film: opened, frame: opened ? opened.frames - 1 : 0, probe: 0 });
+    if (store.get().filmOf !== model.key) return;
+    const last = opened ? opened.frames - 1 : 0;
+    store.set({ film: opened, filmProblem: opened ? "" : problem, frame: last, probe: 0 });
   }
 
   function draw(state) {
     if (!state.result || state.tab !== "training") return;
     fetchFilm(state.result);
+    setText(note, state.filmProblem);
+    missing.hidden = !state.filmProblem;
     player.node.hidden = !state.film;
     if (state.film) player.draw(state);
     if (stale) trainer.refresh();
@@ -75,7 +74,7 @@ export function createTrainingView(context) {
     else store.set({ playing: false });
   }
 
-  store.on(["result", "film", "frame", "probe", "playing", "runs", "training", ...LOOK], draw);
+  store.on(["result", "film", "filmProblem", "frame", "probe", "playing", "runs", "training", ...LOOK], draw);
   store.on(["playing", "tab"], play);
   store.on(["tab"], () => {
     stale = true;

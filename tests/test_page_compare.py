@@ -1,0 +1,70 @@
+"""The Compare view: a second result beside the first, and one pointer for both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import vit_explorer as vx
+from tests.browser import open_explorer, pixels, settle, show
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+FIRST = '.compare-side[data-side="first"]'
+SECOND = '.compare-side[data-side="second"]'
+
+
+def test_a_second_picture_is_shown_beside_the_first(
+    page: Page, address: str, small_checkpoint: Path, cat: Path, coffee: Path
+) -> None:
+    show(page, "compare")
+    assert page.locator(".compare-empty").is_visible()
+    page.get_by_role("button", name="another picture").click()
+    page.get_by_role("button", name="Compare with coffee.png").click()
+    page.wait_for_selector(f"{SECOND} canvas")
+    settle(page)
+    model = vx.load_model(small_checkpoint)
+    for side, picture in ((FIRST, cat), (SECOND, coffee)):
+        expected = [each.label for each in vx.explain(model, picture, methods=()).predictions]
+        assert page.locator(f"{side} .label").all_inner_texts() == expected
+
+    bounds = page.locator(f"{FIRST} canvas").bounding_box()
+    assert bounds is not None
+    before = pixels(page, f"{SECOND} canvas")
+    page.mouse.move(
+        bounds["x"] + 6.5 * bounds["width"] / 8, bounds["y"] + 1.5 * bounds["height"] / 8
+    )
+    settle(page)
+    assert "patch row 2, column 7" in page.inner_text(f"{FIRST} .says")
+    assert "patch row 2, column 7" in page.inner_text(f"{SECOND} .says")
+    assert pixels(page, f"{SECOND} canvas") != before
+    other = page.locator(f"{SECOND} canvas").bounding_box()
+    assert other is not None
+    page.mouse.move(other["x"] + 2, other["y"] + 2)
+    settle(page)
+    assert "patch row 1, column 1" in page.inner_text(f"{FIRST} .says")
+
+    page.get_by_role("button", name="attention", exact=True).click()
+    settle(page)
+    highs = page.locator(".compare-side .bar-high").all_inner_texts()
+    assert len(highs) == 2
+    assert highs[0] == highs[1]
+    page.wait_for_function("location.hash.includes('beside=picture%3Acoffee.png')")
+    link = page.url.split("#")[1]
+    page.goto("about:blank")
+    open_explorer(page, address, link)
+    page.wait_for_selector(f"{SECOND} canvas")
+
+
+def test_a_wrong_model_is_refused_in_its_place(page: Page) -> None:
+    show(page, "compare")
+    page.fill("#vx-other-model", "no such model")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.compare-empty[data-kind="problem"]')
+    assert "no such model" in page.inner_text(".compare-empty")
+    assert page.locator(f"{FIRST} .label").count() == 5

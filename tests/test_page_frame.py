@@ -1,0 +1,489 @@
+"""The page's frame: what it saves and copies, links, uploads, the offline state, its speed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import vit_explorer as vx
+from tests.browser import (
+    LABELS,
+    REFUSED,
+    ROOT,
+    open_explorer,
+    settle,
+    show,
+    unexpected,
+    wait_for_picture,
+    wait_idle,
+    watched_page,
+)
+from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.ui import Workbench, build_app
+from vit_explorer.ui.api import check_mcp
+from vit_explorer.ui.preload import needed_modules
+from vit_explorer.ui.routes import static_folder
+from vit_explorer.ui.stops import Stopped, Stops
+from vit_explorer.ui.uploads import MAX_BYTES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BYTES = {"content-type": "application/octet-stream"}
+ATTENTION = "#vx-view-attention .stage canvas"
+
+
+@pytest.fixture(scope="module")
+def workbench(small: vx.LoadedModel) -> Workbench:
+    return Workbench(small)
+
+
+@pytest.fixture(scope="module")
+def client(workbench: Workbench) -> TestClient:
+    return TestClient(build_app(workbench), base_url="http://localhost")
+
+
+def menu(page: Page, figure: str, entry: str) -> None:
+    """Choose an entry of a figure's menu."""
+    page.locator(f"{figure} .figure-button").first.click()
+    page.locator(f'.figure-menu:popover-open [data-save="{entry}"]').click()
+
+
+def saved(page: Page, figure: str, entry: str) -> tuple[str, bytes]:
+    with page.expect_download() as caught:
+        menu(page, figure, entry)
+    return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
+
+
+CARD = '.card[data-method="rollout"]'
+
+
+@pytest.mark.browser
+def test_a_map_is_saved_with_its_caption_and_its_numbers(
+    page: Page, small_checkpoint: Path, cat: Path
+) -> None:
+    name, svg = saved(page, CARD, "svg")
+    assert name == "cat-rollout.svg"
+    text = svg.decode()
+    for part in (
+        "Attention rollout",
+        "small",
+        "cat.png",
+        f"ViT Explorer {vx.__version__}",
+        "class ",
+    ):
+        assert part in text
+    name, png = saved(page, CARD, "png")
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    assert name == "cat-rollout.png"
+    assert image.width == 2 * 832
+    assert np.asarray(image)[200:1400, 200:1400].std() > 10
+    name, csv = saved(page, CARD, "csv")
+    rows = np.genfromtxt(io.BytesIO(csv), delimiter=",", names=True)
+    model = vx.load_model(str(small_checkpoint))
+    expected = vx.explain(model, cat, methods=("rollout",)).heatmaps["rollout"].values
+    np.testing.assert_allclose(rows["value"].reshape(8, 8), expected, rtol=1e-5)
+    assert (rows["row"][9], rows["column"][9]) == (2, 2)
+    name, npz = saved(page, CARD, "npz")
+    assert name == "cat-maps-rollout.npz"
+    with np.load(io.BytesIO(npz)) as arrays:
+        np.testing.assert_allclose(arrays["rollout"], expected, rtol=1e-5)
+
+
+def copied(page: Page, figure: str, entry: str) -> str:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    menu(page, figure, entry)
+    page.locator(".told", has_text="Copied").wait_for()
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+@pytest.fixture
+def place(small_checkpoint: Path, tmp_path: Path) -> Path:
+    """A folder in which copied code finds the model and the example it names."""
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    (tmp_path / small_checkpoint.name).symlink_to(small_checkpoint)
+    return tmp_path
+
+
+def run(words: list[str], place: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *words],
+        check=False,
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run_python(code: str, place: Path) -> np.ndarray:
+    (place / "copied.py").write_text(f"{code}\nimport numpy\nnumpy.save('values.npy', values)\n")
+    run(["copied.py"], place)
+    return np.load(place / "values.npy")
+
+
+@pytest.mark.browser
+def test_copied_code_makes_the_map_that_is_shown(page: Page, place: Path) -> None:
+    page.locator(".predictions button").nth(1).click()
+    page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
+    wait_idle(page)
+    figure = '.card[data-method="generic_attention"]'
+    _, csv = saved(page, figure, "csv")
+    shown = np.genfromtxt(io.BytesIO(csv), delimiter=",", names=True)["value"].reshape(8, 8)
+    np.testing.assert_allclose(run_python(copied(page, figure, "python"), place), shown, rtol=1e-4)
+    words = shlex.split(copied(page, figure, "command"))
+    assert words[:2] == ["vit-explorer", "explain"]
+    run(["-m", "vit_explorer", *words[1:]], place)
+    with np.load(place / "out/cat/heatmaps.npz") as maps:
+        np.testing.assert_allclose(maps["generic_attention"], shown, rtol=1e-4)
+
+
+@pytest.mark.browser
+def test_copied_code_makes_the_attention_and_positions_that_are_shown(
+    page: Page, place: Path
+) -> None:
+    show(page, "attention")
+    page.locator('.segmented [data-value="max"]').first.click()
+    words = shlex.split(copied(page, "#vx-view-attention", "command"))
+    run(["-m", "vit_explorer", *words[1:]], place)
+    _, csv = saved(page, "#vx-view-attention", "csv")
+    shown = np.genfromtxt(io.BytesIO(csv), delimiter=",", names=True)["value"].reshape(8, 8)
+    with np.load(place / "out/cat/heatmaps.npz") as maps:
+        # The page holds attention in 255 steps of each row's largest.
+        np.testing.assert_allclose(maps["attention"], shown, atol=shown.max() / 400)
+    page.focus(ATTENTION)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("PageUp")
+    settle(page)
+    _, csv = saved(page, "#vx-view-attention", "csv")
+    shown = np.genfromtxt(io.BytesIO(csv), delimiter=",", names=True)["value"].reshape(8, 8)
+    made = run_python(copied(page, "#vx-view-attention", "python"), place)
+    np.testing.assert_allclose(made, shown, atol=shown.max() / 400)
+    page.locator("#vx-view-attention .figure-button").first.click()
+    assert page.locator('.figure-menu:popover-open [data-save="command"]').is_hidden()
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.browser
+def test_a_copied_link_shows_the_same_elsewhere(browser: Browser, page: Page, address: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Explain coffee.png").click()
+    wait_for_picture(page, "coffee.png")
+    show(page, "attention")
+    page.focus(ATTENTION)
+    for key in ("ArrowRight", "ArrowUp", "PageUp"):
+        page.keyboard.press(key)
+    page.locator('#vx-view-attention .segmented [data-value="1"]').first.click()
+    settle(page)
+    says = page.inner_text("#vx-view-attention .says")
+    page.click("#vx-link")
+    page.locator(".told", has_text="link is copied").wait_for()
+    link = str(page.evaluate("navigator.clipboard.readText()"))
+    assert link.startswith(f"{address}#attention?picture=coffee.png")
+    with watched_page(browser, address) as (other, wrong):
+        other.goto(link)
+        wait_idle(other)
+        other.locator("#vx-view-attention .says", has_text=says).wait_for()
+        assert other.inner_text("#vx-view-attention output >> nth=0") == "3/4"
+        other.goto("about:blank")
+        other.goto(f"{address}#attention?layer=99&head=x&patch=9,9&direction=up")
+        wait_idle(other)
+        assert other.inner_text("#vx-view-attention output >> nth=0") == "4/4"
+        assert unexpected(wrong) == []
+
+
+@pytest.mark.browser
+def test_a_checkpoint_and_labels_are_loaded_by_upload(
+    page: Page, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "names.txt"
+    labels.write_text("\n".join(f"thing {index}" for index in range(10)))
+    page.click("#vx-load-file")
+    page.set_input_files("#vx-labels", labels)
+    page.get_by_role("dialog").get_by_role("button", name="Load").click()
+    page.locator(".predictions .label", has_text="thing").first.wait_for()
+    wait_idle(page)
+
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no weights")
+    page.click("#vx-load-file")
+    page.set_input_files("#vx-weights", broken)
+    page.get_by_role("dialog").get_by_role("button", name="Load").click()
+    page.locator(".load-form .wrong", has_text="broken.safetensors").wait_for()
+    assert str(tmp_path) not in page.inner_text(".load-form .wrong")
+    page.set_input_files("#vx-weights", small_checkpoint)
+    page.get_by_role("dialog").get_by_role("button", name="Load").click()
+    page.locator(".predictions .label", has_text=LABELS[0][:3]).or_(
+        page.locator(".predictions .label").first
+    ).first.wait_for()
+    page.wait_for_function("document.querySelector('#vx-model').value.startsWith('file:')")
+    wait_idle(page)
+
+
+def test_uploads_are_bounded_and_never_a_path(client: TestClient, small_checkpoint: Path) -> None:
+    def send(kind: str, name: str, content: bytes, **options: Any) -> Any:
+        asked = {"params": {"name": name}, "content": content, "headers": BYTES, **options}
+        return client.post(f"/explorer/uploads/{kind}", **asked)
+
+    assert send("weights", "run.py", b"x").status_code == 422
+    assert send("other", "a.txt", b"x").status_code == 422
+    assert send("labels", "a.txt", b"x" * (MAX_BYTES["labels"] + 1)).status_code == 422
+    assert send("labels", "a.txt", b"x", headers={"content-type": "text/plain"}).status_code == 415
+    key = send("weights", "../../etc/a b.safetensors", small_checkpoint.read_bytes()).json()[
+        "upload"
+    ]
+    for order in (
+        {"weights": "../../etc/passwd"},
+        {"labels": key},
+        {},
+        {"weights": key, "architecture": "local-dir:/tmp"},
+    ):
+        answer = client.post("/explorer/models", json=order)
+        assert answer.status_code == 422
+        assert answer.json()["error"].endswith(".")
+    name = client.post("/explorer/models", json={"weights": key}).json()["model"]
+    assert name == "file:a b.safetensors"
+
+
+def test_a_model_of_files_is_explained(client: TestClient, workbench: Workbench) -> None:
+    sent = client.post(
+        "/explorer/uploads/labels", params={"name": "n.json"}, content=b'["a","b","c","d","e"]',
+        headers=BYTES,
+    )  # fmt: skip
+    order = {"architecture": workbench.start_name, "labels": sent.json()["upload"]}
+    name = client.post("/explorer/models", json=order).json()["model"]
+    result = workbench.analyse("cat.png", name, None)
+    assert {each.label for each in result.explanation.predictions} == set("abcde")
+    assert workbench.analyse("cat.png", workbench.start_name, None).model.labels != ("a",)
+    memory = client.get("/explorer/memory").json()
+    assert memory["process"] > memory["kept"] > 10_000
+
+
+def test_a_stopped_loading_frees_its_queue(
+    workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from vit_explorer.ui import page as page_module
+
+    release = threading.Event()
+    monkeypatch.setattr(page_module, "NEWS_EVERY", 0.01)
+    monkeypatch.setattr(workbench, "is_loaded", lambda _: False)
+
+    def slow(_: str) -> vx.LoadedModel:
+        release.wait(10)
+        raise ModelError("never")
+
+    monkeypatch.setattr(workbench, "model", slow)
+    asked = {"page": "p", "request": 3, "picture": "cat.png", "model": "vit", "target": None}
+    answers = page_module.answers(workbench, asked)
+    assert next(answers)["loading"] == "vit"
+    workbench.stops.stop(("p", 3))
+    assert not any("error" in answer or "result" in answer for answer in answers)
+    release.set()
+
+
+def test_stops_are_by_page_and_request() -> None:
+    stops = Stops()
+    stops.stop(("a", 1))
+    stops.check(("b", 1))
+    stops.check(("a", 2))
+    with pytest.raises(Stopped):
+        stops.check(("a", 1))
+
+
+def test_exact_numbers_are_refused_where_there_are_none(
+    client: TestClient, workbench: Workbench
+) -> None:
+    key = workbench.analyse("cat.png", workbench.start_name, None).key
+    for path in ("maps/none", "maps/attention@9", "attention/9", "attention/x", "nothing"):
+        assert client.get(f"/explorer/results/{key}/data/{path}.npz").status_code == 404
+    answer = client.get(f"/explorer/results/{key}/data/attention/1.npz")
+    with np.load(io.BytesIO(answer.content)) as arrays:
+        np.testing.assert_allclose(arrays["attention"].sum(-1), 1, atol=1e-5)
+
+
+def test_the_attention_endpoint_gives_the_trace_s_row(address: str, small_checkpoint: Path) -> None:
+    gradio_client = pytest.importorskip("gradio_client")
+    client = gradio_client.Client(address, verbose=False)
+    answer = client.predict("cat.png", 2, "1", "2,3", api_name="/attention")
+    model = vx.load_model(str(small_checkpoint))
+    row = vx.trace(model, ROOT / "assets/cat.png").attention(2)[1, 1 + 8 + 2]
+    np.testing.assert_allclose(np.ravel(answer["patches"]), row[1:], atol=1e-6)
+    assert answer["prefix"] == {"class": pytest.approx(float(row[0]), abs=1e-6)}
+    for bad in (("cat.png", 9), ("cat.png", 0, "7"), ("cat.png", 0, "0", "9,1"), ("no.png",)):
+        with pytest.raises(gradio_client.exceptions.AppError):
+            client.predict(*bad, api_name="/attention")
+
+
+def test_mcp_without_its_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit_explorer.ui.api.find_spec", lambda _: None)
+    with pytest.raises(OptionError, match=r"vit-explorer\[mcp\]"):
+        check_mcp()
+
+
+def test_mcp_offers_the_three_endpoints(workbench: Workbench) -> None:
+    pytest.importorskip("mcp", reason="the extra vit-explorer[mcp] is not installed")
+    with TestClient(build_app(workbench, mcp=True), base_url="http://localhost") as started:
+        schema = started.get("/gradio_api/mcp/schema").json()
+    assert {tool["name"].removeprefix("ViT_Explorer_") for tool in schema} == {
+        "explain",
+        "attention",
+        "models",
+    }
+
+
+def test_the_page_can_be_installed(client: TestClient) -> None:
+    manifest = client.get("/manifest.json").json()
+    for icon in manifest["icons"]:
+        answer = client.get(f"/{icon['src']}")
+        assert answer.headers["content-type"] == icon["type"]
+        if icon["type"] == "image/png":
+            side = int(icon["sizes"].partition("x")[0])
+            assert Image.open(io.BytesIO(answer.content)).size == (side, side)
+    worker = client.get("/worker.js")
+    assert worker.headers["cache-control"] == "no-cache"
+    files = json.loads(worker.text.partition("const FILES = ")[2].partition(";\n")[0])
+    assert {"explorer/static/lost.html", "explorer/static/lang/zh.json"} <= set(files)
+    assert all(client.get(f"/{file}").status_code == 200 for file in files)
+
+
+def test_all_modules_of_the_first_page_are_announced(client: TestClient) -> None:
+    link = client.get("/").headers["link"]
+    modules = needed_modules(static_folder(), ("main.js", "views/explain.js"))
+    assert {"main.js", "words.js", "map_card.js", "pixels.js"} <= set(modules)
+    assert all(f"<explorer/static/{module}>; rel=modulepreload" in link for module in modules)
+
+
+@pytest.mark.browser
+def test_without_its_server_the_page_says_so(browser: Browser, address: str) -> None:
+    with watched_page(browser, address, locale="zh-CN") as (page, _):
+        open_explorer(page, address)
+        page.evaluate("navigator.serviceWorker.ready")
+        page.wait_for_function("caches.keys().then((names) => names.length === 1)")
+        page.context.set_offline(True)
+        page.reload()
+        page.locator("h2", has_text="无法连接到服务器").wait_for()
+        assert page.evaluate("getComputedStyle(document.body.firstElementChild).display") == "flex"
+        page.context.set_offline(False)
+        page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]', timeout=30_000)
+
+
+CHANGE = """async ([changes, rounds]) => {
+  const frame = () => new Promise((done) => requestAnimationFrame(() => done()));
+  const times = {};
+  for (const [name, act] of Object.entries(changes)) {
+    times[name] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      const start = performance.now();
+      new Function("round", act)(round);
+      let spent = performance.now() - start;
+      // What the change is drawn by runs in the next frame, before this callback of the one after.
+      const before = window.vxSpent;
+      await frame();
+      await frame();
+      spent += window.vxSpent - before;
+      times[name].push(spent);
+    }
+  }
+  return times;
+}"""
+# Script time of all animation frames, which is where the page draws.
+METER = """() => {
+  window.vxSpent = 0;
+  const ask = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (act) => ask((time) => {
+    const start = performance.now();
+    act(time);
+    window.vxSpent += performance.now() - start;
+  });
+}"""
+
+
+@pytest.mark.browser
+def test_changes_on_the_canvas_take_less_than_a_frame(
+    page: Page, silent: Callable[[], list[str]]
+) -> None:
+    show(page, "attention")
+    page.wait_for_load_state("networkidle")
+    asked = len(silent())
+    page.evaluate(METER)
+    slide = "const input = document.querySelector('{0}'); input.value = {1};"
+    slide += "input.dispatchEvent(new Event('input', {{ bubbles: true }}));"
+    press = "document.querySelector('#vx-view-attention .stage canvas')"
+    changes = {
+        "layer": slide.format("#vx-layer", "1 + round % 4"),
+        "head": "document.querySelectorAll('#vx-view-attention .heads button')[round % 5].click();",
+        "patch": f"{press}.dispatchEvent(new KeyboardEvent('keydown', "
+        "{ key: round % 2 ? 'ArrowLeft' : 'ArrowRight', bubbles: true }));",
+        "opacity": slide.format("#vx-opacity", "0.3 + 0.05 * (round % 10)"),
+    }
+    times = page.evaluate(CHANGE, [changes, 20])
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    print("script milliseconds a change:", {name: round(ms, 1) for name, ms in medians.items()})
+    # The target is 16 ms on a machine of its own; a shared one gets slack.
+    assert all(0 < ms < 64 for ms in medians.values()), medians
+    assert silent()[asked:] == []
+
+
+SHIFTS = """() => {
+  window.vxShift = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.vxShift += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", [(1280, 720), (390, 844)])
+def test_nothing_jumps_when_results_arrive(
+    browser: Browser, address: str, size: tuple[int, int]
+) -> None:
+    viewport = {"width": size[0], "height": size[1]}
+    with watched_page(browser, address, viewport=viewport) as (page, wrong):
+        page.add_init_script(f"({SHIFTS})()")
+        open_explorer(page, address)
+        page.wait_for_load_state("networkidle")
+        first = page.evaluate("window.vxShift")
+        page.evaluate("window.vxShift = 0")
+        # Not by a click: shifts soon after one are not counted.
+        page.evaluate("location.hash = '#explain?picture=coffee.png'")
+        wait_for_picture(page, "coffee.png")
+        page.wait_for_load_state("networkidle")
+        print(
+            "cumulative layout shift:", round(first, 4), round(page.evaluate("window.vxShift"), 4)
+        )
+        assert first < 0.1
+        assert page.evaluate("window.vxShift") < 0.1
+        assert unexpected(wrong) == []
+
+
+@pytest.mark.browser
+def test_the_first_page_is_there_soon(browser: Browser, address: str) -> None:
+    seconds = []
+    for _ in range(3):
+        with watched_page(browser, address) as (page, _wrong):
+            open_explorer(page, address)
+            seconds.append(page.evaluate("performance.now()") / 1000)
+    print("first page after seconds:", [round(each, 2) for each in seconds])
+    # The target is 3 s on two cores of its own.
+    assert min(seconds) < 10
+
+
+def test_refusals_are_told_apart_from_faults() -> None:
+    assert unexpected([f"{REFUSED} ()", "page error: x"]) == ["page error: x"]

@@ -1,0 +1,209 @@
+"""The page in its two languages: both complete, and every sentence of the page comes from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import vit_explorer as vx
+from tests.browser import (
+    open_explorer,
+    pixels,
+    settle,
+    show,
+    unexpected,
+    wait_for_picture,
+    watched_page,
+    write_checkpoint,
+)
+from vit_explorer.ui.phrases import PHRASES, keyed
+from vit_explorer.ui.routes import static_folder, words
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SOURCES = {
+    str(file.relative_to(static_folder())): file.read_text(encoding="utf-8")
+    for file in static_folder().rglob("*.js")
+}
+HAN = re.compile(r"[\u4e00-\u9fff]")
+# Names that are written alike in Chinese.
+SAME = re.compile(r"[A-Z][\w+-]*|timm.*|bundled|(?:[^A-Za-z{]|\{\w+\})*")
+
+
+def table(language: str) -> dict[str, str]:
+    text = (static_folder() / "lang" / f"{language}.json").read_text(encoding="utf-8")
+    pairs = json.loads(text, object_pairs_hook=list)
+    assert len(pairs) == len(dict(pairs)), "a key is there twice"
+    return dict(pairs)
+
+
+def english() -> dict[str, str]:
+    return table("en") | words()
+
+
+def test_both_tables_have_the_same_keys() -> None:
+    assert set(table("en")) & set(words()) == set()
+    assert sorted(set(english()) ^ set(table("zh"))) == []
+
+
+def test_both_tables_have_the_same_places_in_each_sentence() -> None:
+    def places(sentence: str) -> set[str]:
+        return set(re.findall(r"\{(\w+)\}", sentence))
+
+    chinese = table("zh")
+    own = english().items()
+    assert [key for key, text in own if places(text) != places(chinese[key])] == []
+
+
+def test_the_chinese_is_chinese() -> None:
+    untranslated = {
+        key: text
+        for key, text in table("zh").items()
+        if not HAN.search(text) and not SAME.fullmatch(text)
+    }
+    assert set(untranslated) <= {"action.language"}
+    assert [key for key, text in english().items() if HAN.search(text)] == ["action.language"]
+
+
+def test_every_word_on_the_page_is_used_and_there() -> None:
+    code = "".join(SOURCES.values())
+    plain = set(PHRASES.values()) | set(re.findall(r'"([a-z]\w*(?:\.\w+)*)"', code))
+    made = [
+        re.sub(r"\$\{[^}]*\}", "*", key) for key in re.findall(r"`([a-z][\w.]*\$\{[^`]+)`", code)
+    ]
+    unused = [
+        word
+        for word in english()
+        if word not in plain and not any(map(partial(fnmatch, word), made))
+    ]
+    assert unused == []
+    assert set(re.findall(r'\bt\("([^"]+)"', code)) <= set(english())
+
+
+def test_every_sentence_that_python_makes_has_a_key(
+    small: vx.LoadedModel, cat: Path, tmp_path: Path
+) -> None:
+    checkpoint = vx.load_model(str(write_checkpoint(tmp_path / "small.safetensors")))
+    for model in (small, checkpoint, vx.load_model("bundled")):
+        assert "key" in keyed(model.card.source) or model is small
+        assert "key" in keyed(model.card.labels_source)
+    found = vx.explain(small, cat, methods=("integrated_gradients",)).heatmaps.values()
+    for note in [heatmap.note for heatmap in found]:
+        assert "key" in keyed(note), note
+
+
+# Children of el(…), and the attributes that a reader sees or hears.
+SHOWN = (
+    r"""(?:\b(?:title|placeholder|alt)|"aria-(?:label|valuetext|description)")\s*[:,]\s*["`]([^"`]*)["`]""",
+    r"""\bsetText\([^,]+,\s*["`]([^"`]*)["`]""",
+    r"""\}\s*,\s*["`]([^"`]*)["`]\s*[,)]""",
+    r"""\.textContent\s*=\s*["`]([^"`]*)["`]""",
+)
+# The page's own name and its command are written alike everywhere.
+NAMES = {"ViT Explorer", "vit-explorer app"}
+
+
+def spoken(source: str) -> list[str]:
+    """Literals a reader would see that hold a word: two letters outside a `${…}`."""
+    found = [text for pattern in SHOWN for text in re.findall(pattern, source)]
+    bare = [(text, re.sub(r"\$\{[^}]*\}", "", text)) for text in found]
+    return [text for text, rest in bare if re.search(r"[A-Za-z]{2}", rest) and text not in NAMES]
+
+
+def test_no_sentence_stands_in_the_code() -> None:
+    assert {name: spoken(source) for name, source in SOURCES.items() if spoken(source)} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'el("p", { class: "note" }, "Nothing to see")',
+        "setText(says, `Row ${row}`)",
+        'el("canvas", { "aria-label": "The picture" })',
+        'node.setAttribute("aria-label", "The picture")',
+        'el("input", { placeholder: "type here" })',
+    ],
+)
+def test_a_sentence_in_the_code_would_be_found(source: str) -> None:
+    assert spoken(source)
+
+
+TEXTS = """() => [...document.querySelectorAll(".vx *")].flatMap((node) => [
+  ...[...node.childNodes].filter((child) => child.nodeType === 3).map((child) => child.data),
+  ...["aria-label", "title", "placeholder", "alt"].map((name) => node.getAttribute(name) ?? ""),
+])"""
+# What stays as it is: names of models, files, colour maps, methods, sources and recipes' data.
+FOREIGN = re.compile(
+    r"ViT|Explorer|English|CPU|MB|Esc|Page Up|Page Down|timm|bundled|hub|logit|vit-explorer|train|"
+    r"token|query|rollout|Grad|CAM|HiRes|Layer|Eigen|class|px|ms|"
+    r"[\w.-]+\.(?:png|jpg|npz|safetensors)|--[\w-]+|small|et al|min|"
+)
+
+
+@pytest.mark.browser
+def test_switching_language_keeps_everything_and_asks_no_model(
+    page: Page, silent: Callable[[], list[str]]
+) -> None:
+    page.get_by_role("button", name="Explain rocket.jpg").click()
+    wait_for_picture(page, "rocket.jpg")
+    show(page, "attention")
+    page.focus("#vx-view-attention .stage canvas")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("PageUp")
+    page.fill("#vx-class", "typed")
+    before = pixels(page, "#vx-view-attention .stage canvas")
+    asked = len(silent())
+    page.click("#vx-language")
+    page.locator("#vx-tab-explain", has_text="解释").wait_for()
+    settle(page)
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    assert pixels(page, "#vx-view-attention .stage canvas") == before
+    assert page.inner_text("#vx-view-attention output") == "3/4"
+    assert page.input_value("#vx-class") == "typed"
+    assert page.evaluate("document.activeElement.id") == "vx-language"
+    assert "第 5 行第 5 列的图像块" in page.inner_text(".says")
+    assert "lang=zh" in page.url
+    asked_again = [url for url in silent()[asked:] if "/results/" in url or "/queue/" in url]
+    assert asked_again == []
+    page.keyboard.press("Enter")
+    page.locator("#vx-tab-explain", has_text="Explain").wait_for()
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+@pytest.mark.browser
+def test_the_language_is_the_browser_s_then_the_reader_s(browser: Browser, address: str) -> None:
+    with watched_page(browser, address, locale="zh-TW") as (page, wrong):
+        open_explorer(page, address)
+        assert page.inner_text("#vx-tab-explain") == "解释"
+        page.click("#vx-language")
+        page.locator("#vx-tab-explain", has_text="Explain").wait_for()
+        page.goto("about:blank")
+        open_explorer(page, address)
+        assert page.inner_text("#vx-tab-explain") == "Explain"
+        page.goto("about:blank")
+        page.goto(f"{address}#attention?lang=zh")
+        page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]')
+        assert page.inner_text("#vx-tab-attention") == "注意力"
+        assert unexpected(wrong) == []
+
+
+@pytest.mark.browser
+def test_no_english_is_left_on_any_view_in_chinese(browser: Browser, address: str) -> None:
+    with watched_page(browser, address, locale="zh-CN") as (page, wrong):
+        open_explorer(page, address)
+        for tab in page.locator(".tabs [role=tab]").evaluate_all("(tabs) => tabs.map((t) => t.id)"):
+            show(page, tab.removeprefix("vx-tab-"))
+            page.wait_for_load_state("networkidle")
+            for text in page.evaluate(TEXTS):
+                assert (
+                    len(re.findall(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", FOREIGN.sub("", text))) == 0
+                ), text
+        assert unexpected(wrong) == []

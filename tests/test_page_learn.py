@@ -1,0 +1,199 @@
+"""The Learn view: its numbers are the model's own, and the walk can be walked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from timm.models.vision_transformer import ResPostBlock
+from timm.models.vision_transformer import VisionTransformer as TimmViT
+from torchvision.transforms import Compose, Resize, ToTensor
+
+import vit_explorer as vx
+from tests.browser import open_explorer, settle
+from tests.conftest import load_small
+from tests.packed import unpack
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
+from vit_explorer.ui.learn import filter_bytes, head_bytes, patch_bytes, walk_bytes
+from vit_explorer.ui.packing import pack
+from vit_explorer.ui.workbench import Result, Workbench
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+@pytest.fixture(scope="module")
+def result(small: vx.LoadedModel) -> Result:
+    bench = Workbench(small)
+    return bench.analyse("cat.png", bench.start_name, None)
+
+
+@pytest.fixture(scope="module")
+def tokens(small: vx.LoadedModel, result: Result) -> list[torch.Tensor]:
+    """Each block's input, after attention, and output, by the module's own parts."""
+    module = small.module
+    assert isinstance(module, VisionTransformer)
+    with torch.no_grad():
+        x = module.embed(result.explanation.prepared.pixels)
+        passed = [x]
+        for block in module.blocks:
+            x = x + block.attn(block.norm1(x))
+            passed.append(x)
+            x = x + block.mlp(block.norm2(x))
+            passed.append(x)
+    return [each[0] for each in passed]
+
+
+def test_pack_keeps_facts_and_arrays() -> None:
+    arrays = {
+        "a": np.arange(6, dtype=np.float64).reshape(2, 3),
+        "b": np.array([-3, 4, 5], np.int8),
+        "c": np.array([[250]], np.uint8),
+        "d": np.array([0.5], np.float32),
+    }
+    facts, read = unpack(pack({"name": "ü"}, arrays))
+    assert facts == {"name": "ü"}
+    assert {name: of.dtype.str[1:] for name, of in read.items()} == {
+        "a": "f4",
+        "b": "i1",
+        "c": "u1",
+        "d": "f4",
+    }
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(read[name], values)
+
+
+def test_walk_is_what_the_module_s_parts_give(result: Result, tokens: list[torch.Tensor]) -> None:
+    facts, read = unpack(walk_bytes(result))
+    parts = read["parts"]
+    assert parts.shape == (3, 13, 3, 7)
+    for layer in range(3):
+        before, middle, after = tokens[2 * layer : 2 * layer + 3]
+        for index, part in enumerate((before, middle - before, after - middle)):
+            shown = parts[layer, :, index]
+            np.testing.assert_allclose(shown[:, 0], part.norm(dim=1), rtol=1e-4)
+            np.testing.assert_allclose(shown[:, 1:], part[:, :6], atol=1e-4)
+    largest = facts["limits"]["tokens"]
+    levels = read["tokens matrix"].astype(np.float32) / 127 * largest
+    np.testing.assert_allclose(levels, tokens[0], atol=largest / 250)
+    patches, positions, sums = read["first"]
+    np.testing.assert_allclose((patches + positions)[1:], sums[1:], atol=1e-5)
+    assert facts["error"] < 1e-5
+    shares = np.exp(np.array(facts["logits"]) - facts["total"])
+    expected = [each.probability for each in result.explanation.predictions]
+    np.testing.assert_allclose(shares, expected, rtol=1e-4)
+
+
+def test_one_head_is_worked_out_from_what_is_sent(
+    small: vx.LoadedModel, result: Result, tokens: list[torch.Tensor]
+) -> None:
+    layer, head, token = 1, 1, 5
+    facts, read = unpack(head_bytes(result, layer, head, token))
+    block = small.module.blocks[layer]  # type: ignore[index, union-attr]
+    with torch.no_grad():
+        qkv = block.attn.qkv(block.norm1(tokens[2 * layer])).reshape(13, 3, 2, 16)
+    query, key, value = qkv[:, :, head].unbind(1)
+    np.testing.assert_allclose(read["query"], query[token], atol=1e-5)
+    np.testing.assert_allclose(read["key"], key, atol=1e-5)
+    scores = read["key"] @ read["query"] * facts["scale"]
+    shares = np.exp(scores - scores.max())
+    shares /= shares.sum()
+    np.testing.assert_allclose(read["attention"], shares, atol=1e-5)
+    np.testing.assert_allclose(read["output"], shares @ np.asarray(value), atol=1e-5)
+    for wrong in ((3, 0, 0), (0, 2, 0), (0, 0, 13), (-1, 0, 0)):
+        with pytest.raises(IndexError):
+            head_bytes(result, *wrong)
+
+
+def test_a_relative_bias_is_sent_with_its_head(cat: Path) -> None:
+    torch.manual_seed(1)
+    config = ViTConfig(
+        image_size=(16, 24), patch_size=(8, 8), dim=16, depth=2, heads=2, position="relative"
+    )
+    module = VisionTransformer(config)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    bench = Workbench(load_small(module))
+    held = bench.analyse("cat.png", bench.start_name, None)
+    facts, read = unpack(head_bytes(held, 1, 1, 4))
+    bias = module.blocks[1].attn.rel_pos()[0, 1, 4]
+    np.testing.assert_allclose(read["bias"], bias.detach(), atol=1e-6)
+    scores = read["key"] @ read["query"] * facts["scale"] + read["bias"]
+    shares = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(read["output"], shares @ read["value"], atol=1e-5)
+    assert "positions matrix" not in unpack(walk_bytes(held))[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "normalised", "apart"),
+    [({"pre_norm": True}, True, True), ({"block_fn": ResPostBlock}, False, False)],
+)
+def test_other_builds_are_said(options: dict[str, object], normalised: bool, apart: bool) -> None:
+    torch.manual_seed(0)
+    shape = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    settings: dict[str, Any] = {**shape, "num_classes": 4, **options}
+    module = TimmViT(**settings)
+    transform = Compose([Resize((32, 32)), ToTensor()])
+    bench = Workbench(vx.load_model(module, transform=transform, image_size=(32, 32)))
+    facts, read = unpack(walk_bytes(bench.analyse("cat.png", bench.start_name, None)))
+    assert facts["normalised"] is normalised
+    assert facts["error"] < 1e-5
+    assert ("parts" in read) is apart
+
+
+def test_a_patch_times_a_filter_is_the_convolution(small: vx.LoadedModel, result: Result) -> None:
+    facts, read = unpack(patch_bytes(result, 6))
+    pixels = result.explanation.prepared.pixels
+    np.testing.assert_array_equal(read["pixels"], pixels[0, :, 8:16, 16:24])
+    by_hand = float((read["pixels"] * read["filter"]).sum()) + facts["bias"]
+    with torch.no_grad():
+        own = small.module.patch_embed(pixels)[0, 6, 0]  # type: ignore[operator]
+    assert by_hand == pytest.approx(float(own), abs=1e-4)
+    assert facts["value"] == pytest.approx(float(own), abs=1e-5)
+    assert unpack(filter_bytes(result))[1]["filters"].shape[1:] == (8, 8, 3)
+    with pytest.raises(IndexError):
+        patch_bytes(result, 12)
+
+
+def shown(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+@pytest.mark.browser
+def test_the_walk_is_walked_and_its_sums_are_the_model_s(
+    page: Page, address: str, small_checkpoint: Path, cat: Path
+) -> None:
+    page.goto("about:blank")
+    open_explorer(page, address, "learn?step=5&patch=2,3&layer=2&head=3")
+    page.wait_for_selector("#vx-view-learn .mixed")
+    of = vx.trace(vx.load_model(small_checkpoint), cat).layers[1]
+    token = 1 + 8 + 2
+    own = [shown(float(value)) for value in of.output[2, token, :6]]
+    for row in ("mixed", "own"):
+        assert page.locator(f"#vx-view-learn .{row} td").all_inner_texts()[:6] == own
+    shares = of.attention([token])[2, 0]
+    top = page.locator('[data-step="softmax"] tbody tr').first.locator("td").all_inner_texts()
+    assert top[2].replace("\xa0", "") == f"{float(shares.max()) * 100:.1f}%"
+
+    page.click("#vx-view-learn .learn-turn .primary")
+    settle(page)
+    assert page.inner_text(".learn-guide .eyebrow") == "Step 6 of 10"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    settle(page)
+    assert page.inner_text(".learn-guide .eyebrow") == "Step 4 of 10"
+    top_score = page.locator('[data-step="scores"] tbody tr').nth(1).locator("td").last
+    scores = (of.query[2, token] @ of.key[2].T) * of.scale
+    assert top_score.inner_text() == shown(float(scores.max()))
+    page.wait_for_function("location.hash.includes('step=4')")
+
+    for step in range(1, 11):
+        page.click(f".learn-dots button:nth-child({step})")
+        settle(page)
+        assert page.locator(".learn-figure:visible").count() == 1
+        assert page.inner_text(".learn-figure:visible .says, .learn-figure:visible .caption")
+    page.get_by_role("button", name="Open Explain").click()
+    page.wait_for_selector("#vx-view-explain:visible")

@@ -1,0 +1,64 @@
+"""The exact numbers behind the page's figures, as named arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_explorer.errors import OptionError
+from vit_explorer.explain import METHODS, position_similarity
+from vit_explorer.ui.workbench import Result
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def npz_bytes(result: Result, name: str, item: str = "") -> bytes:
+    """Arrays of a figure, in NumPy's format.
+
+    Raises:
+        OptionError: no such figure, or no such part of it.
+    """
+    if name not in DATA:
+        raise OptionError(f"There are no numbers called {name!r}; choose one of {', '.join(DATA)}.")
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = dict(DATA[name](result, item))
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _maps(result: Result, name: str) -> Arrays:
+    """A map of the one pass, or with "METHOD@LAYER" the method's map of another layer."""
+    explanation = result.explanation
+    method, _, layer = name.partition("@")
+    if method not in explanation.heatmaps:
+        raise OptionError(f"There is no map of the method {method!r}.")
+    heatmap = explanation.heatmaps[method]
+    if layer:
+        heatmap = METHODS[method](explanation.trace, layer=_number(layer, result.model.card.depth))
+    return {method: heatmap.values}
+
+
+def _number(text: str, depth: int) -> int:
+    if not (text.isdecimal() and int(text) < depth):
+        raise OptionError(f"The layer was {text!r}, expected 0 to {depth - 1}.")
+    return int(text)
+
+
+def _attention(result: Result, layer: str) -> Arrays:
+    number = _number(layer, result.model.card.depth)
+    return {"attention": result.explanation.trace.attention(number).cpu().numpy()}
+
+
+def _positions(result: Result, _: str) -> Arrays:
+    return {"similarity": position_similarity(result.model)}
+
+
+# By the first part of the address; the second part says which of them.
+DATA: Mapping[str, Callable[[Result, str], Arrays]] = MappingProxyType(
+    {"maps": _maps, "attention": _attention, "positions": _positions}
+)

@@ -1,0 +1,41 @@
+"""How a model on the page is loaded elsewhere: `load_model`'s arguments, without folders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+
+from vit_explorer.explain import LoadedModel
+from vit_explorer.ui.workbench import RUN
+
+
+def load_arguments(name: str, model: LoadedModel) -> dict[str, Any]:
+    """`model` and, where they are needed, `weights`, `labels`, `image_size` and `pretrained`."""
+    card = model.card
+    weights = card.source.removeprefix("timm, weights from ")
+    file = card.source.removeprefix("file ")
+    given: dict[str, Any] = {"model": card.name}
+    if name.startswith(RUN):
+        given["model"] = f"runs/{name.removeprefix(RUN)}/{file}"
+    elif file != card.source and card.name != "bundled":
+        given["model"] = file
+    elif weights != card.source:
+        given["weights"] = weights
+    elif card.source == "timm, random weights":
+        given["pretrained"] = False
+    labels = card.labels_source.removeprefix("file ")
+    if labels != card.labels_source:
+        given["labels"] = labels
+    if card.image_size != _native_size(model):
+        given["image_size"] = list(card.image_size)
+    return given
+
+
+def _native_size(model: LoadedModel) -> tuple[int, ...]:
+    """The image size that the weights were made for, as far as they say it."""
+    described = model.metadata.get("preprocess", {}).get("input_size")
+    if described is None:
+        default = timm.get_pretrained_cfg(model.card.name, allow_unregistered=True)
+        described = default.input_size if default else (3, *model.card.image_size)
+    return tuple(described[1:])

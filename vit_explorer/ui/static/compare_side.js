@@ -1,0 +1,144 @@
+// One side of the comparison: what was explained, its predictions, and the chosen map.
+
+import { createColourBar } from "./colour_bar.js";
+import { manner, tableFor } from "./colours.js";
+import { el, replace, setText } from "./dom.js";
+import { percent, short } from "./format.js";
+import { cellOf, extremePatch, tokenName } from "./geometry.js";
+import { beginning } from "./learn/pieces.js";
+import { createPatchCanvas } from "./patch_canvas.js";
+import { zoomedToken } from "./patch_zoom.js";
+import { cropAspect } from "./picture.js";
+import { maximum, overlay } from "./pixels.js";
+import { POSITION_COLOURS } from "./position_maps.js";
+import { queryToken } from "./store.js";
+import { t } from "./words.js";
+
+/** The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet. */
+export function mapOf(state) {
+  const { result, comparePart } = state;
+  if (!result) return null;
+  const { model, maps, positions, attention } = result;
+  if (comparePart === "positions") {
+    if (!positions.values) return null;
+    const token = zoomedToken(state);
+    const count = model.grid[0] * model.grid[1];
+    const start = (token - model.prefix.length) * count;
+    const values = positions.values.subarray(start, start + count);
+    return { values, limits: [-1, 1], signed: false, unit: "cosine" };
+  }
+  if (comparePart === "attention") {
+    const { layer, head } = state;
+    const map = attention.data.map({ layer, head, query: queryToken(state), direction: "from" });
+    if (!map) return null;
+    const values = map.subarray(model.prefix.length);
+    return { values, limits: [0, maximum(values) || 1], signed: false, unit: "shares" };
+  }
+  const map = maps.find(({ name }) => name === state.compareMethod);
+  if (!map) return null;
+  // A share is a share in any model; other units count in the model's own logits.
+  const unit = map.unit === "shares" ? map.unit : `${map.unit} ${model.key}`;
+  return { ...map, unit };
+}
+
+export function createSide(store, { label, name }) {
+  const title = el("h3");
+  const predictions = el("ol", { class: "compare-predictions" });
+  const canvas = createPatchCanvas({ store, label, paint });
+  const bar = createColourBar(short);
+  const says = el("p", { class: "says", "aria-live": "polite" });
+  const missing = el("p", { class: "compare-missing" });
+  const picture = el("div", { class: "compare-picture" }, canvas.canvas, missing);
+  const node = el(
+    "section",
+    { class: "compare-side", dataset: { side: name }, "aria-label": label },
+    title,
+    predictions,
+    picture,
+    bar.node,
+    says,
+  );
+  let limits = null;
+  let listed = null;
+
+  function paint(painter, width, height, state) {
+    const base = state.image.pixels(width, height);
+    const map = mapOf(state);
+    if (!map) {
+      painter.putImageData(base, 0, 0);
+      return;
+    }
+    const how = { ...manner(state, { ...map, limits: limits ?? map.limits }), table: tableOf(state, map) };
+    painter.putImageData(overlay(base, map.values, state.result.model.grid, how), 0, 0);
+  }
+
+  function tableOf({ comparePart, colormap }, map) {
+    return comparePart === "positions" ? tableFor(POSITION_COLOURS) : tableFor(colormap, map.signed);
+  }
+
+  /** Draw with the limits that both sides share, or with the map's own. */
+  function draw(shared) {
+    const state = store.get();
+    limits = shared;
+    const map = mapOf(state);
+    const { result } = state;
+    node.style.setProperty("--aspect", cropAspect(result).toFixed(4));
+    setText(title, `${result.model.name} · ${result.picture.name}`);
+    title.title = title.textContent;
+    if (listed !== result) list(result);
+    listed = result;
+    canvas.draw();
+    missing.hidden = Boolean(map);
+    setText(missing, map ? "" : whyMissing(state));
+    bar.node.style.visibility = map ? "visible" : "hidden";
+    if (map) bar.show(tableOf(state, map), limits ?? map.limits, valueAt(state, map));
+    setText(says, map ? describe(state, map) : "");
+  }
+
+  function list({ predictions: found }) {
+    replace(
+      predictions,
+      found.map(({ label: text, probability }) => {
+        const share = el("span", { class: "share-bar" });
+        share.style.setProperty("--share", String(probability));
+        return el(
+          "li",
+          {},
+          el("span", { class: "label", title: text }, text),
+          el("span", { class: "share" }, percent(probability)),
+          share,
+        );
+      }),
+      found.length ? null : el("li", { class: "note" }, t("predictions.none")),
+    );
+  }
+  return { node, draw };
+}
+
+function whyMissing({ comparePart, result, arrivals }) {
+  if (comparePart === "positions") return t("compare.none.positions");
+  if (comparePart === "attention" && result.attention.whole)
+    return t(arrivals < 0 ? "attention.failed" : "attention.waiting");
+  return t(comparePart === "attention" ? "attention.waiting" : "compare.none.map");
+}
+
+function valueAt(state, map) {
+  const cell = cellOf(state.result.model, queryToken(state));
+  return cell ? map.values[cell[0] * state.result.model.grid[1] + cell[1]] : null;
+}
+
+/** Where the map is strongest, and its value at the chosen patch. */
+function describe(state, map) {
+  const { model } = state.result;
+  const best = extremePatch(map.values, 0);
+  const [row, column] = cellOf(model, best + model.prefix.length).map((at) => at + 1);
+  if (state.comparePart === "attention") {
+    const query = beginning(model, queryToken(state));
+    const top = percent(map.values[best]);
+    return t("attention.says.from", { query, row, column, top, prefix: "" }).trim();
+  }
+  const token = tokenName(model, state.comparePart === "positions" ? zoomedToken(state) : queryToken(state));
+  const here = valueAt(state, map);
+  const said = { row, column, top: short(map.values[best]), token, value: here === null ? "" : short(here) };
+  return t(here === null ? "compare.says" : "compare.says.here", said);
+}

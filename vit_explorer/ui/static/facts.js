@@ -1,0 +1,67 @@
+// What was detected in a model, in words: one line for the header, and a term and its value a line.
+
+import { percent } from "./format.js";
+import { prefixName } from "./geometry.js";
+import { list, said, t } from "./words.js";
+
+const POSITIONS = {
+  learned: "learned",
+  "learned 2-D": "learned2d",
+  "sin-cos": "sincos",
+  rotary: "rotary",
+  relative: "relative",
+  no: "no",
+};
+const by = ([high, wide]) => `${high}×${wide}`;
+
+/** The kind of position embedding, or several. */
+export function positionName(position) {
+  const names = position.split(" + ");
+  return names.map((name) => t(`position.${POSITIONS[name]}`)).join(" + ");
+}
+
+export function summary(model) {
+  const { image, prefix } = model;
+  const size = image[0] === image[1] ? image[0] : by(image);
+  const registers = prefix.filter((name) => name.startsWith("register"));
+  const names = prefix.filter((name) => !registers.includes(name)).map(prefixName);
+  if (registers.length) names.push(t("summary.registers", { count: registers.length }));
+  return t("summary.line", {
+    pixels: t("summary.pixels", { size }),
+    grid: by(model.grid),
+    depth: model.depth,
+    heads: model.heads,
+    prefix: names.join(" + ") || t("summary.prefix.none"),
+    position: positionName(model.position),
+    device: model.device,
+  });
+}
+
+export function facts(model) {
+  const { accuracy, classes, pooling } = model;
+  const three = (values) => values.map((value) => value.toFixed(3)).join(", ");
+  const kept = { how: model.interpolation, share: percent(model.crop) };
+  const lines = {
+    source: said(model.source),
+    accuracy: accuracy === null ? "" : percent(accuracy),
+    parameters: model.parameters.toLocaleString(),
+    device: model.device,
+    picture: t("fact.picture.value", { size: by(model.image) }),
+    patches: t("fact.patches.value", { grid: by(model.grid), size: by(model.patch) }),
+    prefix: list(model.prefix.map(prefixName)) || t("fact.prefix.none"),
+    tokens: model.tokens.toLocaleString(),
+    layers: model.depth,
+    heads: t("fact.heads.value", { heads: model.heads, width: model.head_width }),
+    dim: model.dim,
+    position: positionName(model.position),
+    pooling: ["class", "mean", "attention"].includes(pooling) ? t(`pooling.${pooling}`) : pooling,
+    classes: classes.toLocaleString(),
+    labels: said(model.labels_source),
+    mean: three(model.mean),
+    std: three(model.std),
+    resizing: t("fact.resizing.value", kept),
+  };
+  return Object.entries(lines)
+    .filter(([, value]) => value !== "")
+    .map(([key, value]) => [t(`fact.${key}`), String(value)]);
+}

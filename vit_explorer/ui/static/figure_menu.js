@@ -1,0 +1,131 @@
+// The menu at a figure: save it as PNG or SVG with a caption, its numbers as CSV or NPZ, copy the code.
+
+import { el } from "./dom.js";
+import { drawFigure, toPng } from "./figure.js";
+import { code, command } from "./recipe.js";
+import { address } from "./server.js";
+import { t } from "./words.js";
+
+/**
+ * Every part is a function of the store's state, asked when the menu's entry is chosen:
+ * `title`: the figure's heading; `detail`: what the caption adds to model, target and picture, such
+ * as "Layer 3"; `figure`: { paint(context, width, height), aspect, bar?: { table, limits, format } },
+ * or { svg }; `table`: rows of a CSV, the names of its columns first; `npz`: the path of the exact
+ * numbers under results/KEY/data/, without its ending; `python`: lines after `model` and `picture`
+ * are there; `options`: of the command `explain`. An entry is not offered where its part is left out
+ * or returns null.
+ */
+export function createFigureMenu({ store, actions }, name, parts) {
+  const entries = {
+    png: async (state) => save(await toPng(makeSvg(state)), "png"),
+    svg: (state) => save(new Blob([makeSvg(state).text], { type: "image/svg+xml" }), "svg"),
+    csv: (state) => save(new Blob([csv(parts.table(state))], { type: "text/csv" }), "csv"),
+    npz: (state) => follow(address(`results/${state.result.key}/data/${parts.npz(state)}.npz`)),
+    python: (state) => copy(code(state, parts.python(state))),
+    command: (state) => copy(command(state, parts.options(state))),
+  };
+  const needs = { png: "figure", svg: "figure", csv: "table", command: "options" };
+  const offered = Object.keys(entries).filter((entry) => parts[needs[entry] ?? entry]);
+  const box = el(
+    "div",
+    { class: "figure-menu", popover: "auto", role: "group", "aria-label": t("figure.menu") },
+    offered.map((entry) =>
+      el(
+        "button",
+        { type: "button", dataset: { save: entry }, onclick: () => choose(entry) },
+        t(`figure.${entry}`),
+      ),
+    ),
+  );
+  const button = el(
+    "button",
+    {
+      type: "button",
+      class: "figure-button",
+      "aria-label": t("figure.menu"),
+      title: t("figure.menu"),
+      "aria-haspopup": "true",
+      onclick: open,
+    },
+    "⤓",
+  );
+
+  function open() {
+    if (!box.isConnected) button.after(box);
+    const bounds = button.getBoundingClientRect();
+    box.style.top = `${Math.min(bounds.bottom + 4, window.innerHeight - 210)}px`;
+    box.style.right = `${Math.max(8, document.documentElement.clientWidth - bounds.right)}px`;
+    for (const entry of box.children) {
+      const part = parts[needs[entry.dataset.save] ?? entry.dataset.save];
+      entry.hidden = part(store.get()) === null;
+    }
+    box.togglePopover();
+    box.querySelector("button").focus();
+  }
+
+  async function choose(entry) {
+    box.hidePopover();
+    button.focus();
+    try {
+      await entries[entry](store.get());
+    } catch (error) {
+      actions.fail(t("figure.failed"));
+      throw error;
+    }
+  }
+
+  function makeSvg(state) {
+    return drawFigure(parts.figure(state), {
+      title: parts.title(state),
+      lines: captionLines(state, parts.detail?.(state)),
+    });
+  }
+
+  function save(blob, ending) {
+    const url = URL.createObjectURL(blob);
+    follow(url, `${fileStem(store.get())}-${name}.${ending}`);
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+
+  async function copy(text) {
+    await navigator.clipboard.writeText(text);
+    actions.tell(t("figure.copied"));
+  }
+
+  return button;
+}
+
+function follow(href, download = "") {
+  el("a", { href, download }).click();
+}
+
+/** Model, target and picture of what is shown; then what the figure itself adds, and the version. */
+function captionLines({ result }, detail) {
+  const { model, target, picture, version } = result;
+  const aim = target ? t("figure.target", { label: target.label }) : "";
+  const what = [detail, aim].filter(Boolean).join(" · ");
+  return [what, `${model.name} · ${picture.name} · ViT Explorer ${version}`].filter(Boolean);
+}
+
+function fileStem({ result }) {
+  return result.picture.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "_") || "picture";
+}
+
+/** Rows as CSV by RFC 4180. */
+function csv(rows) {
+  const cell = (value) => {
+    const text = String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+}
+
+/** Values of a grid as rows for `table`: row, column and value a line, counted from 1. */
+export function gridTable(values, [, columns], name = "value") {
+  const rows = Array.from(values, (value, at) => [
+    Math.floor(at / columns) + 1,
+    (at % columns) + 1,
+    value,
+  ]);
+  return [["row", "column", name], ...rows];
+}

@@ -1,0 +1,123 @@
+// Every layer of every method that reads one: choosing a thumbnail shows it in the gallery.
+
+import { analysesOf, ask, jobOf, stop } from "./analyses.js";
+import { chooseLayer, layerOf } from "./chosen_maps.js";
+import { tableFor } from "./colours.js";
+import { el, replace, setText } from "./dom.js";
+import { thumbnail } from "./pixels.js";
+import { createProgress } from "./progress.js";
+import { t } from "./words.js";
+
+const JOB = "layers";
+
+export function createLayerMatrix({ store, setup }) {
+  const names = setup.methods.filter(({ layered }) => layered).map(({ name }) => name);
+  const rows = el("div", { class: "layer-matrix", role: "group", "aria-label": t("bylayer"), onkeydown: move });
+  const progress = createProgress(t("bylayer"));
+  const words = el("p", { class: "note", role: "status" });
+  const button = el("button", { type: "button", onclick: press });
+  const help = el("p", { class: "note" }, t("bylayer.help"));
+  const node = el(
+    "details",
+    { class: "card layers-card", ontoggle: () => store.set({ byLayerOpen: node.open }) },
+    el("summary", {}, el("h3", {}, t("bylayer")), el("small", {}, t("bylayer.what"))),
+    el("div", { class: "layers-work" }, help, progress.node, button, words),
+    rows,
+  );
+  let cells = [];
+  let built = "";
+  let painted = "";
+
+  function press() {
+    const { result } = store.get();
+    if (jobOf(result, JOB)) stop(store, result, JOB);
+    else ask(store, result, JOB, { ask: "layers" });
+  }
+
+  function rebuild({ result }) {
+    const { depth, grid } = result.model;
+    rows.style.setProperty("--layers", String(depth));
+    rows.style.setProperty("--cell-aspect", String(grid[1] / grid[0]));
+    cells = [];
+    const heads = Array.from({ length: depth }, (_, layer) =>
+      el("span", { class: "layer-number", "aria-hidden": "true" }, String(layer + 1)),
+    );
+    const lines = names.map((name) => {
+      const title = t(`method.${name}.title`);
+      const line = Array.from({ length: depth }, (_, layer) => createCell(name, layer, title, grid));
+      return [el("span", { class: "layer-name", title }, title), ...line];
+    });
+    replace(rows, el("span"), heads, lines.flat());
+  }
+
+  function createCell(name, layer, title, grid) {
+    const canvas = el("canvas", { width: grid[1], height: grid[0] });
+    const button = el(
+      "button",
+      {
+        type: "button",
+        tabindex: cells.length ? "-1" : "0",
+        disabled: true,
+        "aria-label": t("bylayer.one", { title, layer: layer + 1 }),
+        onclick: () => chooseLayer(store, setup, name, layer),
+      },
+      canvas,
+    );
+    cells.push({ name, layer, button, canvas });
+    return button;
+  }
+
+  function move(event) {
+    const { depth } = store.get().result.model;
+    const at = cells.findIndex(({ button }) => button === document.activeElement);
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -depth, ArrowDown: depth };
+    const next = cells[at + (steps[event.key] ?? NaN)];
+    if (at < 0 || !next || next.button.disabled) return;
+    event.preventDefault();
+    cells[at].button.tabIndex = -1;
+    next.button.tabIndex = 0;
+    next.button.focus();
+  }
+
+  function paint(state) {
+    const { layers } = analysesOf(state.result);
+    for (const { name, layer, button, canvas } of cells) {
+      const map = layers[name]?.[layer];
+      button.disabled = !map;
+      if (!map) continue;
+      const table = tableFor(state.colormap, map.signed);
+      const image = thumbnail(map.values, state.result.model.grid, table, map.limits);
+      canvas.getContext("2d").putImageData(image, 0, 0);
+    }
+  }
+
+  function need({ result }) {
+    const { layers, failed } = analysesOf(result);
+    if (JOB in failed || jobOf(result, JOB) || names.every((name) => layers[name])) return;
+    ask(store, result, JOB, { ask: "layers" });
+  }
+
+  function draw(state) {
+    const { result } = state;
+    node.open = state.byLayerOpen;
+    if (!node.open) return;
+    const shape = `${result.model.depth} ${result.model.grid}`;
+    if (shape !== built) rebuild(state);
+    built = shape;
+    if (!state.busy) need(state);
+    const { layers, failed } = analysesOf(result);
+    const job = jobOf(result, JOB);
+    progress.show(job);
+    button.hidden = !job && !(JOB in failed);
+    setText(button, t(job ? "action.stop" : "bylayer.run"));
+    setText(words, failed[JOB] ?? "");
+    const key = [shape, result.key, Object.keys(layers), state.colormap].join();
+    if (key !== painted) paint(state);
+    painted = key;
+    for (const { name, layer, button } of cells) {
+      const shown = layerOf(state, name) ?? result.model.depth - 1;
+      button.setAttribute("aria-pressed", String(layer === shown));
+    }
+  }
+  return { node, draw };
+}

@@ -1,0 +1,110 @@
+// The end of the walk: from the last tokens to a prediction, and what explanations do and don't say.
+
+import { el, setText } from "../dom.js";
+import { percent } from "../format.js";
+import { formula, m, over, row, sub, sum, sup } from "../math.js";
+import { numbersOf } from "../packed.js";
+import { list, t } from "../words.js";
+import { showThumbs } from "./heads.js";
+import { rankCorrelation } from "./numbers.js";
+import { createNumbers, exact, waiting } from "./pieces.js";
+
+export const prediction = {
+  tab: "layers",
+  values: ({ result: { model } }) => ({
+    read: ["class", "mean", "attention"].includes(model.pooling)
+      ? t(`pooling.${model.pooling}`)
+      : model.pooling,
+    classes: model.classes.toLocaleString(),
+  }),
+  formula: () =>
+    formula(
+      sub("p", "c"),
+      "=",
+      over(sup("e", sub("y", "c")), row(sum("i"), sup("e", sub("y", "i")))),
+    ),
+  create({ store }) {
+    const numbers = createNumbers(t("learn.prediction.table"));
+    const says = el("p", { class: "says", "aria-live": "polite" });
+    const node = el("div", { class: "learn-stack" }, numbers.node, says);
+
+    function draw(state) {
+      const { predictions } = state.result;
+      const walk = numbersOf(store, state.result, "walk");
+      numbers.node.hidden = !walk?.arrays || !predictions.length;
+      if (numbers.node.hidden) {
+        setText(says, walk?.arrays ? t("predictions.none") : waiting(walk));
+        return;
+      }
+      const { logits, total } = walk.facts;
+      numbers.show(
+        ["", t("learn.prediction.logit"), power(total), t("learn.prediction.share")],
+        predictions.map(({ label, probability }, at) => ({
+          name: label,
+          cells: [exact(logits[at]), exact(Math.exp(logits[at] - total)), percent(probability)],
+        })),
+      );
+      const first = predictions[0].label;
+      const [one, two] = logits;
+      const values = { first, second: predictions[1]?.label, gap: exact(one - two) };
+      const times = { ...values, times: (Math.exp(one - two)).toPrecision(3) };
+      setText(says, predictions.length > 1 ? t("learn.prediction.says", times) : "");
+    }
+    return { node, draw };
+  },
+};
+
+const power = (total) =>
+  m("math", sup("e", row("y", total < 0 ? "+" : "−", Math.abs(total).toFixed(3))));
+
+export const explanations = {
+  tab: "explain",
+  values: () => ({}),
+  map: (_, state) => {
+    const map = state.result.maps[0];
+    return map && { values: map.values, limits: map.limits, signed: map.signed };
+  },
+  formula: () => null,
+  create() {
+    const grid = el("div", { class: "learn-thumbs wide", role: "group", "aria-label": t("tab.explain") });
+    const says = el("p", { class: "says", "aria-live": "polite" });
+    const points = (kind) =>
+      el(
+        "div",
+        { class: `learn-${kind}` },
+        el("h3", {}, t(`learn.explanations.${kind}`)),
+        el(
+          "ul",
+          {},
+          [1, 2, 3].map((number) => el("li", {}, t(`learn.explanations.${kind}.${number}`))),
+        ),
+      );
+    const both = el("div", { class: "learn-sides" }, points("do"), points("dont"));
+    const node = el("div", { class: "learn-stack" }, grid, says, both);
+
+    function draw(state) {
+      const { maps, model } = state.result;
+      const [one, two] = [maps[0], maps.find(({ class_specific: own }) => own) ?? maps[1]];
+      const shown = [one, two].filter(Boolean);
+      showThumbs(
+        grid,
+        shown.map(({ name, values }) => ({
+          name: t(`method.${name}.title`),
+          values: Float32Array.from(values),
+          chosen: false,
+          choose: () => (location.hash = "explain"),
+        })),
+        model,
+        state.colormap,
+      );
+      if (shown.length < 2) {
+        setText(says, "");
+        return;
+      }
+      const correlation = rankCorrelation(one.values, two.values).toFixed(2);
+      const titles = list(shown.map(({ name }) => t(`method.${name}.title`)));
+      setText(says, t("learn.explanations.says", { titles, correlation }));
+    }
+    return { node, draw };
+  },
+};

@@ -1,0 +1,208 @@
+// Attention in one head, by hand: scores, softmax and weighted sum.
+
+import { el, setText } from "../dom.js";
+import { percent, short } from "../format.js";
+import { tokenName } from "../geometry.js";
+import { formula, gap, m, over, root, row, sub, sum, sup } from "../math.js";
+import { numbersOf } from "../packed.js";
+import { maximum, range } from "../pixels.js";
+import { t } from "../words.js";
+import { largest, workOut } from "./numbers.js";
+import { createChooser, createNumbers, createStrip, exact, oneHead, waiting } from "./pieces.js";
+
+const LISTED = 4;
+const COMPONENTS = 4;
+
+/** Which query, layer and head a step speaks of. */
+export const where = (state) => ({
+  token: tokenName(state.result.model, state.pinned),
+  layer: state.layer + 1,
+  head: oneHead(state) + 1,
+});
+
+/** The head at hand, worked out once for both steps that show it. */
+let worked = { numbers: null, result: null };
+
+function headOf(store, state) {
+  const path = `heads/${state.layer}/${oneHead(state)}/${state.pinned}`;
+  const numbers = numbersOf(store, state.result, path);
+  if (numbers?.arrays && worked.numbers !== numbers)
+    worked = { numbers, result: workOut(numbers) };
+  return { numbers, found: numbers?.arrays ? worked.result : null };
+}
+
+/** Values of all patches, for the map over the picture. */
+function patchValues(store, state, name) {
+  const { found } = headOf(store, state);
+  return found ? Float32Array.from(found[name].subarray(state.result.model.prefix.length)) : null;
+}
+
+function pieces(store, table) {
+  const chooser = createChooser(store);
+  const numbers = createNumbers(t(table));
+  const says = el("p", { class: "says", "aria-live": "polite" });
+  return { chooser, numbers, says };
+}
+
+const few = (values, start) => {
+  const numbers = Array.from(values.subarray(start, start + COMPONENTS), exact);
+  return el("span", { class: "vector" }, `${numbers.join("  ")} …`);
+};
+
+export const scores = {
+  tab: "attention",
+  values: where,
+  map: (store, state) => {
+    const values = patchValues(store, state, "scores");
+    return values && { values: finite(values), limits: range(finite(values)) };
+  },
+  formula: ({ head_width: width }) =>
+    formula(
+      sub("s", "j"),
+      "=",
+      over(row("q", "·", sub("k", "j")), root("d")),
+      gap(),
+      "d",
+      "=",
+      `${width}`,
+    ),
+  create({ store }) {
+    const { chooser, numbers, says } = pieces(store, "learn.scores.table");
+    const query = createStrip("q");
+    const all = createStrip(t("learn.scores.all"));
+    const strips = el("div", { class: "strips" }, query.node, all.node);
+    const node = el("div", { class: "learn-stack" }, strips, numbers.node, says);
+
+    function draw(state) {
+      chooser.show(state);
+      const { numbers: read, found } = headOf(store, state);
+      numbers.node.hidden = strips.hidden = !found;
+      if (!found) {
+        setText(says, waiting(read));
+        return;
+      }
+      const { model } = state.result;
+      const { arrays, facts, shapes } = read;
+      const width = shapes.key[1];
+      const size = arrays.query.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      query.show(arrays.query, [-size, size]);
+      const seen = finite(found.scores);
+      all.show(seen, range(seen), { colormap: state.colormap });
+      const bias = arrays.bias ? [t("learn.scores.bias")] : [];
+      const top = largest(found.scores, LISTED);
+      numbers.show(
+        [
+          "",
+          t("learn.scores.first", { count: COMPONENTS }),
+          "q·k",
+          `× ${short(facts.scale)}`,
+          ...bias,
+          ...(bias.length ? [t("learn.scores.score")] : []),
+        ],
+        [
+          { name: "q", cells: [few(arrays.query, 0), ...Array(bias.length ? 4 : 2).fill("")], kind: "query" },
+          ...top.map((token) => ({
+            name: tokenName(model, token),
+            cells: [
+              few(arrays.key, token * width),
+              exact(found.products[token]),
+              exact(found.products[token] * facts.scale),
+              ...(bias.length ? [exact(arrays.bias[token]), exact(found.scores[token])] : []),
+            ],
+          })),
+        ],
+      );
+      const [low, high] = range(seen);
+      setText(says, t("learn.scores.says", { width, low: exact(low), high: exact(high) }));
+    }
+    return { node, aside: chooser.node, draw };
+  },
+};
+
+/** Scores that are not allowed are minus infinity, which no colour shows. */
+function finite(scores) {
+  const allowed = [...scores].filter(Number.isFinite);
+  const low = Math.min(...allowed);
+  return Float32Array.from(scores, (score) => (Number.isFinite(score) ? score : low));
+}
+
+export const softmax = {
+  tab: "attention",
+  values: where,
+  map: (store, state) => {
+    const values = patchValues(store, state, "shares");
+    return values && { values, limits: [0, maximum(values) || 1] };
+  },
+  formula: () =>
+    formula(
+      sub("a", "j"),
+      "=",
+      over(sup("e", sub("s", "j")), row(sum("i"), sup("e", sub("s", "i")))),
+      gap(),
+      "o",
+      "=",
+      sum("j"),
+      sub("a", "j"),
+      sub("v", "j"),
+    ),
+  create({ store }) {
+    const { chooser, numbers, says } = pieces(store, "learn.softmax.table");
+    const sums = createNumbers(t("learn.softmax.sums"));
+    const node = el("div", { class: "learn-stack" }, numbers.node, sums.node, says);
+
+    function draw(state) {
+      chooser.show(state);
+      const { numbers: read, found } = headOf(store, state);
+      numbers.node.hidden = sums.node.hidden = !found;
+      if (!found) {
+        setText(says, waiting(read));
+        return;
+      }
+      const { model } = state.result;
+      const { arrays, shapes } = read;
+      const wide = shapes.value[1];
+      const top = largest(found.shares, LISTED);
+      const rest = top.reduce((left, token) => left - found.shares[token], 1);
+      const power = top.reduce((left, token) => left - found.powers[token], found.total);
+      const line = (token) => ({
+        name: tokenName(model, token),
+        cells: [
+          exact(found.scores[token]),
+          exact(found.powers[token]),
+          percent(found.shares[token]),
+          few(arrays.value, token * wide),
+        ],
+      });
+      const others = t("learn.softmax.others", { count: found.shares.length - top.length });
+      numbers.show(
+        ["", "s", exponential(found.highest), "a", t("learn.softmax.v", { count: COMPONENTS })],
+        [
+          ...top.map(line),
+          ...(rest > 0 && found.shares.length > top.length
+            ? [{ name: others, cells: ["", exact(power), percent(rest), ""] }]
+            : []),
+          {
+            name: t("learn.softmax.total"),
+            cells: ["", exact(found.total), percent(1), ""],
+            kind: "result",
+          },
+        ],
+      );
+      sums.show(
+        [],
+        [
+          { name: "o = Σ a·v", cells: firstOf(found.mixed), kind: "mixed" },
+          { name: t("learn.softmax.own"), cells: firstOf(arrays.output), kind: "own" },
+        ],
+      );
+      const error = found.error === 0 ? "0" : found.error.toExponential(1);
+      setText(says, t("learn.softmax.says", { error }));
+    }
+    return { node, aside: chooser.node, draw };
+  },
+};
+
+const firstOf = (values) => [...Array.from(values.subarray(0, 6), exact), "…"];
+
+const exponential = (highest) =>
+  m("math", sup("e", row("s", highest < 0 ? "+" : "−", Math.abs(highest).toFixed(3))));

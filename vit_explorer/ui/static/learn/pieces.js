@@ -1,0 +1,143 @@
+// What the steps of the walk are drawn with: tables of numbers, strips of colour, and choosers.
+
+import { tableFor } from "../colours.js";
+import { el, replace, setText } from "../dom.js";
+import { cellOf, middleToken, tokenName } from "../geometry.js";
+import { thumbnail } from "../pixels.js";
+import { t } from "../words.js";
+
+/** A number with its sign, as wide as others of its column. */
+export const exact = (value) => (value < 0 ? `−${(-value).toFixed(3)}` : value.toFixed(3));
+
+/** The patch a step speaks of: a prefix token has no pixels, so the middle patch stands in. */
+export function patchOf(model, token) {
+  return cellOf(model, token) ? token : middleToken(model);
+}
+
+/** A token's name where the sentence begins with it. */
+export function beginning(model, token) {
+  const name = tokenName(model, token);
+  return name[0].toUpperCase() + name.slice(1);
+}
+
+/** Rows of numbers under one another; a row is { name, cells, kind }, a cell text or a node. */
+export function createNumbers(label) {
+  const head = el("thead");
+  const body = el("tbody");
+  const table = el("table", { class: "numbers" }, head, body);
+  const node = el(
+    "div",
+    { class: "numbers-box", tabindex: "0", role: "region", "aria-label": label },
+    table,
+  );
+
+  function show(columns, rows) {
+    const names = columns.map((name) => el("th", { scope: "col" }, name));
+    replace(head, columns.length ? el("tr", {}, names) : null);
+    replace(
+      body,
+      rows.map(({ name, cells, kind = "" }) =>
+        el(
+          "tr",
+          { class: kind },
+          el("th", { scope: "row" }, name),
+          cells.map((cell) => el("td", {}, cell)),
+        ),
+      ),
+    );
+  }
+  return { node, show };
+}
+
+/** A vector as one line of colours, a cell a number; signed ones around zero. */
+export function createStrip(label) {
+  const name = el("span", { class: "strip-name" });
+  const canvas = el("canvas", { class: "strip pixelated", role: "img", height: "1" });
+  const ends = el("span", { class: "strip-ends" });
+  const node = el("div", { class: "strip-line" }, name, canvas, ends);
+  setText(name, label);
+
+  function show(values, limits, { colormap = null, format = exact, text = label } = {}) {
+    canvas.width = values.length;
+    const table = tableFor(colormap, colormap === null);
+    const image = thumbnail(values, [1, values.length], table, limits);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    const said = limits.map(format).join(" … ");
+    setText(ends, said);
+    canvas.setAttribute("aria-label", `${text}: ${said}`);
+  }
+  return { node, show, name };
+}
+
+/** Which layer and head a step shows: those of the Attention view, so that both speak of one. */
+export function createChooser(store, { heads = true } = {}) {
+  const value = el("output", {});
+  const slider = el("input", {
+    type: "range",
+    min: "1",
+    "aria-label": t("attention.layer"),
+    oninput: () => store.set({ layer: Number(slider.value) - 1 }),
+  });
+  const head = el("select", {
+    "aria-label": t("learn.head"),
+    onchange: () => store.set({ head: Number(head.value) }),
+  });
+  const node = el(
+    "div",
+    { class: "chooser" },
+    el("label", { class: "tool" }, t("attention.layer"), slider, value),
+    heads ? el("label", { class: "tool" }, t("learn.head"), head) : null,
+  );
+  let count = 0;
+
+  function show(state) {
+    const { model } = state.result;
+    slider.max = String(model.depth);
+    slider.value = String(state.layer + 1);
+    setText(value, `${state.layer + 1}/${model.depth}`);
+    if (count !== model.heads) {
+      const numbers = Array.from({ length: model.heads }, (_, index) => index);
+      replace(
+        head,
+        numbers.map((index) => el("option", { value: index }, String(index + 1))),
+      );
+    }
+    count = model.heads;
+    head.value = String(oneHead(state));
+  }
+  return { node, show };
+}
+
+/** A step looks at one head: the first where the Attention view shows several together. */
+export const oneHead = ({ head }) => (typeof head === "number" ? head : 0);
+
+/** A patch's own pixels, enlarged by the browser. */
+export function drawPatch(canvas, state, token) {
+  const { model } = state.result;
+  const [row, column] = cellOf(model, token);
+  const wide = state.seen.naturalWidth / model.grid[1];
+  const high = state.seen.naturalHeight / model.grid[0];
+  [canvas.width, canvas.height] = [Math.round(wide), Math.round(high)];
+  canvas
+    .getContext("2d")
+    .drawImage(state.seen, column * wide, row * high, wide, high, 0, 0, canvas.width, canvas.height);
+}
+
+/** Numbers of a patch or filter (3, h, w) as a picture, the largest size being full colour. */
+export function drawColours(canvas, values, [, high, wide]) {
+  const size = high * wide;
+  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);
+  [canvas.width, canvas.height] = [wide, high];
+  const image = new ImageData(wide, high);
+  for (let at = 0; at < size; at += 1) {
+    for (let channel = 0; channel < 3; channel += 1)
+      image.data[at * 4 + channel] = 127.5 * (1 + values[channel * size + at] / largest);
+    image.data[at * 4 + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** Why a step's numbers are not there. */
+export function waiting(numbers) {
+  return t(numbers?.failed ? "learn.failed" : "learn.waiting");
+}

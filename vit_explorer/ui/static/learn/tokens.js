@@ -1,0 +1,199 @@
+// The first three steps: patches, their embedding, and positions.
+
+import { el, setText } from "../dom.js";
+import { positionName } from "../facts.js";
+import { patchCount, tokenName } from "../geometry.js";
+import { formula, over, row, sub, sum } from "../math.js";
+import { numbersOf } from "../packed.js";
+import { list, t } from "../words.js";
+import {
+  beginning,
+  createNumbers,
+  createStrip,
+  drawColours,
+  drawPatch,
+  exact,
+  patchOf,
+  waiting,
+} from "./pieces.js";
+
+// Signs of the formula, alike in every language.
+export const SIGNS = { patches: "z", positions: "p", tokens: "t = z + p" };
+
+export const patches = {
+  tab: "patches",
+  values: ({ result: { model } }) => ({
+    height: model.image[0],
+    width: model.image[1],
+    count: patchCount(model),
+    patch: model.patch.join("×"),
+  }),
+  formula: ({ image, patch, grid }) =>
+    formula(
+      "n",
+      "=",
+      over(image[0], patch[0]),
+      "·",
+      over(image[1], patch[1]),
+      "=",
+      `${grid[0]}`,
+      "·",
+      `${grid[1]}`,
+      "=",
+      `${grid[0] * grid[1]}`,
+    ),
+  create({ store }) {
+    const zoom = el("canvas", { class: "learn-patch pixelated", role: "img" });
+    const text = el("p", { class: "caption" });
+    const node = el("div", { class: "learn-pair" }, zoom, text);
+
+    function draw(state) {
+      const { model } = state.result;
+      const token = patchOf(model, state.hover ?? store.get().pinned);
+      drawPatch(zoom, state, token);
+      zoom.setAttribute("aria-label", tokenName(model, token));
+      const [high, wide] = model.patch;
+      const count = model.channels * high * wide;
+      const values = { patch: beginning(model, token), height: high, width: wide, count };
+      setText(text, t("learn.patches.one", values));
+    }
+    return { node, draw };
+  },
+};
+
+export const embedding = {
+  tab: "patches",
+  values: ({ result: { model } }) => ({
+    inputs: model.channels * model.patch[0] * model.patch[1],
+    dim: model.dim,
+  }),
+  formula: ({ channels, patch }) =>
+    formula(
+      sub("z", "1"),
+      "=",
+      sum(row("i", "=", "1")),
+      `${channels * patch[0] * patch[1]}`,
+      sub("w", "i"),
+      sub("x", "i"),
+      "+",
+      "b",
+    ),
+  create({ store }) {
+    const pixels = el("canvas", { class: "learn-patch pixelated", role: "img" });
+    const filter = el("canvas", { class: "learn-patch pixelated", role: "img" });
+    const numbers = createNumbers(t("learn.embedding.table"));
+    const says = el("p", { class: "says", "aria-live": "polite" });
+    const figure = (canvas, text) =>
+      el("figure", {}, canvas, el("figcaption", { class: "caption" }, text));
+    const pair = el(
+      "div",
+      { class: "learn-figures" },
+      figure(pixels, t("learn.embedding.pixels")),
+      el("span", { class: "learn-sign", "aria-hidden": "true" }, "·"),
+      figure(filter, t("learn.embedding.filter")),
+    );
+    const node = el("div", { class: "learn-stack" }, pair, numbers.node, says);
+    pixels.setAttribute("aria-label", t("learn.embedding.pixels"));
+    filter.setAttribute("aria-label", t("learn.embedding.filter"));
+
+    function draw(state) {
+      const { model } = state.result;
+      const token = patchOf(model, state.pinned);
+      const found = numbersOf(store, state.result, `patches/${token - model.prefix.length}`);
+      pair.hidden = !found?.arrays;
+      numbers.node.hidden = !found?.arrays?.filter;
+      if (!found?.arrays) {
+        setText(says, waiting(found));
+        return;
+      }
+      const { pixels: x, filter: w } = found.arrays;
+      drawPatch(pixels, state, token);
+      filter.parentElement.hidden = !w;
+      if (!w) {
+        setText(says, t("patches.check.none"));
+        return;
+      }
+      drawColours(filter, w, found.shapes.filter);
+      const products = x.map((value, at) => value * w[at]);
+      const total = products.reduce((sum, value) => sum + value, 0);
+      const shown = (values) => [...[...values].slice(0, 5).map(exact), "…"];
+      numbers.show(
+        [],
+        [
+          { name: t("learn.embedding.x"), cells: shown(x) },
+          { name: "w", cells: shown(w) },
+          { name: "w·x", cells: shown(products), kind: "result" },
+        ],
+      );
+      const { bias, value } = found.facts;
+      const values = {
+        count: products.length,
+        sum: exact(total),
+        bias: exact(bias),
+        result: exact(total + bias),
+        own: exact(value),
+      };
+      setText(says, t("learn.embedding.says", values));
+    }
+    return { node, draw };
+  },
+};
+
+export const positions = {
+  tab: "positions",
+  values: ({ result: { model } }) => ({
+    position: positionName(model.position),
+    prefix: model.prefix.length
+      ? t("learn.positions.prefix", {
+          names: list(model.prefix.map((_, token) => tokenName(model, token))),
+        })
+      : "",
+  }),
+  formula: () => formula(sub("t", "i"), "=", sub("z", "i"), "+", sub("p", "i")),
+  create({ store }) {
+    const numbers = createNumbers(t("learn.positions.table"));
+    const strips = ["patches", "positions", "tokens"].map((name) => [
+      name,
+      createStrip(t(`learn.positions.${name}`)),
+    ]);
+    const says = el("p", { class: "says", "aria-live": "polite" });
+    const box = el("div", { class: "strips" }, strips.map(([, strip]) => strip.node));
+    const node = el("div", { class: "learn-stack" }, box, numbers.node, says);
+
+    function draw(state) {
+      const { model } = state.result;
+      const walk = numbersOf(store, state.result, "walk");
+      box.hidden = numbers.node.hidden = !walk?.arrays;
+      if (!walk?.arrays) {
+        setText(says, waiting(walk));
+        return;
+      }
+      const token = patchOf(model, state.hover ?? state.pinned);
+      const { limits, error, normalised } = walk.facts;
+      const largest = Math.max(...Object.values(limits));
+      const [, tokens, shown] = walk.shapes.first;
+      const rows = [];
+      strips.forEach(([name, strip], index) => {
+        const matrix = walk.arrays[`${name} matrix`];
+        strip.node.hidden = !matrix;
+        if (!matrix) return;
+        const values = Float32Array.from(
+          matrix.subarray(token * model.dim, (token + 1) * model.dim),
+          (level) => (level / 127) * limits[name],
+        );
+        strip.show(values, [-largest, largest]);
+        const start = (index * tokens + token) * shown;
+        const first = walk.arrays.first.subarray(start, start + shown);
+        const kind = name === "tokens" ? "result" : "";
+        const cells = [...[...first].map(exact), "…"];
+        rows.push({ name: SIGNS[name], cells, kind });
+      });
+      numbers.show([], rows);
+      const name = beginning(model, token);
+      const kind = !limits.positions ? "none" : error === null ? "unread" : "added";
+      const then = normalised ? t("learn.positions.normalised") : "";
+      setText(says, [t(`learn.positions.says.${kind}`, { name }), then].filter(Boolean).join(t("gap")));
+    }
+    return { node, draw };
+  },
+};

@@ -1,0 +1,159 @@
+// The logit lens: what the model would say if it ended after each layer, as a table and a curve.
+
+import { el, replace, setText } from "./dom.js";
+import { createFigureMenu } from "./figure_menu.js";
+import { percent } from "./format.js";
+import { createLineChart } from "./line_chart.js";
+import { sentences, t } from "./words.js";
+
+const PLACES = [0, 1, 2, 3, 4];
+
+/** Labels such as "tabby, tabby cat" by their first name: a cell has room for one. */
+const shortly = (label) => label.split(",")[0];
+
+export function createLens(context) {
+  const { store } = context;
+  const body = el("tbody");
+  const table = el(
+    "table",
+    { class: "lens-table" },
+    el("caption", { class: "visually-hidden" }, t("lens.table")),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        el("th", { scope: "col" }, t("lens.after")),
+        PLACES.map((place) => el("th", { scope: "col" }, t("lens.place", { place: place + 1 }))),
+      ),
+    ),
+    body,
+  );
+  const chart = createLineChart({
+    onPick: (depth) => store.set({ layer: Math.max(0, depth - 1) }),
+  });
+  const legend = el("p", { class: "note chart-legend" });
+  const says = el("p", { class: "says lens-says", "aria-live": "polite" });
+  const refusal = el("p", { class: "caption", hidden: true });
+  const figures = el(
+    "div",
+    { class: "lens-figures" },
+    el(
+      "div",
+      { class: "lens-box", tabindex: "0", role: "region", "aria-label": t("lens.table") },
+      table,
+    ),
+    el("div", { class: "lens-curve" }, el("h4", {}, t("lens.curve")), chart.node, legend, says),
+  );
+  const menu = createFigureMenu(context, "logit-lens", {
+    title: () => t("lens.title"),
+    figure: () => ({ svg: chart.node }),
+    table: (state) => rowsOf(state),
+    python: ({ result }) => [
+      `trace = vx.trace(model, picture${result.target ? `, target=${result.target.index}` : ""})`,
+      "lens = vx.logit_lens(trace)",
+      "for depth, predictions in enumerate(lens.predictions):",
+      "    print(depth, [(p.label, round(p.probability, 4)) for p in predictions])",
+    ],
+  });
+  const node = el(
+    "section",
+    { class: "card depth-card" },
+    el("h3", {}, t("lens.title"), menu),
+    el("p", { class: "note" }, t("lens.help")),
+    refusal,
+    figures,
+  );
+  let shown = null;
+  let rows = [];
+
+  function rowsOf() {
+    const head = ["depth", ...PLACES.flatMap((place) => [`class ${place + 1}`, `p ${place + 1}`])];
+    const lines = shown.predictions.map((best, depth) => [
+      depth,
+      ...best.flatMap(({ label, probability }) => [label, probability]),
+    ]);
+    return [head, ...lines];
+  }
+
+  function rebuild(lens) {
+    rows = lens.predictions.map((best, depth) => {
+      const button = el(
+        "button",
+        {
+          type: "button",
+          disabled: depth === 0,
+          "aria-label": t("lens.row", { layer: depth }),
+          onclick: () => store.set({ layer: depth - 1 }),
+        },
+        depth ? String(depth) : t("lens.start"),
+      );
+      const cells = best.map((each) => createCell(each, lens.target));
+      return el("tr", {}, el("th", { scope: "row" }, button), cells);
+    });
+    replace(body, rows);
+    const aim = lens.curves.find(({ index }) => index === lens.target);
+    replace(
+      legend,
+      el("span", { class: "key key-test" }, shortly(aim.label)),
+      el("span", { class: "key" }, t("lens.others")),
+    );
+  }
+
+  function draw(state, lens) {
+    node.hidden = !lens;
+    if (!lens) return;
+    refusal.hidden = !lens.error;
+    figures.hidden = Boolean(lens.error);
+    menu.hidden = Boolean(lens.error);
+    setText(refusal, lens.error ?? "");
+    if (lens.error) return;
+    if (shown !== lens) rebuild(lens);
+    shown = lens;
+    const depth = state.layer + 1;
+    rows.forEach((row, at) => row.classList.toggle("chosen", at === depth));
+    const curves = lens.curves.map(({ index, values }) => ({
+      kind: index === lens.target ? "test" : "train",
+      points: values.map((value, at) => [at, value]),
+    }));
+    curves.sort((one, other) => one.kind.localeCompare(other.kind) * -1);
+    chart.draw({
+      lines: curves,
+      last: lens.predictions.length - 1,
+      at: depth,
+      title: t("lens.axis"),
+      text: describe(lens, depth),
+    });
+    setText(says, describe(lens, depth));
+  }
+  return { node, draw };
+}
+
+function createCell({ index, label, probability }, target) {
+  const cell = el(
+    "td",
+    { title: label, class: index === target ? "target" : "" },
+    el("span", { class: "label" }, shortly(label)),
+    el("span", { class: "share" }, percent(probability)),
+  );
+  cell.style.setProperty("--share", String(probability));
+  return cell;
+}
+
+/** The target at the chosen depth, and from where on it leads. */
+function describe(lens, depth) {
+  const { label, values } = lens.curves.find(({ index }) => index === lens.target);
+  const now = t(depth === values.length - 1 ? "lens.says.end" : "lens.says", {
+    layer: depth,
+    label: shortly(label),
+    share: percent(values[depth]),
+    end: percent(values.at(-1)),
+  });
+  const never = lens.settled >= values.length;
+  const lead = t(never ? "lens.never" : "lens.settled", {
+    layer: lens.settled,
+    label: shortly(label),
+  });
+  return sentences(now, lead);
+}

@@ -1,0 +1,88 @@
+// Curves of probabilities, 0 to 1, over whole numbers; pointing or dragging chooses a number.
+
+import { niceStep, svg } from "./chart.js";
+import { keepSize, replace } from "./dom.js";
+
+const [LEFT, RIGHT, TOP, BOTTOM] = [40, 10, 8, 34];
+const CHARACTER = 7;
+
+/** `onPick(x)` makes it choosable; `draw` is called again by itself when the size changes. */
+export function createLineChart({ onPick = null, onRelease = () => {} } = {}) {
+  const node = svg("svg", { role: "img", class: onPick ? "line-chart pickable" : "line-chart" });
+  let shown = null;
+  let last = 1;
+  const size = keepSize(node, () => shown && draw(shown));
+
+  if (onPick) {
+    const pick = (event) => {
+      if (!shown || (event.type === "pointermove" && !event.buttons)) return;
+      node.setPointerCapture(event.pointerId);
+      const wide = size.width - LEFT - RIGHT;
+      const share = (event.clientX - node.getBoundingClientRect().left - LEFT) / wide;
+      onPick(Math.min(last, Math.max(0, Math.round(share * last))));
+    };
+    node.addEventListener("pointerdown", pick);
+    node.addEventListener("pointermove", pick);
+    node.addEventListener("pointerup", onRelease);
+  }
+
+  /**
+   * `lines`: { kind, points: [[x, y], …] }; `last` ends the axis; `at` is the x marked, with a dot
+   * on each line whose `kind` has one; `text` says it in words, `title` names the axis.
+   */
+  function draw(what) {
+    shown = what;
+    last = what.last;
+    const { width, height } = size;
+    if (!width) return;
+    const x = (value) => LEFT + (value / Math.max(1, last)) * (width - LEFT - RIGHT);
+    const y = (share) => height - BOTTOM - share * (height - BOTTOM - TOP);
+    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    node.setAttribute("aria-label", what.text);
+    const marked = what.at === null || what.at === undefined;
+    replace(
+      node,
+      axes(what, { width, height }, x, y),
+      marked
+        ? []
+        : svg("line", { class: "head", x1: x(what.at), x2: x(what.at), y1: TOP, y2: y(0) }),
+      what.lines.flatMap((line) => drawLine(line, what.at, x, y)),
+    );
+  }
+  return { node, draw };
+}
+
+function drawLine({ kind, points }, at, x, y) {
+  const places = points.map(([number, share]) => `${x(number)},${y(share)}`).join(" ");
+  const line = svg("polyline", { class: `line line-${kind}`, points: places });
+  const share = valueAt(points, at);
+  if (share === null) return [line];
+  const dot = svg("circle", { class: `mark mark-${kind}`, cx: x(at), cy: y(share), r: 4 });
+  return [line, dot];
+}
+
+/** A line's height at `at`, between its points by a straight line; null outside. */
+export function valueAt(points, at) {
+  if (at === null || at === undefined) return null;
+  const next = points.findIndex(([number]) => number >= at);
+  if (next < 0) return null;
+  const [right, high] = points[next];
+  if (right === at) return high;
+  if (next === 0) return null;
+  const [left, low] = points[next - 1];
+  return low + ((high - low) * (at - left)) / (right - left);
+}
+
+function axes({ last, title }, { width, height }, x, y) {
+  const parts = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => [
+    svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(share), y2: y(share), class: "rule" }),
+    svg("text", { x: LEFT - 6, y: y(share) + 4, class: "tick-y" }, `${share * 100}\u00a0%`),
+  ]);
+  const room = (width - LEFT - RIGHT) / ((String(last).length + 1.5) * CHARACTER);
+  const step = Math.max(1, niceStep(last / room) * (niceStep(last / room) < last / room ? 2 : 1));
+  for (let mark = 0; mark <= last; mark += Math.ceil(step)) {
+    parts.push(svg("text", { x: x(mark), y: height - BOTTOM + 15, class: "tick-x" }, mark));
+  }
+  const middle = { x: (LEFT + width - RIGHT) / 2, y: height - 3, class: "tick-x" };
+  return [...parts, svg("text", middle, title)];
+}

@@ -1,0 +1,28 @@
+// A map's values and its overlay in Python, and as words of the command.
+
+/** `map` as the page holds it; `limits` are those of its colours where maps share a scale. */
+export function pythonOf(map, { result, opacity, colormap, smooth, whole, shared }, limits) {
+  const target = result.target ? `, target=${result.target.index}` : "";
+  const options = Number.isInteger(map.layer)
+    ? `, options={"${map.name}": {"layer": ${map.layer}}}`
+    : "";
+  const look = [
+    `"${map.name}"`,
+    `opacity=${opacity}`,
+    `colormap="${colormap}"`,
+    ...(smooth ? [] : ["smooth=False"]),
+    ...(whole ? ['on="whole"'] : []),
+    ...(shared ? [`limits=(${limits.join(", ")})`] : []),
+  ];
+  return [
+    `result = vx.explain(model, picture, methods=("${map.name}",)${target}${options})`,
+    `values = result.heatmaps["${map.name}"].values`,
+    `overlay = result.overlay(${look.join(", ")})`,
+  ];
+}
+
+export function optionsOf(map, { result }) {
+  const target = result.target ? ["--target", String(result.target.index)] : [];
+  const layer = Number.isInteger(map.layer) ? ["--option", `${map.name}.layer=${map.layer}`] : [];
+  return ["--method", map.name, ...target, ...layer];
+}

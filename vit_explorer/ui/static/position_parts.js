@@ -1,0 +1,243 @@
+// What else there is to see of position embeddings: all maps, colours, profiles, another grid.
+
+import { niceStep, svg } from "./chart.js";
+import { tableFor } from "./colours.js";
+import { el, segmented, setText } from "./dom.js";
+import { percent } from "./format.js";
+import { cellOf, tokenAt, tokenName } from "./geometry.js";
+import { numbersOf } from "./packed.js";
+import { range, thumbnail } from "./pixels.js";
+import { drawPositionMaps, POSITION_COLOURS } from "./position_maps.js";
+import { list, t } from "./words.js";
+
+const LIMITS = [-1, 1];
+export const PARTS = ["all", "components", "profile", "grid"];
+export const SCALES = [0.5, 1.5, 2];
+const LARGEST = 32 * 32;
+
+/** A click on a drawing of the whole grid pins the patch that lies there. */
+function pickIn(store, node) {
+  return (event) => {
+    const { model } = store.get().result;
+    const bounds = node.getBoundingClientRect();
+    const share = [
+      (event.clientY - bounds.top) / bounds.height,
+      (event.clientX - bounds.left) / bounds.width,
+    ];
+    const [row, column] = share.map((part, axis) =>
+      Math.min(model.grid[axis] - 1, Math.max(0, Math.floor(part * model.grid[axis]))),
+    );
+    store.set({ pinned: tokenAt(model, row, column), hover: null });
+  };
+}
+
+function part(...children) {
+  return el("div", { class: "position-part" }, ...children);
+}
+
+export function createAllMaps({ store }) {
+  const canvas = el("canvas", {
+    class: "all-positions",
+    role: "img",
+    "aria-label": t("positions.all"),
+  });
+  canvas.addEventListener("click", pickIn(store, canvas));
+  const node = part(
+    el("h3", {}, t("positions.all")),
+    canvas,
+    el("p", { class: "note" }, t("positions.all.help")),
+  );
+  let drawn = "";
+
+  function draw({ result: { model, positions } }) {
+    if (drawn !== model.key) drawPositionMaps(canvas, positions.values, model.grid, LIMITS);
+    drawn = model.key;
+  }
+  return { node, draw };
+}
+
+export function createComponents({ store }) {
+  const canvas = el("canvas", {
+    class: "all-positions components pixelated",
+    role: "img",
+    "aria-label": t("positions.components"),
+  });
+  canvas.addEventListener("click", pickIn(store, canvas));
+  const text = el("p", { class: "note" });
+  const node = part(el("h3", {}, t("positions.components")), canvas, text);
+
+  function draw({ result }) {
+    const found = numbersOf(store, result, "components");
+    if (!found?.arrays?.colours) {
+      setText(text, t(found ? "learn.failed" : "learn.waiting"));
+      return;
+    }
+    const [rows, columns] = found.shapes.colours;
+    const image = new ImageData(columns, rows);
+    for (let at = 0; at < rows * columns; at += 1) {
+      const colour = found.arrays.colours.subarray(at * 3, at * 3 + 3);
+      image.data.set([...Array.from(colour, (value) => Math.round(255 * value)), 255], at * 4);
+    }
+    [canvas.width, canvas.height] = [columns, rows];
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    setText(text, t("positions.components.help", { shares: list(found.facts.explained.map(percent)) }));
+  }
+  return { node, draw };
+}
+
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 230, 34, 36, 8];
+
+/** Lines of values over 1, 2, …; each of `lines` is { values, name, kind, here }. */
+export function drawLines(node, lines, [low, high], axis = "") {
+  const longest = Math.max(...lines.map(({ values }) => values.length), 2);
+  const x = (at) => LEFT + (at / (longest - 1)) * (WIDTH - LEFT - 10);
+  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
+  const parts = [];
+  const rise = niceStep((high - low) / 3);
+  for (let mark = Math.ceil(low / rise) * rise; mark <= high + 1e-9; mark += rise) {
+    const at = y(mark);
+    parts.push(svg("line", { x1: LEFT, x2: WIDTH, y1: at, y2: at, class: "rule" }));
+    parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, Number(mark.toFixed(2))));
+  }
+  const every = Math.ceil(longest / 12);
+  for (let at = 0; at < longest; at += every)
+    parts.push(svg("text", { x: x(at), y: HEIGHT - BOTTOM + 14, class: "tick-x" }, at + 1));
+  if (axis) parts.push(svg("text", { x: WIDTH, y: HEIGHT - 1, class: "tick-y" }, axis));
+  for (const { values, name, kind, here } of lines) {
+    const points = Array.from(values, (value, at) => `${x(at)},${y(value)}`).join(" ");
+    parts.push(svg("polyline", { points, class: `line ${kind}`, fill: "none" }));
+    const dots = Array.from(values, (value, at) => {
+      const dot = svg("circle", { cx: x(at), cy: y(value), r: at === here ? 5 : 2.5, class: `point ${kind}` });
+      dot.append(svg("title", {}, `${name}, ${at + 1}: ${value.toFixed(2)}`));
+      return dot;
+    });
+    parts.push(...dots);
+  }
+  node.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  node.replaceChildren(...parts);
+}
+
+export function createProfile() {
+  const plot = svg("svg", { role: "img", class: "profile" });
+  const keys = ["row", "column"].map((kind) => el("span", { class: `line-key ${kind}` }));
+  const text = el("p", { class: "note" });
+  const node = part(
+    el("h3", {}, t("positions.profile")),
+    el("p", { class: "line-keys" }, keys),
+    plot,
+    text,
+  );
+
+  function draw({ result: { model } }, { token, values }) {
+    const [rows, columns] = model.grid;
+    const [row, column] = cellOf(model, token);
+    const along = values.subarray(row * columns, (row + 1) * columns);
+    const down = Float32Array.from({ length: rows }, (_, at) => values[at * columns + column]);
+    const names = [
+      t("positions.profile.row", { row: row + 1 }),
+      t("positions.profile.column", { column: column + 1 }),
+    ];
+    keys.forEach((key, at) => setText(key, names[at]));
+    const low = Math.min(0, Math.floor(range(values)[0] * 4) / 4);
+    drawLines(
+      plot,
+      [
+        { values: along, name: names[0], kind: "row", here: column },
+        { values: down, name: names[1], kind: "column", here: row },
+      ],
+      [low, 1],
+    );
+    const name = tokenName(model, token);
+    const [[rowLow, rowHigh], [columnLow, columnHigh]] = [along, down].map((line) =>
+      range(line).map((value) => value.toFixed(2)),
+    );
+    const said = { token: name, rowLow, rowHigh, columnLow, columnHigh };
+    plot.setAttribute("aria-label", t("positions.profile.alt", said));
+    setText(text, t("positions.profile.help", { token: name }));
+  }
+  return { node, draw };
+}
+
+/** A grid scaled, as large as may be sent. */
+export function scaledGrid([rows, columns], scale) {
+  const fit = Math.min(scale, Math.sqrt(LARGEST / (rows * columns)));
+  return [rows, columns].map((side) => Math.max(2, Math.floor(side * fit + 1e-9)));
+}
+
+export function createOtherGrid({ store }) {
+  const choice = segmented(
+    t("positions.grid.size"),
+    SCALES.map((scale) => [scale, `× ${scale}`]),
+    (gridScale) => store.set({ gridScale }),
+  );
+  const size = el("code");
+  const maps = ["before", "after"].map((kind) => {
+    const canvas = el("canvas", { class: "pixelated", role: "img" });
+    const caption = el("figcaption", { class: "caption" });
+    return { kind, canvas, caption, node: el("figure", {}, canvas, caption) };
+  });
+  const node = part(
+    el("h3", {}, t("positions.grid")),
+    el("div", { class: "chooser" }, choice.node, size),
+    el(
+      "div",
+      { class: "before-after" },
+      maps.map((map) => map.node),
+    ),
+    el("p", { class: "note" }, t("positions.grid.help")),
+  );
+
+  function draw({ result, gridScale }, { token, values }) {
+    const { model } = result;
+    choice.show(gridScale);
+    const [rows, columns] = scaledGrid(model.grid, gridScale);
+    const sizes = [model.grid, [rows, columns]].map((sides) => sides.join("×"));
+    setText(size, sizes.join(" → "));
+    const found = numbersOf(store, result, `positions/${rows}/${columns}`);
+    const cell = cellOf(model, token);
+    // The same place of the picture: the position of the new grid that covers the patch's centre.
+    const [row, column] = [rows, columns].map((count, axis) =>
+      Math.min(count - 1, Math.floor(((cell[axis] + 0.5) / model.grid[axis]) * count)),
+    );
+    const start = (row * columns + column) * rows * columns;
+    const moved = found?.arrays?.similarity.subarray(start, start + rows * columns);
+    paint(maps[0], values, model.grid);
+    if (moved) paint(maps[1], moved, [rows, columns]);
+    else setText(maps[1].caption, t(found?.failed ? "learn.failed" : "learn.waiting"));
+  }
+
+  function paint({ kind, canvas, caption }, values, grid) {
+    [canvas.height, canvas.width] = grid;
+    const image = thumbnail(values, grid, tableFor(POSITION_COLOURS), LIMITS);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    const text = t(`positions.grid.${kind}`, { grid: grid.join("×") });
+    setText(caption, text);
+    canvas.setAttribute("aria-label", text);
+  }
+  return { node, draw };
+}
+
+/** The parts behind a row of buttons, one at a time. */
+export function createParts(context) {
+  const { store } = context;
+  const parts = {
+    all: createAllMaps(context),
+    components: createComponents(context),
+    profile: createProfile(),
+    grid: createOtherGrid(context),
+  };
+  const choice = segmented(
+    t("positions.parts"),
+    PARTS.map((name) => [name, t(`positions.part.${name}`)]),
+    (positionsPart) => store.set({ positionsPart }),
+  );
+  const nodes = Object.values(parts).map(({ node }) => node);
+  const node = el("div", { class: "side" }, choice.node, nodes);
+
+  function draw(state, chosen) {
+    choice.show(state.positionsPart);
+    for (const [name, each] of Object.entries(parts)) each.node.hidden = name !== state.positionsPart;
+    parts[state.positionsPart].draw(state, chosen);
+  }
+  return { node, draw };
+}

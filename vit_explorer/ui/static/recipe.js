@@ -1,0 +1,40 @@
+// Code that makes what is shown again: as Python, and as a command.
+
+const text = (value) => JSON.stringify(value);
+const word = (value) => (/^[\w./:=,@+-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`);
+
+/** An example's own path; of any other picture the page knows the name alone. */
+function picturePath({ result }) {
+  const { name } = result.picture;
+  return result.place.picture === name ? `assets/${name}` : name;
+}
+
+/** Python: the model and the picture, then `lines`. */
+export function code(state, lines) {
+  const { model, ...options } = state.result.model.load;
+  const named = Object.entries(options).map(([name, value]) => `${name}=${python(value)}`);
+  return [
+    "import vit_explorer as vx",
+    "",
+    `model = vx.load_model(${[text(model), ...named].join(", ")})`,
+    `picture = ${text(picturePath(state))}`,
+    ...lines,
+    "",
+  ].join("\n");
+}
+
+function python(value) {
+  if (Array.isArray(value)) return `(${value.join(", ")})`;
+  return value === false ? "False" : text(value);
+}
+
+/** The command `explain` with the model, the target and `options`, such as ["--method", "rollout"]. */
+export function command(state, options) {
+  const { model, weights, labels, image_size: size, pretrained } = state.result.model.load;
+  const words = ["vit-explorer", "explain", picturePath(state), "--model", model];
+  if (weights) words.push("--weights", weights);
+  if (labels) words.push("--labels", labels);
+  if (size) words.push("--image-size", ...size.map(String));
+  if (pretrained === false) words.push("--random");
+  return `${[...words, ...options].map(word).join(" ")}\n`;
+}

@@ -1,0 +1,76 @@
+// The two curves behind a verdict, beside those of random maps, and what they mean.
+
+import { niceStep, svg } from "./chart.js";
+import { mapTitle } from "./chosen_maps.js";
+import { el } from "./dom.js";
+import { t } from "./words.js";
+
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 44, 34, 8, 18];
+const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
+
+/** Two digits are what twenty random maps can tell apart. */
+export const worth = (value) => value.toFixed(2).replace("-", "−");
+
+/** Open the dialog on one map's score; Esc or the button closes it. */
+export function openTrust(trust, id) {
+  const score = trust.maps[id];
+  const title = mapTitle(id);
+  const gain = (one) => worth(one.insertion - one.deletion);
+  const values = { title, gain: gain(score), random: gain(trust.random), middle: gain(trust.middle) };
+  const dialog = el(
+    "dialog",
+    { class: "trust-dialog", "aria-labelledby": "vx-trust-title", onclose: () => dialog.remove() },
+    el("h2", { id: "vx-trust-title" }, t("trust.title", { title })),
+    el("p", {}, t(`trust.${score.verdict}.text`, { beats: score.beats, of: trust.of, title })),
+    el(
+      "div",
+      { class: "trust-curves" },
+      createCurve("insertion", score, trust),
+      createCurve("deletion", score, trust),
+    ),
+    el("p", { class: "note" }, t("trust.gain", values)),
+    el("p", { class: "note" }, t("trust.beware")),
+    el("button", { type: "button", onclick: () => dialog.close() }, t("action.close")),
+  );
+  document.querySelector(".vx").append(dialog);
+  dialog.showModal();
+}
+
+function createCurve(kind, score, trust) {
+  const curves = trust.random[`${kind}_curves`];
+  const own = score[`${kind}_curve`];
+  const high = Math.max(...own, ...curves.flat(), 0.01);
+  const step = niceStep(high / 2);
+  const marks = Array.from({ length: Math.floor(high / step) + 1 }, (_, count) => count * step);
+  const x = (at) => LEFT + (at / (own.length - 1)) * (WIDTH - LEFT - RIGHT);
+  const y = (value) => HEIGHT - BOTTOM - (value / high) * (HEIGHT - BOTTOM - TOP);
+  const line = (curve, name) => {
+    const points = curve.map((value, at) => `${x(at)},${y(value)}`).join(" ");
+    return svg("polyline", { class: name, points });
+  };
+  const label = t("trust.curve", {
+    kind: t(`trust.${kind}`),
+    area: worth(score[kind]),
+    random: worth(trust.random[kind]),
+  });
+  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
+  plot.append(
+    ...marks.flatMap((mark) => [
+      svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark) }),
+      svg("text", { class: "tick-y", x: LEFT - 6, y: y(mark) + 4 }, percent(mark)),
+    ]),
+    ...[0, 0.5, 1].map((share) =>
+      svg("text", { class: "tick-x", x: x(share * (own.length - 1)), y: HEIGHT - 18 }, percent(share)),
+    ),
+    svg("text", { class: "tick-x", x: (LEFT + WIDTH) / 2, y: HEIGHT - 3 }, t(`trust.${kind}.axis`)),
+    ...curves.map((curve) => line(curve, "random-curve")),
+    line(own, "own-curve"),
+  );
+  return el(
+    "figure",
+    {},
+    el("h3", {}, t(`trust.${kind}`), el("small", {}, worth(score[kind]))),
+    plot,
+    el("figcaption", { class: "note" }, t(`trust.${kind}.text`)),
+  );
+}

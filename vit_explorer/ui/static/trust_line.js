@@ -1,0 +1,39 @@
+// What a map is worth, in one line under it: whether it beats random maps and a blob in the middle.
+
+import { analysesOf } from "./analyses.js";
+import { el, setText } from "./dom.js";
+import { openTrust, worth } from "./trust_dialog.js";
+import { t } from "./words.js";
+
+export function createTrustLine({ store }, map) {
+  const { id, name } = map;
+  const summary = el("p", { class: "caption" }, t(`method.${name}.summary`));
+  const verdict = el("span", { class: "verdict" });
+  const numbers = el("span", { class: "verdict-numbers" });
+  const button = el(
+    "button",
+    {
+      type: "button",
+      class: "trust",
+      hidden: true,
+      title: t("trust.open"),
+      onclick: () => openTrust(analysesOf(store.get().result).trust, id),
+    },
+    verdict,
+    numbers,
+  );
+  const node = el("div", { class: "trust-place" }, summary, button);
+
+  function draw(state) {
+    const { trust } = analysesOf(state.result);
+    const score = trust?.maps[id];
+    button.hidden = !score;
+    summary.hidden = Boolean(score);
+    if (!score) return;
+    button.dataset.verdict = score.verdict;
+    setText(verdict, t(`trust.${score.verdict}`, { beats: score.beats, of: trust.of }));
+    const values = { insertion: worth(score.insertion), deletion: worth(score.deletion) };
+    setText(numbers, t("trust.numbers", values));
+  }
+  return { node, draw };
+}
