@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from vit_explorer.errors import ExplorerError
+from vit_explorer.ui.orders import RefusedOrder, read_order
 from vit_explorer.ui.trainings import Trainings
 
 _LARGEST_ORDER = 10_000
@@ -46,20 +47,11 @@ def create_training_router(trainings: Trainings) -> APIRouter:
 
 def _receiver(trainings: Trainings) -> Callable[..., Any]:
     async def receive(request: Request) -> Response:
-        # A form of another site can't send this type without asking first, and is then refused.
-        if request.headers.get("content-type") != "application/json":
-            return JSONResponse({"error": "Send the order as application/json."}, 415)
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LARGEST_ORDER:
-                return JSONResponse({"error": "The order is too long."}, 413)
         try:
-            order = Order.validate_json(bytes(body))
+            order = await read_order(request, Order, _LARGEST_ORDER)
             await run_in_threadpool(_follow, trainings, order)
-        except ValidationError as error:
-            place = ".".join(map(str, error.errors()[0]["loc"])) or "order"
-            return JSONResponse({"error": f"The order's {place} is missing or wrong."}, 422)
+        except RefusedOrder as refused:
+            return refused.answer
         except ExplorerError as error:
             return JSONResponse({"error": str(error)}, 422)
         return JSONResponse(trainings.now())
