@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,17 @@ def test_the_command_prints_every_ratio_and_writes_json(
         main([*command, "--json", str(tmp_path / "none" / "x.json")])
     assert ended.value.code == 2
     assert "does not exist; make it first" in capsys.readouterr().err
+
+
+def test_a_peak_is_this_process_s_alone() -> None:
+    held = np.ones(300 * 2**17)  # 300 MB, given back before it is looked at again
+    low = memory._highest()
+    del held
+    assert memory._highest() > low - 20
+    code = "from vit_explorer.benchmarks import memory; print(memory._highest())"
+    filled = np.ones(1500 * 2**17)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert 100 < float(child.stdout) < 1200 < filled.nbytes / 2**20
 
 
 def test_memory_is_measured_above_the_bare_pass(monkeypatch: pytest.MonkeyPatch) -> None:

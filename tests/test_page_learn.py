@@ -190,6 +190,8 @@ def test_the_walk_is_walked_and_its_sums_are_the_model_s(
     assert top_score.inner_text() == shown(float(scores.max()))
     page.wait_for_function("location.hash.includes('step=4')")
 
+    page.click(".learn-dots button:nth-child(2)")
+    assert page.locator(".learn-guide munderover > :last-child").text_content() == "48"
     for step in range(1, 11):
         page.click(f".learn-dots button:nth-child({step})")
         settle(page)

@@ -176,7 +176,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise ModelError(
-            f"The label file {path} can't be read as text; give one class name a line, or JSON."
+            f"The label file {path.name} can't be read as text; give one class name a line, "
+            "or JSON."
         ) from None
     if path.suffix != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())

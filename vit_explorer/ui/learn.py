@@ -130,7 +130,7 @@ def patch_bytes(result: Result, patch: int) -> bytes:
     if tuple(projection.kernel_size) != (high, wide):
         return pack({}, arrays)
     weight = projection.weight[0].detach().float().cpu()
-    bias = 0.0 if projection.bias is None else float(projection.bias[0])
+    bias = 0.0 if projection.bias is None else float(projection.bias[0].detach())
     with torch.no_grad():
         value = float(projection(cut[None].to(projection.weight))[0, 0])
     return pack({"bias": bias, "value": value}, {**arrays, "filter": weight.numpy()})

@@ -5,6 +5,7 @@ import { chosenIds, mapTitle } from "./chosen_maps.js";
 import { isDark, tableFor } from "./colours.js";
 import { el, replace, setText } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
+import { fixed } from "./format.js";
 import { level } from "./pixels.js";
 import { correlation, ranks } from "./rank_correlation.js";
 import { t } from "./words.js";
@@ -125,9 +126,7 @@ export function shownPair({ pair }, ids) {
 
 const isPair = (pair, [one, other]) => Boolean(pair?.includes(one) && pair.includes(other));
 function written(value, digits = 2) {
-  if (value === null) return "–";
-  const text = value.toFixed(digits);
-  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+  return value === null ? "–" : fixed(value, digits);
 }
 
 function colourOf(value) {

@@ -1,11 +1,14 @@
 // What drawn charts share.
 
+import { nameUndrawn } from "./dom.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(tag, attributes, text = "") {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.textContent = text;
+  nameUndrawn(node);
   return node;
 }
 

@@ -10,7 +10,7 @@ import { createPatchCanvas } from "./patch_canvas.js";
 import { zoomedToken } from "./patch_zoom.js";
 import { cropAspect } from "./picture.js";
 import { maximum, overlay } from "./pixels.js";
-import { POSITION_COLOURS } from "./position_maps.js";
+import { describeAlike, POSITION_COLOURS } from "./position_maps.js";
 import { queryToken } from "./store.js";
 import { t } from "./words.js";
 
@@ -130,6 +130,7 @@ function valueAt(state, map) {
 /** Where the map is strongest, and its value at the chosen patch. */
 function describe(state, map) {
   const { model } = state.result;
+  if (state.comparePart === "positions") return describeAlike(model, zoomedToken(state), map.values);
   const best = extremePatch(map.values, 0);
   const [row, column] = cellOf(model, best + model.prefix.length).map((at) => at + 1);
   if (state.comparePart === "attention") {
@@ -137,7 +138,7 @@ function describe(state, map) {
     const top = percent(map.values[best]);
     return t("attention.says.from", { query, row, column, top, prefix: "" }).trim();
   }
-  const token = tokenName(model, state.comparePart === "positions" ? zoomedToken(state) : queryToken(state));
+  const token = tokenName(model, queryToken(state));
   const here = valueAt(state, map);
   const said = { row, column, top: short(map.values[best]), token, value: here === null ? "" : short(here) };
   return t(here === null ? "compare.says" : "compare.says.here", said);

@@ -1,5 +1,7 @@
 // Small helpers that build the page. Text always goes in as text nodes, never as HTML.
 
+import { t } from "./words.js";
+
 /** Make an element; `attributes` may hold listeners (`onclick`), `dataset`, and plain attributes. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -9,8 +11,15 @@ export function el(tag, attributes = {}, ...children) {
     else if (name === "dataset") Object.assign(node.dataset, value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
+  nameUndrawn(node);
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
+}
+
+/** A drawing gets its words with its numbers; until then it has to be called something. */
+export function nameUndrawn(node) {
+  if (node.getAttribute("role") === "img" && !node.hasAttribute("aria-label"))
+    node.setAttribute("aria-label", t("figure.undrawn"));
 }
 
 export function replace(node, ...children) {

@@ -6,7 +6,7 @@ import { createCurves } from "./curves.js";
 import { createHeadPlot } from "./distance.js";
 import { el, keepSize, replace, setText } from "./dom.js";
 import { rgbImage, SIMILARITY_LIMITS } from "./film_data.js";
-import { percent, short } from "./format.js";
+import { fixed, percent, short } from "./format.js";
 import { drawPositionMaps, POSITION_COLOURS } from "./position_maps.js";
 import { createProbe } from "./probe.js";
 import { t } from "./words.js";
@@ -124,7 +124,7 @@ function createPositions() {
     role: "img",
     "aria-label": t("film.positions"),
   });
-  const bar = createColourBar((value) => value.toFixed(0));
+  const bar = createColourBar((value) => fixed(value, 0));
   const note = el("p", { class: "note" });
   const node = el(
     "div",

@@ -6,12 +6,18 @@ export function percent(share) {
   return `${value.toFixed(digits)}\u00a0%`;
 }
 
+/** With so many decimals, a true minus sign, and no minus before zero. */
+export function fixed(value, digits) {
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212");
+}
+
 /** Three significant digits; powers of ten only where the number would be long. */
 export function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e4) return value.toExponential(1).replace("e+", "e");
-  return String(Number(value.toPrecision(size < 0.1 ? 2 : 3)));
+  if (size < 1e-3 || size >= 1e4) return value.toExponential(1).replace("e+", "e").replaceAll("-", "\u2212");
+  return String(Number(value.toPrecision(size < 0.1 ? 2 : 3))).replace("-", "\u2212");
 }
 
 export function milliseconds(seconds) {

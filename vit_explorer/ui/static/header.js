@@ -55,7 +55,6 @@ export function createHeader({ store, setup, actions }) {
       type: "button",
       id: "vx-link",
       title: t("action.link.title"),
-      hidden: true,
       onclick: actions.copyLink,
     },
     t("action.link"),
@@ -67,7 +66,6 @@ export function createHeader({ store, setup, actions }) {
       id: "vx-download",
       title: t("action.download.title"),
       download: "",
-      hidden: true,
     },
     t("action.download"),
   );
@@ -103,8 +101,6 @@ export function createHeader({ store, setup, actions }) {
     if (another && document.activeElement !== model) model.value = result.model.id;
     shown = result.model.id;
     download.href = result.download;
-    download.hidden = false;
-    link.hidden = false;
     showMemory();
   });
   function openFiles() {

@@ -5,6 +5,7 @@ import { manner, tableFor } from "./colours.js";
 import { similarities } from "./depth_data.js";
 import { el, setText } from "./dom.js";
 import { createFigureMenu, gridTable } from "./figure_menu.js";
+import { fixed } from "./format.js";
 import { cellOf, extremePatch, tokenName } from "./geometry.js";
 import { createLayerStrip } from "./layer_strip.js";
 import { createPatchCanvas } from "./patch_canvas.js";
@@ -15,7 +16,7 @@ import { t } from "./words.js";
 // Negative likeness is rare and shown as none.
 const LIMITS = [0, 1];
 
-const cosine = (value) => value.toFixed(2).replace("-", "\u2212");
+const cosine = (value) => fixed(value, 2);
 
 export function createLikeness(context, report) {
   const { store } = context;

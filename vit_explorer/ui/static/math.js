@@ -22,7 +22,13 @@ export const sub = (base, index) => m("msub", node(base), node(index));
 export const sup = (base, index) => m("msup", node(base), node(index));
 export const over = (top, bottom) => m("mfrac", node(top), node(bottom));
 export const root = (inside) => m("msqrt", node(inside));
-export const sum = (index) => m("munder", m("mo", "∑"), node(index));
+/** The sign of a sum over `index`, up to `last` where that is given. */
+export function sum(index, last = null) {
+  const sign = m("mo", "∑");
+  return last === null
+    ? m("munder", sign, node(index))
+    : m("munderover", sign, node(index), node(last));
+}
 
 /** The room between two formulas of one line. */
 export function gap() {

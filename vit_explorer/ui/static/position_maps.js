@@ -1,7 +1,10 @@
 // Every position's similarity to all others at once: one small map a position (ViT, figure 7).
 
 import { tableFor } from "./colours.js";
+import { fixed } from "./format.js";
+import { cellOf, extremePatch } from "./geometry.js";
 import { thumbnail } from "./pixels.js";
+import { t } from "./words.js";
 
 // The colours of the ViT paper's figure, whatever the other maps wear.
 export const POSITION_COLOURS = "viridis";
@@ -24,4 +27,17 @@ export function drawPositionMaps(canvas, similarities, [rows, columns], limits) 
       Math.floor(i / columns) * (rows + 1),
     );
   }
+}
+
+/** Which positions are most and least like a patch's own, by their cosines, in words. */
+export function describeAlike(model, token, values) {
+  const others = values.slice();
+  others[token - model.prefix.length] = -2;
+  const best = extremePatch(others, 0);
+  const worst = extremePatch(values, 0, -1);
+  const place = (patch) => cellOf(model, patch + model.prefix.length).map((at) => at + 1);
+  const [row, column] = place(best);
+  const [lowRow, lowColumn] = place(worst);
+  const [value, low] = [values[best], values[worst]].map((one) => fixed(one, 2));
+  return t("positions.says", { row, column, value, lowRow, lowColumn, low });
 }

@@ -3,7 +3,7 @@
 import { niceStep, svg } from "./chart.js";
 import { tableFor } from "./colours.js";
 import { el, segmented, setText } from "./dom.js";
-import { percent } from "./format.js";
+import { fixed, percent, short } from "./format.js";
 import { cellOf, tokenAt, tokenName } from "./geometry.js";
 import { numbersOf } from "./packed.js";
 import { range, thumbnail } from "./pixels.js";
@@ -97,18 +97,18 @@ export function drawLines(node, lines, [low, high], axis = "") {
   for (let mark = Math.ceil(low / rise) * rise; mark <= high + 1e-9; mark += rise) {
     const at = y(mark);
     parts.push(svg("line", { x1: LEFT, x2: WIDTH, y1: at, y2: at, class: "rule" }));
-    parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, Number(mark.toFixed(2))));
+    parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, short(Number(mark.toFixed(2)))));
   }
   const every = Math.ceil(longest / 12);
   for (let at = 0; at < longest; at += every)
     parts.push(svg("text", { x: x(at), y: HEIGHT - BOTTOM + 14, class: "tick-x" }, at + 1));
-  if (axis) parts.push(svg("text", { x: WIDTH, y: HEIGHT - 1, class: "tick-y" }, axis));
+  if (axis) parts.push(svg("text", { x: WIDTH, y: HEIGHT - 4, class: "tick-y" }, axis));
   for (const { values, name, kind, here } of lines) {
     const points = Array.from(values, (value, at) => `${x(at)},${y(value)}`).join(" ");
     parts.push(svg("polyline", { points, class: `line ${kind}`, fill: "none" }));
     const dots = Array.from(values, (value, at) => {
       const dot = svg("circle", { cx: x(at), cy: y(value), r: at === here ? 5 : 2.5, class: `point ${kind}` });
-      dot.append(svg("title", {}, `${name}, ${at + 1}: ${value.toFixed(2)}`));
+      dot.append(svg("title", {}, `${name}, ${at + 1}: ${fixed(value, 2)}`));
       return dot;
     });
     parts.push(...dots);
@@ -149,7 +149,7 @@ export function createProfile() {
     );
     const name = tokenName(model, token);
     const [[rowLow, rowHigh], [columnLow, columnHigh]] = [along, down].map((line) =>
-      range(line).map((value) => value.toFixed(2)),
+      range(line).map((value) => fixed(value, 2)),
     );
     const said = { token: name, rowLow, rowHigh, columnLow, columnHigh };
     plot.setAttribute("aria-label", t("positions.profile.alt", said));

@@ -5,7 +5,7 @@ import { manner, tableFor } from "./colours.js";
 import { svg } from "./chart.js";
 import { el, setText } from "./dom.js";
 import { positionName } from "./facts.js";
-import { percent, short } from "./format.js";
+import { fixed, percent, short } from "./format.js";
 import { cellOf, extremePatch, tokenName } from "./geometry.js";
 import { beginning, createChooser, oneHead } from "./learn/pieces.js";
 import { zoomedToken } from "./patch_zoom.js";
@@ -50,6 +50,7 @@ export function attentionByDistance(pack, { heads, tokens, prefix }, grid, head)
 }
 
 export function createWithoutPositions({ store }) {
+  const heading = el("h3");
   const truth = el("p", {});
   const chooser = createChooser(store);
   const title = el("h3");
@@ -62,7 +63,7 @@ export function createWithoutPositions({ store }) {
   const node = el(
     "div",
     { class: "without" },
-    el("div", { class: "card truth" }, el("h3", {}, t("positions.without")), truth),
+    el("div", { class: "card truth" }, heading, truth),
     el(
       "div",
       { class: "split" },
@@ -110,23 +111,24 @@ export function createWithoutPositions({ store }) {
       return t("attention.says.from", { query, row, column, top, prefix: "" }).trim();
     }
     const [lowRow, lowColumn] = place(extremePatch(map.values, 0, -1));
-    const [low, high] = range(map.values).map((value) => value.toFixed(2));
+    const [low, high] = range(map.values).map((value) => fixed(value, 2));
     const name = beginning(model, token);
     return t("positions.bias.says", { name, row, column, high, lowRow, lowColumn, low });
   }
 
   function draw(state) {
     const { model, attention } = state.result;
+    setText(heading, t(model.position === "no" ? "positions.without.any" : "positions.without"));
     setText(truth, whatIsTrue(model));
     chooser.show(state);
     canvas.draw();
     const map = mapOf(state);
     const layer = state.layer + 1;
     const token = tokenName(model, zoomedToken(state));
-    const heading = map?.bias
+    const shown = map?.bias
       ? t("positions.bias", { layer, head: oneHead(state) + 1 })
       : t("positions.without.attention", { layer, token });
-    setText(title, heading);
+    setText(title, shown);
     if (map) bar.show(tableFor(state.colormap, map.signed), map.limits);
     setText(says, map ? describe(state, map) : t("attention.waiting"));
     if (!attention.whole) attention.data.loadQuery(zoomedToken(state)).catch(() => store.set({ arrivals: -1 }));

@@ -7,6 +7,8 @@ import { milliseconds, percent } from "./format.js";
 import { cropIn } from "./picture.js";
 import { t } from "./words.js";
 
+const SHOWN = 5; // As many predictions as the server sends.
+
 export function createSidebar({ store, setup, actions }) {
   const picture = createPicture(store);
   const predictions = createPredictions(store, actions, createClassSearch({ store, actions }));
@@ -91,11 +93,11 @@ function createPicture(store) {
 }
 
 function createPredictions(store, actions, search) {
-  const list = el("div", {
-    class: "predictions",
-    role: "group",
-    "aria-label": t("predictions.title"),
-  });
+  const list = el(
+    "div",
+    { class: "predictions", role: "group", "aria-label": t("predictions.title") },
+    Array.from({ length: SHOWN }, () => el("div", { class: "bone" })),
+  );
   const other = el("p", { class: "note" });
   const time = el("p", { class: "note time" });
   const hint = el("small", {}, t("predictions.hint"));

@@ -38,7 +38,6 @@ export const START = {
   ranking: "",
   curveAsked: false,
   answers: 0,
-  numbers: 0,
   step: 0,
   stage: "cut",
   pixel: 0,

@@ -5,7 +5,7 @@ import { createColourBar } from "./colour_bar.js";
 import { tableFor } from "./colours.js";
 import { el, keepSize, replace, setText } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
-import { percent } from "./format.js";
+import { fixed, percent } from "./format.js";
 import { thumbnail } from "./pixels.js";
 import { t } from "./words.js";
 
@@ -110,7 +110,7 @@ function createAlike(choose) {
   const canvas = el("canvas", { class: "pixelated", role: "img" });
   const mark = el("span", { class: "alike-mark" });
   const ends = [el("span"), el("span")];
-  const bar = createColourBar((value) => value.toFixed(0));
+  const bar = createColourBar((value) => fixed(value, 0));
   const box = el("div", { class: "alike-box", onclick: pick }, canvas, mark);
   const node = el("div", { class: "alike" }, el("div", { class: "alike-side" }, ends), box);
   let depth = 1;
@@ -137,8 +137,8 @@ function createAlike(choose) {
       "aria-label",
       t("path.alike.text", {
         layer: state.layer + 1,
-        first: own[0].toFixed(2),
-        last: own.at(-1).toFixed(2),
+        first: fixed(own[0], 2),
+        last: fixed(own.at(-1), 2),
         depth,
       }),
     );

@@ -3,13 +3,14 @@
 import { niceStep, svg } from "./chart.js";
 import { mapTitle } from "./chosen_maps.js";
 import { el } from "./dom.js";
+import { fixed } from "./format.js";
 import { t } from "./words.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 44, 34, 8, 18];
 const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
 
 /** Two digits are what twenty random maps can tell apart. */
-export const worth = (value) => value.toFixed(2).replace("-", "−");
+export const worth = (value) => fixed(value, 2);
 
 /** Open the dialog on one map's score; Esc or the button closes it. */
 export function openTrust(trust, id) {

@@ -4,6 +4,8 @@
 const NAME = "{{name}}";
 const FILES = ["{{files}}"];
 const LOST = "explorer/static/lost.html";
+// Files vary by Origin, which module scripts send and the keeping of the files does not.
+const SAME = { ignoreVary: true };
 
 const inScope = (path) => new URL(path, self.registration.scope).href;
 
@@ -31,10 +33,10 @@ self.addEventListener("fetch", (event) => {
   const ours = request.url.startsWith(inScope("explorer/static/"));
   if (request.mode === "navigate") {
     // Whatever the address, the page that says so stands for it until the server is back.
-    event.respondWith(fetch(request).catch(() => caches.match(inScope(LOST))));
+    event.respondWith(fetch(request).catch(() => caches.match(inScope(LOST), SAME)));
   } else if (request.method === "GET" && ours) {
     event.respondWith(
-      fetch(request).catch(async () => (await caches.match(request)) ?? Response.error()),
+      fetch(request).catch(async () => (await caches.match(request, SAME)) ?? Response.error()),
     );
   }
 });

@@ -1,7 +1,7 @@
 // The end of the walk: from the last tokens to a prediction, and what explanations do and don't say.
 
 import { el, setText } from "../dom.js";
-import { percent } from "../format.js";
+import { fixed, percent } from "../format.js";
 import { formula, m, over, row, sub, sum, sup } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { list, t } from "../words.js";
@@ -101,7 +101,7 @@ export const explanations = {
         setText(says, "");
         return;
       }
-      const correlation = rankCorrelation(one.values, two.values).toFixed(2);
+      const correlation = fixed(rankCorrelation(one.values, two.values), 2);
       const titles = list(shown.map(({ name }) => t(`method.${name}.title`)));
       setText(says, t("learn.explanations.says", { titles, correlation }));
     }

@@ -2,12 +2,13 @@
 
 import { tableFor } from "../colours.js";
 import { el, replace, setText } from "../dom.js";
+import { fixed } from "../format.js";
 import { cellOf, middleToken, tokenName } from "../geometry.js";
 import { thumbnail } from "../pixels.js";
 import { t } from "../words.js";
 
 /** A number with its sign, as wide as others of its column. */
-export const exact = (value) => (value < 0 ? `−${(-value).toFixed(3)}` : value.toFixed(3));
+export const exact = (value) => fixed(value, 3);
 
 /** The patch a step speaks of: a prefix token has no pixels, so the middle patch stands in. */
 export function patchOf(model, token) {

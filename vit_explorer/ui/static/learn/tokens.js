@@ -71,8 +71,7 @@ export const embedding = {
     formula(
       sub("z", "1"),
       "=",
-      sum(row("i", "=", "1")),
-      `${channels * patch[0] * patch[1]}`,
+      sum(row("i", "=", "1"), String(channels * patch[0] * patch[1])),
       sub("w", "i"),
       sub("x", "i"),
       "+",

@@ -4,13 +4,14 @@ import { createColourBar } from "../colour_bar.js";
 import { tableFor } from "../colours.js";
 import { el, setText } from "../dom.js";
 import { createFigureMenu, gridTable } from "../figure_menu.js";
-import { cellOf, extremePatch, tokenName } from "../geometry.js";
+import { fixed } from "../format.js";
+import { cellOf, tokenName } from "../geometry.js";
 import { positionName } from "../facts.js";
 import { createPatchCanvas } from "../patch_canvas.js";
 import { zoomedToken } from "../patch_zoom.js";
 import { cropAspect } from "../picture.js";
 import { enlarge, level } from "../pixels.js";
-import { POSITION_COLOURS } from "../position_maps.js";
+import { describeAlike, POSITION_COLOURS } from "../position_maps.js";
 import { createParts } from "../position_parts.js";
 import { createWithoutPositions } from "../position_states.js";
 import { t } from "../words.js";
@@ -36,7 +37,7 @@ export function createPositionsView(context) {
   const { store } = context;
   const title = el("h3");
   const says = el("p", { class: "says", "aria-live": "polite" });
-  const bar = createColourBar((value) => value.toFixed(0));
+  const bar = createColourBar((value) => fixed(value, 0));
   const canvas = createPatchCanvas({ store, label: t("positions.canvas"), paint });
   const help = el("p", { class: "note" });
   const parts = createParts(context);
@@ -46,7 +47,7 @@ export function createPositionsView(context) {
     figure: (state) => ({
       paint: (drawing, width, height) => paint(drawing, width, height, state),
       aspect: state.result.model.grid[1] / state.result.model.grid[0],
-      bar: { table: tableFor(POSITION_COLOURS), limits: LIMITS, format: (value) => value.toFixed(0) },
+      bar: { table: tableFor(POSITION_COLOURS), limits: LIMITS, format: (value) => fixed(value, 0) },
     }),
     table: (state) => gridTable(rowOf(state).values, state.result.model.grid),
     npz: () => "positions",
@@ -99,16 +100,8 @@ export function createPositionsView(context) {
   function describe(state) {
     const { model } = state.result;
     const { token, values } = rowOf(state);
-    const others = values.slice();
-    others[token - model.prefix.length] = -2;
-    const best = extremePatch(others, 0);
-    const worst = extremePatch(values, 0, -1);
-    const place = (patch) => cellOf(model, patch + model.prefix.length).map((at) => at + 1);
-    const [row, column] = place(best);
-    const [lowRow, lowColumn] = place(worst);
-    const [value, low] = [values[best].toFixed(2), values[worst].toFixed(2)];
     setText(title, t("positions.one", { token: tokenName(model, token) }));
-    setText(says, t("positions.says", { row, column, value, lowRow, lowColumn, low }));
+    setText(says, describeAlike(model, token, values));
   }
 
   function draw(state) {
