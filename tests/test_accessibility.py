@@ -83,7 +83,7 @@ def test_the_page_is_walked_by_keyboard(page: Page) -> None:
     page.focus("#vx-tab-explain")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.id") == "vx-tab-attention"
-    assert page.locator("#vx-view-attention").is_visible()
+    page.wait_for_selector("#vx-view-attention", state="visible")
 
 
 def test_nothing_moves_for_those_who_asked_for_that(browser: Browser, address: str) -> None:
