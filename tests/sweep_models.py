@@ -209,7 +209,7 @@ def read_document() -> dict[str, tuple[str, ...]]:
     listed = {}
     for line in DOCUMENT.read_text(encoding="utf-8").partition("## How exactly")[0].splitlines():
         cells = re.split(r" \| ", line.strip("| "))
-        if line.startswith("| ") and len(cells) in (3, 6):
+        if line.startswith("| ") and len(cells) in (3, 6) and cells[-1] != "names":
             for name in cells[-1].split(", "):
                 listed[name] = tuple(cells[:-1])
     return listed
