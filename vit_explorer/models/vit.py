@@ -243,15 +243,19 @@ class PatchDropout(nn.Module):
         self.rate = rate
         self.prefix_tokens = prefix_tokens
 
-    def forward(self, x: Tensor) -> Tensor:
+    def draw(self, pictures: int, tokens: int, device: torch.device) -> Tensor | None:
+        """Which of N tokens go on, (B, kept) with the prefix first; None for all of them."""
         if not self.training or self.rate == 0:
-            return x
-        prefix, patches = x[:, : self.prefix_tokens], x[:, self.prefix_tokens :]
-        B, n, D = patches.shape
-        kept = max(1, round(n * (1 - self.rate)))
-        order = torch.rand(B, n, device=x.device).argsort(dim=1)[:, :kept]  # (B, kept)
-        patches = patches.gather(1, order[:, :, None].expand(-1, -1, D))
-        return torch.cat((prefix, patches), dim=1)
+            return None
+        patches = tokens - self.prefix_tokens
+        kept = max(1, round(patches * (1 - self.rate)))
+        order = torch.rand(pictures, patches, device=device).argsort(dim=1)[:, :kept]
+        prefix = torch.arange(self.prefix_tokens, device=device).expand(pictures, -1)
+        return torch.cat((prefix, order + self.prefix_tokens), dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self.draw(x.shape[0], x.shape[1], x.device)
+        return x if kept is None else take_tokens(x, kept)
 
 
 class Block(nn.Module):
@@ -379,9 +383,15 @@ class VisionTransformer(nn.Module):
         position = self.position_embedding()
         return self.pos_drop(x if position is None else x + position)
 
-    def forward_features(self, images: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
-        """Tokens (B, N, D) after the final norm; a given list receives each layer's attention."""
-        x = self.patch_drop(self.embed(images))
+    def forward_features(
+        self, images: Tensor, attentions: list[Tensor] | None = None, kept: Tensor | None = None
+    ) -> Tensor:
+        """Tokens (B, N, D) after the final norm; a given list receives each layer's attention.
+
+        `kept` (B, n) names the tokens that go on, in place of patch dropout's own draw.
+        """
+        x = self.embed(images)
+        x = self.patch_drop(x) if kept is None else take_tokens(x, kept)
         for block in self.blocks:
             x = block(x, attentions)
         return self.norm(x)
@@ -439,6 +449,11 @@ def _head(config: ViTConfig) -> nn.Module:
     if config.head == "mlp":
         return Mlp(width, width, config.classes)
     return nn.Linear(width, config.classes)
+
+
+def take_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
+    """Of tokens (B, N, D) those that `kept` (B, n) names, (B, n, D)."""
+    return tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[-1]))
 
 
 def patchify(images: Tensor, patch_size: Pair) -> Tensor:

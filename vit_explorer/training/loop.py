@@ -32,7 +32,8 @@ from vit_explorer.training.evaluate import Metrics, measure
 from vit_explorer.training.precision import training_kernels
 from vit_explorer.training.recipe import Recipe
 from vit_explorer.training.run_folder import Row, RunFolder
-from vit_explorer.training.teacher import Teacher, distillation_loss, draw_views
+from vit_explorer.training.teacher import Answer, Answers, Teacher, distillation_loss, draw_views
+from vit_explorer.training.tokens import token_loss
 
 EVALUATION_BATCH = 250
 
@@ -68,24 +69,26 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        model: nn.Module,
+        learner: student.Student,
         train: PictureSet,
         test: PictureSet,
         accelerator: Accelerator,
+        teacher: Teacher | None = None,
     ) -> None:
         self.recipe, self.train, self.test, self.accelerator = recipe, train, test, accelerator
         self.device = accelerator.device
+        self.model = model = learner.model.to(self.device)
         self.size = student.image_size(model)
         self.steps = -(-len(train) // recipe.batch_size)
-        self.model = model.to(self.device)
-        optimizer = student.make_optimizer(recipe, model)
-        self.student, self.optimizer = accelerator.prepare(student.Student(model), optimizer)
+        self.readers = learner.readers.to(self.device)
+        optimizer = student.make_optimizer(recipe, learner)
+        self.student, self.optimizer = accelerator.prepare(learner, optimizer)
         self.schedule = student.make_schedule(recipe, self.optimizer, self.steps)
         self.average = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.mixing = make_mixing(recipe.augment, len(train.classes))
-        self.teacher: Teacher | None = None
+        self.teacher = teacher
         self.views: Tensor | None = None  # (V, n, 7), what the teacher was asked about,
-        self.soft_labels: Tensor | None = None  # and its logits (V, n, classes)
+        self.answers: Answers | None = None  # and what it said
         self.position = Position()
 
     @property
@@ -100,6 +103,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
+            "readers": self.readers.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "position": position,
         }
@@ -108,6 +112,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
+        self.readers.load_state_dict(state["readers"])  # type: ignore[arg-type]
         self.optimizer.load_state_dict(state["optimizer"])
         self.position = Position(**state["position"])  # type: ignore[arg-type]
         if not self.accelerator.is_main_process:
@@ -160,15 +165,15 @@ class Trainer:
         self.schedule.step_update(updates)
         pixels, labels = self.train.pixels[part].to(self.device), self.train.labels[part]
         labels = labels.to(self.device)
-        drawn, answers = self._views(part)
+        drawn, answer = self._views(part)
         x = standardise(vary(pixels, drawn), self.size, recipe.mean, recipe.std)
         x = erase(x, recipe.augment)
         x, targets = (x, labels) if self.mixing is None else self.mixing(x, labels)
-        if self.teacher is not None and answers is None:
-            answers = self._ask(x)
+        if self.teacher is not None and answer is None:
+            answer = self._ask(x)
         with self.accelerator.autocast():
-            logits, taught = self.student(x)
-        loss = self._loss(logits.float(), taught.float(), targets, answers)
+            done = self.student(x)
+        loss = self._loss(done, targets, answer)
         value = loss.item()
         if not math.isfinite(value):
             raise RecipeError(
@@ -184,7 +189,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.model, step=updates)
         place.loss += value * len(part)
-        place.right += int((logits.argmax(dim=1) == labels).sum())
+        place.right += int((done.logits.argmax(dim=1) == labels).sum())
         place.seen += len(part)
 
     def label(self, folder: RunFolder, progress: bool) -> None:
@@ -193,30 +198,32 @@ class Trainer:
         if self.teacher is None or options is None or options.views == 0:
             return
         self.views = draw_views(recipe.augment, recipe.seed, options.views, len(self.train))
-        self.soft_labels = self.teacher.label(
+        self.answers = self.teacher.label(
             self.train, self.views, folder, self.accelerator.mixed_precision, progress
         )
 
-    def _views(self, part: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _views(self, part: Tensor) -> tuple[Tensor, Answer | None]:
         """How a batch is varied, and what the teacher said of that if it was asked before."""
-        if self.views is None or self.soft_labels is None:
+        if self.views is None or self.answers is None:
             return draw(self.recipe.augment, len(part)), None
         view = torch.randint(len(self.views), (len(part),))
-        return self.views[view, part], self.soft_labels[view, part].to(self.device)
+        return self.views[view, part], self.answers.of(view, part, self.device)
 
-    def _ask(self, x: Tensor) -> Tensor:
-        """The teacher's logits of a batch as the student gets it."""
+    def _ask(self, x: Tensor) -> Answer:
+        """The teacher's answer about a batch as the student gets it."""
         assert self.teacher is not None  # noqa: S101 - the caller has one
         mean, std = (x.new_tensor(v)[:, None, None] for v in (self.recipe.mean, self.recipe.std))
-        return self.teacher.logits((x * std + mean).clamp(0, 1), self.accelerator.mixed_precision)
+        return self.teacher.ask((x * std + mean).clamp(0, 1), self.accelerator.mixed_precision)
 
-    def _loss(
-        self, logits: Tensor, taught: Tensor, targets: Tensor, answers: Tensor | None
-    ) -> Tensor:
+    def _loss(self, done: student.Pass, targets: Tensor, answer: Answer | None) -> Tensor:
         smooth, options = self.recipe.label_smoothing, self.recipe.distill
-        if options is None or answers is None:
+        logits, taught = done.logits.float(), done.taught.float()
+        if options is None or answer is None:
             return F.cross_entropy(logits, targets, label_smoothing=smooth)
-        return distillation_loss(logits, taught, targets, answers, options, smooth)
+        loss = distillation_loss(logits, taught, targets, answer.logits, options, smooth)
+        if answer.tokens is not None:
+            loss = loss + options.layer_weight * token_loss(done.tokens, done.kept, answer.tokens)
+        return loss
 
     def finish_epoch(self) -> tuple[Row, Metrics]:
         """Measure on the test pictures and start the next epoch's sums."""

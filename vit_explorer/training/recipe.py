@@ -86,6 +86,8 @@ class Distill(_Section):
     temperature: Positive = 2.0
     weight: Share = 0.7  # of the teacher's term in the loss
     views: int = Field(default=2, ge=0, le=1000)  # of each picture, asked about once; 0: each step
+    layers: dict[int, int] = {}  # the student's block: the teacher's whose tokens it learns
+    layer_weight: Positive = 1.0  # of the term for these tokens
 
 
 class Recipe(_Section):
@@ -132,6 +134,15 @@ class Recipe(_Section):
         mixing = self.augment.mixup or self.augment.cutmix
         if self.distill and self.distill.views and mixing:
             raise ValueError("distill.views: mixed pictures need views: 0.")
+        if self.distill and self.distill.layers:
+            if not self.distill.views:
+                raise ValueError("distill.layers: the teacher's tokens are stored, so views: 1.")
+            if self.model is None:
+                raise ValueError("distill.layers: only the ViT from scratch learns tokens.")
+            if not all(0 <= block < self.model.depth for block in self.distill.layers):
+                raise ValueError(
+                    f"distill.layers: the model has blocks 0 to {self.model.depth - 1}."
+                )
         if self.full_epochs > self.epochs:
             raise ValueError("full_epochs: more than epochs.")
         return self

@@ -36,6 +36,7 @@ from vit_explorer.training.student import (
     build_model,
     describe,
     image_size,
+    make_student,
     read_initial_weights,
 )
 from vit_explorer.training.teacher import Teacher
@@ -97,11 +98,17 @@ def train(
         torch.manual_seed(settings.seed)
         model = build_model(settings, len(sources[0].classes))
         initial = read_initial_weights(settings, model)
+        teacher = (
+            Teacher(settings.distill, sources[0].classes, accelerator.device)
+            if settings.distill
+            else None
+        )
+        learner = make_student(settings, model, teacher)
         pictures = [decode(source, image_size(model), shown) for source in sources]
         if accelerator.is_main_process:
             folder.prepare(settings, resume)
         accelerator.wait_for_everyone()
-        trainer = Trainer(settings, model, pictures[0], pictures[1], accelerator)
+        trainer = Trainer(settings, learner, pictures[0], pictures[1], accelerator, teacher)
         run = _Run(trainer, folder, str(data), shown, watch, initial)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
@@ -172,9 +179,6 @@ class _Run:
         """The teacher's answers, the film's beginning, and what is known before the first step."""
         trainer, recipe = self.trainer, self.trainer.recipe
         if recipe.distill is not None:
-            trainer.teacher = Teacher(
-                recipe.distill, trainer.train.classes, trainer.accelerator.device
-            )
             with trainer.accelerator.main_process_first():
                 trainer.label(self.folder, self.progress)
         if self.main and recipe.film:

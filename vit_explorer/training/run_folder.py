@@ -8,9 +8,10 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from vit_explorer.models.checkpoints import FORMAT
 from vit_explorer.training.recipe import Recipe
 
 Row = dict[str, float]
+
+_TOKENS = "teacher_tokens.npy"
 
 
 class RunFolder:
@@ -77,24 +80,31 @@ class RunFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file as a whole; raises OutputError and leaves the old one if it can't."""
+        with self.replacing(name) as file:
+            file.write(content)
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write that takes its place once it is whole; raises OutputError as `write`."""
         temporary = None
         try:
             with tempfile.NamedTemporaryFile(
                 dir=self.path, prefix=f".{name}.", delete=False
             ) as file:
                 temporary = Path(file.name)
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(self / name)
         except OSError as error:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
             raise OutputError(
                 f"{self / name} can't be written: {error.strerror or error}; what was written "
                 "before is whole, make room and resume."
             ) from None
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Any) -> None:
         self.write(name, (json.dumps(content, indent=1) + "\n").encode())
@@ -156,3 +166,19 @@ class RunFolder:
                 return file.get_tensor("labels").float() if fits else None
         except (SafetensorError, OSError):
             return None
+
+    @contextmanager
+    def writing_tokens(self, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+        """A file to fill with the teacher's tokens, bytes of that shape in order."""
+        with self.replacing(_TOKENS) as file:
+            header = {"descr": "|i1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            yield file
+
+    def read_tokens(self, shape: tuple[int, ...]) -> NDArray[np.int8] | None:
+        """The teacher's stored tokens, mapped from the file; None if they aren't of that shape."""
+        try:
+            tokens = np.load(self / _TOKENS, mmap_mode="r")
+        except (OSError, ValueError):
+            return None
+        return tokens if tokens.shape == shape else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -13,31 +15,56 @@ from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
-from vit_explorer.errors import ModelError
+from vit_explorer.errors import ModelError, RecipeError
 from vit_explorer.models.checkpoints import Checkpoint, load_state, read_checkpoint
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.models.zoo import BUNDLED, asset
 from vit_explorer.training.recipe import Recipe
+from vit_explorer.training.teacher import Teacher
+from vit_explorer.training.tokens import block_outputs, normalise
+
+
+class Pass(NamedTuple):
+    """What a batch's loss is made of."""
+
+    logits: Tensor  # (B, classes) of the class head
+    taught: Tensor  # (B, classes) of the head that follows a teacher
+    tokens: tuple[Tensor, ...] = ()  # (B, n, width) read from each of the student's layers
+    kept: Tensor | None = None  # (B, n) which tokens these are, None for all
 
 
 class Student(nn.Module):
     """One forward pass for every kind of model, through which several processes can be joined."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, layers: Iterable[int] = (), width: int = 0) -> None:
+        """From the tokens of `layers` linear layers read a teacher's of `width`."""
         super().__init__()
         self.model = model
+        self.layers = tuple(layers)
+        self.readers = nn.ModuleList(nn.Linear(model.embed_dim, width) for _ in self.layers)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) of the class head, and of the head that follows a teacher."""
-        if isinstance(self.model, VisionTransformer):
-            if self.model.head_dist is not None:
-                return self.model.forward_heads(x)
-            if x.device.type == "cpu":
-                # At a few dozen tokens explicit attention trains faster on a CPU than fused.
-                logits = self.model(x, output_attentions=True)[0]
-                return logits, logits
-        logits = self.model(x)
-        return logits, logits
+    def forward(self, x: Tensor) -> Pass:
+        model = self.model
+        if not isinstance(model, VisionTransformer):
+            logits = model(x)
+            return Pass(logits, logits)
+        if self.layers:
+            return self._with_tokens(model, x)
+        if model.head_dist is not None:
+            return Pass(*model.forward_heads(x))
+        # At a few dozen tokens explicit attention trains faster on a CPU than fused.
+        explicit = x.device.type == "cpu"
+        logits = model(x, output_attentions=True)[0] if explicit else model(x)
+        return Pass(logits, logits)
+
+    def _with_tokens(self, model: VisionTransformer, x: Tensor) -> Pass:
+        tokens = model.num_prefix_tokens + math.prod(model.config.grid)
+        kept = model.patch_drop.draw(len(x), tokens, x.device)
+        with block_outputs(list(model.blocks), self.layers) as found:
+            explicit: list[Tensor] | None = [] if x.device.type == "cpu" else None
+            logits = model.forward_head(model.forward_features(x, explicit, kept))
+        read = [read(normalise(own)) for read, own in zip(self.readers, found, strict=True)]
+        return Pass(logits, logits, tuple(read), kept)
 
 
 def build_model(recipe: Recipe, classes: int) -> nn.Module:
@@ -95,16 +122,34 @@ def describe(recipe: Recipe, model: nn.Module) -> dict[str, Any]:
     return {"timm": recipe.timm.name, "image_size": list(image_size(model))}
 
 
-def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+def make_student(recipe: Recipe, model: nn.Module, teacher: Teacher | None) -> Student:
+    """The model as it is trained; raises RecipeError where it can't learn the teacher's tokens."""
+    options = recipe.distill
+    if teacher is None or options is None or not options.layers:
+        return Student(model)
+    assert isinstance(model, VisionTransformer)  # noqa: S101 - the recipe has been validated
+    own, theirs = (model.config.grid, model.num_prefix_tokens), teacher.places
+    if own != theirs:
+        raise RecipeError(
+            f"distill.layers: the student has a grid of {own[0]} and {own[1]} prefix tokens, the "
+            f"teacher {theirs[0]} and {theirs[1]}; they must be equal, see distill.image_size."
+        )
+    return Student(model, options.layers, teacher.width)
+
+
+def make_optimizer(recipe: Recipe, learner: Student) -> torch.optim.Optimizer:
     options = recipe.optimizer
-    return create_optimizer_v2(
-        model,
+    optimizer = create_optimizer_v2(
+        learner.model,
         opt=options.name,
         lr=options.lr,
         weight_decay=options.weight_decay,
         momentum=options.momentum,
         layer_decay=options.layer_decay,
     )
+    if learner.layers:
+        optimizer.add_param_group({"params": list(learner.readers.parameters())})
+    return optimizer
 
 
 def make_schedule(

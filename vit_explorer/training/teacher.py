@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vit_explorer.errors import RecipeError
 from vit_explorer.models.zoo import load_model
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import class_columns
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
+from vit_explorer.training.tokens import Scale, block_outputs, unpack
+
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a teacher said of V views of n pictures."""
+
+    logits: Tensor  # (V, n, classes)
+    tokens: NDArray[np.int8] | None  # (V, n, L, N, D), packed, mapped from the run folder
+
+    def of(self, view: Tensor, part: Tensor, device: torch.device) -> Answer:
+        """Its answers about one view each of some pictures."""
+        logits = self.logits[view, part].to(device)
+        if self.tokens is None:
+            return Answer(logits)
+        return Answer(logits, unpack(self.tokens[view.numpy(), part.numpy()]).to(device))
+
+
+class Answer(NamedTuple):
+    """A teacher's logits (B, classes) about a batch, and its tokens (B, L, N, D) if asked for."""
+
+    logits: Tensor
+    tokens: Tensor | None = None
 
 
 class Teacher:
@@ -28,14 +60,29 @@ class Teacher:
             device=str(device),
         )
         self.columns = class_columns(self.model, classes)
+        self.layers = tuple(options.layers.values())
+        depth = self.model.card.depth
+        if not all(0 <= layer < depth for layer in self.layers):
+            raise RecipeError(f"distill.layers: the teacher has blocks 0 to {depth - 1}.")
+
+    @property
+    def width(self) -> int:
+        return self.model.card.dim
+
+    @property
+    def places(self) -> tuple[tuple[int, int], int]:
+        """The grid of its patches and the number of its prefix tokens."""
+        return self.model.card.grid, self.model.card.prefix_tokens
 
     @torch.no_grad()
-    def logits(self, x: Tensor, precision: str) -> Tensor:
-        """Logits (B, classes) of pictures (B, 3, h, w) with values from 0 to 1."""
-        prepare = self.model.preprocess
+    def ask(self, x: Tensor, precision: str) -> Answer:
+        """Its answer about pictures (B, 3, h, w) with values from 0 to 1."""
+        prepare, model = self.model.preprocess, self.model
         x = standardise(x, prepare.input_size[1:], prepare.mean, prepare.std)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return self.model.module(x).float()[:, self.columns]
+        bf16 = torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16")
+        with bf16, block_outputs(model.blocks, self.layers) as found:
+            logits = model.module(x).float()[:, self.columns]
+        return Answer(logits, torch.stack(found, dim=1) if found else None)
 
     def label(
         self,
@@ -44,28 +91,47 @@ class Teacher:
         folder: RunFolder,
         precision: str,
         progress: bool,
-    ) -> Tensor:
-        """Logits (V, n, classes) of every picture's views (V, n, 7), kept in the run folder."""
+    ) -> Answers:
+        """What it says of every picture's views (V, n, 7), kept in the run folder."""
         content = hashlib.sha256(pictures.pixels.numpy().data)
         content.update(views.numpy().data)
-        key = f"{self.model.sha256} {content.hexdigest()}"
+        key = " ".join((self.model.sha256, content.hexdigest(), *map(str, self.layers)))
+        card = self.model.card
+        shape = (*views.shape[:2], len(self.layers), card.tokens, card.dim)
         stored = folder.read_soft_labels(key)
-        if stored is not None:
-            return stored
-        device, found = self.model.device, []
-        with tqdm(
-            total=len(views) * len(pictures),
-            desc="asking the teacher",
-            disable=not progress,
-            leave=False,
-        ) as bar:
-            for view in views:
-                for pixels, drawn in zip(pictures.pixels.split(128), view.split(128), strict=True):
-                    found.append(self.logits(vary(pixels.to(device), drawn), precision).cpu())
-                    bar.update(len(pixels))
+        tokens = folder.read_tokens(shape) if self.layers else None
+        if stored is not None and (tokens is not None or not self.layers):
+            return Answers(stored, tokens)
+        found = []
+        scale = self._scale(pictures, precision) if self.layers else None
+        with ExitStack() as stack:
+            file = stack.enter_context(folder.writing_tokens(shape)) if self.layers else None
+            bar = tqdm(desc="asking the teacher", disable=not progress, leave=False)
+            bar = stack.enter_context(bar)
+            bar.reset(total=len(views) * len(pictures))
+            for answer in self._ask_all(pictures, views, precision):
+                found.append(answer.logits.cpu())
+                if scale is not None and file is not None and answer.tokens is not None:
+                    file.write(scale.pack(answer.tokens).tobytes())
+                bar.update(len(answer.logits))
         labels = torch.cat(found).reshape(len(views), len(pictures), -1).half()
-        folder.write_soft_labels(labels, key)
-        return labels.float()  # as a resumed run reads them
+        folder.write_soft_labels(labels, key)  # last: where these are, the tokens are whole
+        tokens = folder.read_tokens(shape) if self.layers else None
+        return Answers(labels.float(), tokens)  # as a resumed run reads them
+
+    def _ask_all(self, pictures: PictureSet, views: Tensor, precision: str) -> Iterator[Answer]:
+        for view in views:
+            for pixels, drawn in zip(
+                pictures.pixels.split(_BATCH), view.split(_BATCH), strict=True
+            ):
+                yield self.ask(vary(pixels.to(self.model.device), drawn), precision)
+
+    def _scale(self, pictures: PictureSet, precision: str) -> Scale:
+        """Of the tokens of a few pictures from the whole set."""
+        few = pictures.pixels[:: -(-len(pictures) // _BATCH)]
+        tokens = self.ask(few.to(self.model.device).float() / 255, precision).tokens
+        assert tokens is not None  # noqa: S101 - the caller has layers
+        return Scale.of(tokens)
 
 
 def draw_views(augment: Augment, seed: int, views: int, pictures: int) -> Tensor:

@@ -1,0 +1,173 @@
+"""Learning a teacher's tokens: which they are, how they are stored, what a run does with them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import vit_explorer as vx
+from vit_explorer.errors import RecipeError
+from vit_explorer.models.vit import VisionTransformer, ViTConfig, take_tokens
+from vit_explorer.training import train
+from vit_explorer.training.student import Student
+from vit_explorer.training.tokens import Scale, normalise, token_loss, unpack
+
+RECIPE = """
+name: tiny
+epochs: 2
+full_epochs: 1
+batch_size: 16
+model: {image_size: [16, 16], patch_size: [4, 4], dim: 24, depth: 2, heads: 2, patch_dropout: 0.5}
+augment: {flip: false, shift: 0}
+optimizer: {name: muon, lr: 2.0e-3}
+schedule: {warmup_epochs: 0.5}
+film: false
+"""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        for index in range(16):
+            pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            for split in ("train", "test"):
+                (root / split / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / split / name / f"{index:02}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def teacher(recipe: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with three blocks of another width on the student's grid."""
+    options = {"data": pictures, "out": tmp_path_factory.mktemp("teacher"), "precision": "no"}
+    changed = ["epochs=1", "model.depth=3", "model.dim=16"]
+    return train(recipe, overrides=changed, device="cpu", **options).weights
+
+
+def _tokens(path: Path, pictures: Path) -> Tensor:
+    """What leaves the teacher's blocks, (B, L, N, D), read without the training's code."""
+    model = vx.load_model(path)
+    files = sorted((pictures / "train").glob("*/*.png"))
+    found: list[list[Tensor]] = [[] for _ in model.blocks]
+    for block, kept in zip(model.blocks, found, strict=True):
+        block.register_forward_hook(lambda _, __, out, kept=kept: kept.append(out))
+    with torch.inference_mode():
+        for file in files:
+            model.module(model.prepare(vx.decode.open_picture(file)).pixels)
+    return torch.stack([torch.cat(kept) for kept in found], dim=1)
+
+
+def test_the_stored_tokens_are_the_teachers(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    learn = f"distill={{teacher: {teacher}, views: 1, layers: {{0: 2, 1: 0}}}}"
+    train(recipe, data=pictures, out=tmp_path, overrides=["epochs=1", learn], precision="no")
+    stored = unpack(np.load(tmp_path / "teacher_tokens.npy")[0]).numpy()
+    tokens = _tokens(teacher, pictures)[:, [2, 0]].double().numpy()
+    tokens = tokens - tokens.mean(-1, keepdims=True)
+    tokens /= np.sqrt((tokens**2).mean(-1, keepdims=True) + 1e-5)
+    deviation = tokens.std((0, 2), keepdims=True, ddof=1)
+    whitened = (tokens - tokens.mean((0, 2), keepdims=True)) / deviation
+    assert stored.shape == (32, 2, 17, 16)
+    assert np.abs(stored - whitened.clip(-4, 4)).max() < 0.52 / 31.75
+
+
+def test_a_scale_is_undone_by_unpacking() -> None:
+    tokens = torch.randn(40, 2, 5, 8) * torch.tensor([1.0, 9, 1, 1, 1, 1, 1, 1])
+    packed = unpack(Scale.of(tokens).pack(tokens))
+    assert torch.allclose(packed.std((0, 2)), torch.ones(2, 8), atol=0.02)
+    assert torch.allclose(packed.mean((0, 2)), torch.zeros(2, 8), atol=0.02)
+
+
+def test_the_students_tokens_are_those_it_kept() -> None:
+    config = ViTConfig(
+        image_size=(16, 16), patch_size=(4, 4), classes=3, dim=8, depth=2, heads=2,
+        patch_dropout=0.5,
+    )  # fmt: skip
+    model = VisionTransformer(config).train()
+    for block in model.blocks:  # blocks that change nothing, so tokens can be told apart
+        torch.nn.init.zeros_(block.attn.proj.weight)
+        torch.nn.init.zeros_(block.mlp.fc2.weight)
+    learner = Student(model, [0, 1], 8)
+    for reader in learner.readers:
+        torch.nn.init.eye_(reader.weight)
+        torch.nn.init.zeros_(reader.bias)
+    images = torch.randn(4, 3, 16, 16)
+    done = learner(images)
+    assert done.kept.shape == (4, 9)
+    expected = take_tokens(normalise(model.embed(images)), done.kept)
+    for read in done.tokens:
+        torch.testing.assert_close(read, expected)
+    wanted = normalise(model.embed(images))[:, None].expand(-1, 2, -1, -1)
+    assert token_loss(done.tokens, done.kept, wanted).item() < 1e-12
+    assert token_loss(done.tokens, done.kept.flip(1), wanted).item() > 0.1
+    model.patch_drop.rate = 0.0
+    assert learner(images).kept is None
+    assert learner(images).tokens[0].shape == (4, 17, 8)
+
+
+def test_the_loss_of_tokens_by_hand() -> None:
+    read = (torch.tensor([[[0.0, 3.0]]]), torch.tensor([[[1.0, 1.0]]]))
+    wanted = torch.tensor([[[[9.0, 9.0], [0.5, 1.0]], [[9.0, 9.0], [1.0, 0.0]]]])
+    # |0 - 0.5| gives 0.125 and |3 - 1| gives 1.5; then 0 and 0.5.
+    loss = token_loss(read, torch.tensor([[1]]), wanted)
+    assert float(loss) == pytest.approx((0.125 + 1.5) / 2 + (0 + 0.5) / 2)
+
+
+def test_a_run_that_learns_tokens_resumes_to_the_same_numbers(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    learn = [f"distill={{teacher: {teacher}, views: 2, layers: {{0: 0, 1: 2}}}}"]
+    options = {"data": pictures, "overrides": learn, "precision": "no", "device": "cpu"}
+    whole = train(recipe, out=tmp_path / "whole", **options)
+    stop = threading.Event()
+    train(recipe, out=tmp_path / "b", stop=stop, watch=lambda row: stop.set(), **options)
+    asked = (tmp_path / "b" / "teacher_tokens.npy").stat().st_mtime_ns
+    resumed = train(recipe, out=tmp_path / "b", resume=True, **options)
+    assert (tmp_path / "b" / "teacher_tokens.npy").stat().st_mtime_ns == asked
+    for one, other in zip(whole.rows, resumed.rows, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-6)
+        assert one["test_loss"] == pytest.approx(other["test_loss"], abs=1e-6)
+
+
+def test_the_loss_of_tokens_teaches_the_blocks_up_to_its_own() -> None:
+    config = ViTConfig(image_size=(16, 16), patch_size=(4, 4), dim=8, depth=3, heads=2)
+    learner = Student(VisionTransformer(config), [1], 6)
+    done = learner(torch.randn(2, 3, 16, 16))
+    token_loss(done.tokens, done.kept, torch.randn(2, 1, 17, 6)).backward()
+    taught = [block.mlp.fc1.weight.grad is not None for block in learner.model.blocks]
+    assert taught == [True, True, False]
+    assert learner.readers[0].weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("distill", "message"),
+    [
+        ("layers: {0: 3}", "the teacher has blocks 0 to 2"),
+        ("layers: {2: 0}", "the model has blocks 0 to 1"),
+        ("layers: {0: 0}, views: 0", "tokens are stored, so views: 1"),
+        ("layers: {0: 0}, image_size: 32", r"a grid of \(4, 4\) and 1 prefix tokens, the teacher"),
+    ],
+)
+def test_tokens_that_can_not_be_learnt_are_refused(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path, distill: str, message: str
+) -> None:
+    learn = f"distill={{teacher: {teacher}, {distill}}}"
+    with pytest.raises(RecipeError, match=message):
+        train(recipe, data=pictures, out=tmp_path / "run", overrides=[learn], device="cpu")
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
