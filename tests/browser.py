@@ -224,3 +224,24 @@ def wait_idle(page: Page) -> None:
 def wait_for_picture(page: Page, words: str) -> None:
     page.locator(".sidebar-picture .note", has_text=words).wait_for()
     wait_idle(page)
+
+
+def choose_entry(page: Page, figure: str, entry: str) -> None:
+    """Choose an entry of a figure's menu."""
+    page.locator(f"{figure} .figure-button").first.click()
+    page.locator(f'.figure-menu:popover-open [data-save="{entry}"]').click()
+
+
+def saved(page: Page, figure: str, entry: str) -> tuple[str, bytes]:
+    """The name and content of a file that a figure's menu saves."""
+    with page.expect_download() as caught:
+        choose_entry(page, figure, entry)
+    return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
+
+
+def copied(page: Page, figure: str, entry: str) -> str:
+    """What a figure's menu copies."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose_entry(page, figure, entry)
+    page.locator(".told", has_text="Copied").wait_for()
+    return str(page.evaluate("navigator.clipboard.readText()"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,37 @@ def npz_bytes(result: Result, name: str, item: str = "") -> bytes:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = dict(DATA[name](result, item))
     np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a figure's numbers and names, as the page's CSV has them."""
+
+    columns: list[str]
+    rows: list[list[float | str | None]]
+
+
+def table_bytes(table: Table) -> bytes:
+    """A table in NumPy's format, an array a column; what is missing is not a number.
+
+    Raises:
+        OptionError: a row is not as long as there are columns, or two columns have one name.
+    """
+    width = len(table.columns)
+    if len(set(table.columns)) < width or any(len(row) != width for row in table.rows):
+        raise OptionError(f"The table's rows should have {width} different columns.")
+    found: dict[str, Any] = {}
+    for name, *cells in zip(table.columns, *table.rows, strict=True):
+        given = ["" if cell is None else cell for cell in cells]
+        words = any(isinstance(cell, str) and cell for cell in given)
+        found[name] = np.array(
+            [str(cell) for cell in given]
+            if words
+            else [np.nan if cell == "" else cell for cell in given]
+        )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **found)
     return buffer.getvalue()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from huggingface_hub import constants
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from vit_explorer import render
@@ -25,9 +26,10 @@ from vit_explorer.models.zoo import BUNDLED, asset
 from vit_explorer.training import list_recipes, load_recipe
 from vit_explorer.ui import payload
 from vit_explorer.ui.change_routes import add_change_routes
-from vit_explorer.ui.figure_data import npz_bytes
+from vit_explorer.ui.figure_data import Table, npz_bytes, table_bytes
 from vit_explorer.ui.film import film_bytes
 from vit_explorer.ui.maps import describe_methods
+from vit_explorer.ui.orders import RefusedOrder, read_order
 from vit_explorer.ui.uploads import MAX_BYTES
 from vit_explorer.ui.view_routes import add_view_routes
 from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Result, Workbench
@@ -37,6 +39,7 @@ mimetypes.add_type("text/javascript", ".js")
 
 THUMBNAIL_SIDE = 192
 BYTES = "application/octet-stream"
+LARGEST_TABLE = 16 * 2**20
 
 
 def static_folder() -> Path:
@@ -63,6 +66,7 @@ def create_router(workbench: Workbench) -> APIRouter:
         router.add_api_route(path, _numbers(workbench), methods=["GET"])
     add_view_routes(router, partial(_held, workbench))
     add_change_routes(router, partial(_held, workbench))
+    router.add_api_route("/table.npz", _table, methods=["POST"])
     router.add_api_route("/results/{key}/labels", _labels(workbench), methods=["GET"])
     router.add_api_route("/results/{key}/film", _film(workbench), methods=["GET"])
     router.add_api_route("/results/{key}/explanation.zip", _download(workbench), methods=["GET"])
@@ -198,6 +202,16 @@ def _numbers(workbench: Workbench) -> Callable[..., Any]:
         return Response(content, media_type=BYTES, headers=_as_file(f"{stem}.npz"))
 
     return send
+
+
+async def _table(request: Request) -> Response:
+    try:
+        table = await read_order(request, TypeAdapter(Table), LARGEST_TABLE)
+        return Response(await run_in_threadpool(table_bytes, table), media_type=BYTES)
+    except RefusedOrder as refused:
+        return refused.answer
+    except ExplorerError as error:
+        return JSONResponse({"error": str(error)}, 422)
 
 
 def _as_file(name: str) -> dict[str, str]:

@@ -14,10 +14,14 @@ import { t } from "./words.js";
 const MOST_NARROW = 6;
 const MOST_NUMBERED = 14;
 const LIMITS = [-1, 1];
+// The saved matrix: its width, the part of it that the names take, and its largest cell.
+const [WIDE, NAMES, LARGEST_CELL] = [800, 210, 60];
 
 export function createAgreement(context) {
   const { store, setup } = context;
   const menu = createFigureMenu(context, "agreement", {
+    title: () => `${t("agreement")} · ${t("agreement.what")}`,
+    figure: () => ({ paint, aspect: WIDE / (ids.length * cellSize()) }),
     table: () => [["map", ...ids], ...ids.map((id, row) => [id, ...table[row].map((one) => one ?? "")])],
   });
   const rows = el("div", { class: "agreement", role: "group", "aria-label": t("agreement"), onkeydown: move });
@@ -66,7 +70,7 @@ export function createAgreement(context) {
         title: t("agreement.pair", names),
         onclick: () => choose([ids[row], ids[column]]),
       },
-      ids.length <= MOST_NUMBERED ? written(value, 1) : "",
+      ids.length <= MOST_NUMBERED ? written(value, 1).replace("0.", ".") : "",
     );
     const colour = colourOf(value);
     button.style.background = `rgb(${[...colour].join(" ")})`;
@@ -92,6 +96,33 @@ export function createAgreement(context) {
     at.button.tabIndex = -1;
     next.button.tabIndex = 0;
     next.button.focus();
+  }
+
+  const cellSize = () => Math.min(LARGEST_CELL, (WIDE - NAMES) / ids.length);
+
+  /** The matrix as a drawing, in units of a figure `WIDE` across. */
+  function paint(drawing, width) {
+    const size = cellSize();
+    drawing.scale(width / WIDE, width / WIDE);
+    drawing.textBaseline = "middle";
+    ids.forEach((id, row) => {
+      const middle = (row + 0.5) * size;
+      drawing.font = "13px system-ui, sans-serif";
+      drawing.fillStyle = "#1a1a1a";
+      drawing.textAlign = "left";
+      drawing.fillText(mapTitle(id), 0, middle, NAMES - 8);
+      drawing.textAlign = "center";
+      drawing.font = `${Math.min(13, size / 2.6)}px system-ui, sans-serif`;
+      ids.forEach((_, column) => {
+        const colour = colourOf(table[row][column]);
+        drawing.fillStyle = row === column ? "#e4e4e4" : `rgb(${[...colour].join(" ")})`;
+        drawing.fillRect(NAMES + column * size, row * size, size - 1, size - 1);
+        if (row === column) return;
+        drawing.fillStyle = isDark(colour) ? "#ffffff" : "#000000";
+        const text = written(table[row][column], 1);
+        drawing.fillText(text, NAMES + (column + 0.5) * size, middle, size);
+      });
+    });
   }
 
   function describe(state) {

@@ -2,7 +2,10 @@
 
 import { createColourBar } from "./colour_bar.js";
 import { manner, tableFor } from "./colours.js";
+import { pythonOf as attentionCode } from "./attention_recipe.js";
+import { fusionOf } from "./attention_tools.js";
 import { el, replace, setText } from "./dom.js";
+import { createFigureMenu, gridTable } from "./figure_menu.js";
 import { percent, short } from "./format.js";
 import { cellOf, extremePatch, tokenName } from "./geometry.js";
 import { beginning } from "./learn/pieces.js";
@@ -10,7 +13,8 @@ import { createPatchCanvas } from "./patch_canvas.js";
 import { zoomedToken } from "./patch_zoom.js";
 import { cropAspect } from "./picture.js";
 import { maximum, overlay } from "./pixels.js";
-import { describeAlike, POSITION_COLOURS } from "./position_maps.js";
+import { pythonOf as mapCode } from "./map_code.js";
+import { COSINES, describeAlike, POSITION_COLOURS, positionsOf } from "./position_maps.js";
 import { queryToken } from "./store.js";
 import { t } from "./words.js";
 
@@ -21,11 +25,7 @@ export function mapOf(state) {
   const { model, maps, positions, attention } = result;
   if (comparePart === "positions") {
     if (!positions.values) return null;
-    const token = zoomedToken(state);
-    const count = model.grid[0] * model.grid[1];
-    const start = (token - model.prefix.length) * count;
-    const values = positions.values.subarray(start, start + count);
-    return { values, limits: [-1, 1], signed: false, unit: "cosine" };
+    return { values: positionsOf(state).values, limits: COSINES, signed: false, unit: "cosine" };
   }
   if (comparePart === "attention") {
     const { layer, head } = state;
@@ -41,12 +41,28 @@ export function mapOf(state) {
   return { ...map, unit };
 }
 
-export function createSide(store, { label, name }) {
+export function createSide(context, store, { label, name }) {
   const title = el("h3");
   const predictions = el("ol", { class: "compare-predictions" });
   const canvas = createPatchCanvas({ store, label, paint });
   const bar = createColourBar(short);
   const says = el("p", { class: "says", "aria-live": "polite" });
+  const file = `compare-${name}`;
+  const menu = createFigureMenu({ ...context, store }, file, {
+    title: titleOf,
+    targeted: (state) => Boolean(mapOf(state).class_specific),
+    detail: describePlace,
+    figure: (state) => {
+      const map = mapOf(state);
+      return {
+        paint: (drawing, width, height) => paint(drawing, width, height, state),
+        aspect: cropAspect(state.result),
+        bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: short },
+      };
+    },
+    table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
+    python: (state) => codeOf(state, limits),
+  });
   const missing = el("p", { class: "compare-missing" });
   const picture = el("div", { class: "compare-picture" }, canvas.canvas, missing);
   const node = el(
@@ -55,7 +71,7 @@ export function createSide(store, { label, name }) {
     title,
     predictions,
     picture,
-    bar.node,
+    el("div", { class: "under-stage" }, bar.node, menu),
     says,
   );
   let limits = null;
@@ -90,6 +106,7 @@ export function createSide(store, { label, name }) {
     canvas.draw();
     missing.hidden = Boolean(map);
     setText(missing, map ? "" : whyMissing(state));
+    menu.hidden = !map;
     bar.node.style.visibility = map ? "visible" : "hidden";
     if (map) bar.show(tableOf(state, map), limits ?? map.limits, valueAt(state, map));
     setText(says, map ? describe(state, map) : "");
@@ -113,6 +130,32 @@ export function createSide(store, { label, name }) {
     );
   }
   return { node, draw };
+}
+
+/** What is compared: a method by its name, attention, or positions. */
+const titleOf = ({ comparePart, compareMethod }) =>
+  comparePart === "map" ? t(`method.${compareMethod}.title`) : t(`compare.part.${comparePart}`);
+
+function describePlace(state) {
+  const { comparePart, result, layer } = state;
+  if (comparePart === "map") return "";
+  if (comparePart === "positions") return tokenName(result.model, zoomedToken(state));
+  const query = tokenName(result.model, state.pinned);
+  const fusion = fusionOf(state);
+  const which = typeof fusion === "number" ? fusion + 1 : t(`attention.${fusion}`);
+  return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("attention.from") });
+}
+
+function codeOf(state, limits) {
+  const { comparePart, result } = state;
+  if (comparePart === "attention")
+    return attentionCode({ ...state, rolled: false, direction: "from", mass: 1 });
+  if (comparePart === "positions") {
+    const place = cellOf(result.model, zoomedToken(state)).join(", ");
+    return [`values = vx.position_similarity(model)[${place}]`];
+  }
+  const map = mapOf(state);
+  return mapCode(map, { ...state, whole: false, shared: Boolean(limits) }, limits);
 }
 
 function whyMissing({ comparePart, result, arrivals }) {

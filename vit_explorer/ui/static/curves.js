@@ -2,6 +2,7 @@
 
 import { niceStep, svg } from "./chart.js";
 import { el, keepSize, replace, setText } from "./dom.js";
+import { createFigureMenu } from "./figure_menu.js";
 import { percent, short } from "./format.js";
 import { t } from "./words.js";
 
@@ -12,9 +13,9 @@ const KINDS = [
   { name: "accuracy", format: percent, top: () => 1 },
 ];
 
-/** Both charts. `draw({ curves, last, at })`: `last` ends the axis, `at` is the epoch marked. */
-export function createCurves({ onPick = null } = {}) {
-  const charts = KINDS.map((kind) => createChart(kind, onPick));
+/** Both charts; with a `context` they can be saved. `draw({ curves, last, at })`: `last` ends the axis, `at` is the epoch marked. */
+export function createCurves({ onPick = null, context = null } = {}) {
+  const charts = KINDS.map((kind) => createChart(kind, onPick, context));
   const node = el(
     "div",
     { class: "curves" },
@@ -26,16 +27,24 @@ export function createCurves({ onPick = null } = {}) {
   return { node, draw };
 }
 
-function createChart({ name, format, top }, onPick) {
+function createChart({ name, format, top }, onPick, context) {
   const values = Object.fromEntries(PARTS.map((part) => [part, el("output")]));
   const legend = PARTS.map((part) =>
     el("span", { class: `key key-${part}` }, t(`curves.${part}`), " ", values[part]),
   );
   const plot = svg("svg", { role: "img", class: onPick ? "pickable" : "" });
+  const menu = context && createFigureMenu(context, `training-${name}`, {
+    title: () => t(`curves.${name}`),
+    figure: () => ({
+      svg: plot,
+      keys: PARTS.map((part) => [`.line-${part}`, t(`curves.${part}`)]),
+    }),
+    table: () => [["epoch", ...PARTS], ...linesOf()],
+  });
   const node = el(
     "div",
     { class: "curve" },
-    el("p", { class: "curve-head" }, el("strong", {}, t(`curves.${name}`)), legend),
+    el("p", { class: "curve-head" }, el("strong", {}, t(`curves.${name}`)), legend, menu),
     plot,
   );
   let scale = null;
@@ -76,6 +85,11 @@ function createChart({ name, format, top }, onPick) {
       setText(values[line.part], value === undefined || value === null ? "–" : format(value));
     }
     plot.setAttribute("aria-label", describe(lines, marked));
+  }
+
+  function linesOf() {
+    const [train, test] = PARTS.map((part) => shown.curves[`${part}_${name}`] ?? []);
+    return train.map((value, at) => [at + 1, value ?? "", test[at] ?? ""]);
   }
 
   function describe(lines, epoch) {

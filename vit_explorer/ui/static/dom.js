@@ -67,3 +67,10 @@ export function segmented(label, choices, onChoose) {
   };
   return { node, show };
 }
+
+/** Put a popover under the button that opens it, its right edge at the button's, on the screen. */
+export function placeUnder(box, button) {
+  const bounds = button.getBoundingClientRect();
+  box.style.top = `${Math.min(bounds.bottom + 4, window.innerHeight - 210)}px`;
+  box.style.right = `${Math.max(8, document.documentElement.clientWidth - bounds.right)}px`;
+}

@@ -6,6 +6,7 @@ const WIDTH = 800;
 const PAD = 16;
 const LINE = 19;
 const BAR = 12;
+const LARGEST_SCALE = 1.3;
 const FONT = "system-ui, sans-serif";
 const COPIED = [
   "fill",
@@ -19,8 +20,23 @@ const COPIED = [
   "text-anchor",
 ];
 
-/** `figure` as `createFigureMenu` takes it; returns { text, width, height }. */
-export function drawFigure(figure, { title, lines }) {
+/**
+ * `figure` as `createFigureMenu` takes it, a plot with `keys` [[selector of a line, its name], …];
+ * returns { text, width, height }.
+ */
+export function drawFigure(figure, words) {
+  // On paper and slides a figure is light, whatever the page is at the moment.
+  const page = document.documentElement.dataset;
+  const theme = page.vxTheme;
+  page.vxTheme = "light";
+  try {
+    return draw(figure, words);
+  } finally {
+    page.vxTheme = theme;
+  }
+}
+
+function draw(figure, { title, lines }) {
   const colours = getComputedStyle(document.documentElement);
   const colour = (name) => colours.getPropertyValue(name).trim();
   const root = svg("svg", { xmlns: "http://www.w3.org/2000/svg", "font-family": FONT });
@@ -32,6 +48,7 @@ export function drawFigure(figure, { title, lines }) {
   const head = { x: PAD, y: top - 5, "font-size": 16, "font-weight": 650, fill: colour("--ink") };
   add("text", head, title);
   const [content, height] = figure.svg ? copyPlot(figure.svg) : drawMap(figure);
+  const keys = (figure.keys ?? []).map(([part, text]) => [colourOf(figure.svg, part), text]);
   content.setAttribute("x", PAD);
   content.setAttribute("y", top + 4);
   root.append(content);
@@ -40,6 +57,13 @@ export function drawFigure(figure, { title, lines }) {
     root.append(...drawBar(figure.bar, top, colour("--soft")));
     top += BAR + LINE + 4;
   }
+  let left = PAD;
+  for (const [fill, text] of keys) {
+    add("rect", { x: left, y: top + 5, width: 18, height: 4, fill });
+    add("text", { x: left + 24, y: top + 13, "font-size": 13, fill: colour("--ink") }, text);
+    left += 48 + text.length * 8;
+  }
+  if (keys.length) top += LINE;
   for (const line of lines) {
     add("text", { x: PAD, y: top + 13, "font-size": 13, fill: colour("--soft") }, line);
     top += LINE;
@@ -59,6 +83,12 @@ function drawMap({ paint, aspect }) {
   return [svg("image", { ...size, href: canvas.toDataURL("image/png") }), canvas.height];
 }
 
+/** What a part of a plot is drawn in. */
+function colourOf(plot, part) {
+  const node = plot.querySelector(part);
+  return node ? getComputedStyle(node).stroke : "none";
+}
+
 /** A plot with what its style sheet says written into it, enlarged to the figure's width. */
 function copyPlot(plot) {
   const copy = plot.cloneNode(true);
@@ -69,8 +99,10 @@ function copyPlot(plot) {
     node.removeAttribute("class");
   });
   const { width, height } = plot.viewBox.baseVal;
-  const tall = Math.round((WIDTH * height) / width);
-  for (const [name, value] of Object.entries({ width: WIDTH, height: tall }))
+  // Its words stay near the size of the caption's.
+  const wide = Math.min(WIDTH, width * LARGEST_SCALE);
+  const tall = Math.round((wide * height) / width);
+  for (const [name, value] of Object.entries({ width: wide, height: tall }))
     copy.setAttribute(name, value);
   return [copy, tall];
 }

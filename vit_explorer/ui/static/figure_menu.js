@@ -1,30 +1,34 @@
 // The menu at a figure: save it as PNG or SVG with a caption, its numbers as CSV or NPZ, copy the code.
 
-import { el } from "./dom.js";
+import { el, placeUnder } from "./dom.js";
 import { drawFigure, toPng } from "./figure.js";
 import { code, command } from "./recipe.js";
-import { address } from "./server.js";
+import { address, makeNpz } from "./server.js";
 import { t } from "./words.js";
 
 /**
  * Every part is a function of the store's state, asked when the menu's entry is chosen:
  * `title`: the figure's heading; `detail`: what the caption adds to model, target and picture, such
- * as "Layer 3"; `figure`: { paint(context, width, height), aspect, bar?: { table, limits, format } },
+ * as "Layer 3"; `targeted`: whether it depends on the class, which is then named; `figure`: { paint(context, width, height), aspect, bar?: { table, limits, format } },
  * or { svg }; `table`: rows of a CSV, the names of its columns first; `npz`: the path of the exact
- * numbers under results/KEY/data/, without its ending; `python`: lines after `model` and `picture`
- * are there; `options`: of the command `explain`. An entry is not offered where its part is left out
- * or returns null.
+ * numbers under results/KEY/data/, without its ending, where the table's columns are not enough;
+ * `python`: lines after `model` and `picture` are there; `options`: of the command `explain`. An entry
+ * is not offered where its part is left out or returns null.
  */
 export function createFigureMenu({ store, actions }, name, parts) {
   const entries = {
     png: async (state) => save(await toPng(makeSvg(state)), "png"),
     svg: (state) => save(new Blob([makeSvg(state).text], { type: "image/svg+xml" }), "svg"),
     csv: (state) => save(new Blob([csv(parts.table(state))], { type: "text/csv" }), "csv"),
-    npz: (state) => follow(address(`results/${state.result.key}/data/${parts.npz(state)}.npz`)),
+    npz: (state) =>
+      parts.npz
+        ? follow(address(`results/${state.result.key}/data/${parts.npz(state)}.npz`))
+        : makeNpz(parts.table(state)).then((blob) => save(blob, "npz")),
     python: (state) => copy(code(state, parts.python(state))),
     command: (state) => copy(command(state, parts.options(state))),
   };
   const needs = { png: "figure", svg: "figure", csv: "table", command: "options" };
+  if (!parts.npz) needs.npz = "table";
   const offered = Object.keys(entries).filter((entry) => parts[needs[entry] ?? entry]);
   const box = el(
     "div",
@@ -52,9 +56,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
 
   function open() {
     if (!box.isConnected) button.after(box);
-    const bounds = button.getBoundingClientRect();
-    box.style.top = `${Math.min(bounds.bottom + 4, window.innerHeight - 210)}px`;
-    box.style.right = `${Math.max(8, document.documentElement.clientWidth - bounds.right)}px`;
+    placeUnder(box, button);
     for (const entry of box.children) {
       const part = parts[needs[entry.dataset.save] ?? entry.dataset.save];
       entry.hidden = part(store.get()) === null;
@@ -77,7 +79,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
   function makeSvg(state) {
     return drawFigure(parts.figure(state), {
       title: parts.title(state),
-      lines: captionLines(state, parts.detail?.(state)),
+      lines: captionLines(state, parts.detail?.(state), parts.targeted?.(state)),
     });
   }
 
@@ -100,9 +102,9 @@ function follow(href, download = "") {
 }
 
 /** Model, target and picture of what is shown; then what the figure itself adds, and the version. */
-function captionLines({ result }, detail) {
+function captionLines({ result }, detail, targeted) {
   const { model, target, picture, version } = result;
-  const aim = target ? t("figure.target", { label: target.label }) : "";
+  const aim = targeted && target ? t("figure.target", { label: target.label }) : "";
   const what = [detail, aim].filter(Boolean).join(" · ");
   return [what, `${model.name} · ${picture.name} · ViT Explorer ${version}`].filter(Boolean);
 }
@@ -119,6 +121,15 @@ function csv(rows) {
   };
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
+
+/** What a canvas shows, as a `figure`; its cells stay sharp. */
+export const canvasFigure = (canvas) => ({
+  paint: (context, width, height) => {
+    context.imageSmoothingEnabled = false;
+    context.drawImage(canvas, 0, 0, width, height);
+  },
+  aspect: canvas.width / canvas.height,
+});
 
 /** Values of a grid as rows for `table`: row, column and value a line, counted from 1. */
 export function gridTable(values, [, columns], name = "value") {

@@ -5,28 +5,42 @@ import { tableFor } from "./colours.js";
 import { createCurves } from "./curves.js";
 import { createHeadPlot } from "./distance.js";
 import { el, keepSize, replace, setText } from "./dom.js";
+import { canvasFigure, createFigureMenu } from "./figure_menu.js";
 import { rgbImage, SIMILARITY_LIMITS } from "./film_data.js";
 import { fixed, percent, short } from "./format.js";
-import { drawPositionMaps, POSITION_COLOURS } from "./position_maps.js";
+import { drawPositionMaps, POSITION_COLOURS, positionBar, similarityTable } from "./position_maps.js";
 import { createProbe } from "./probe.js";
 import { t } from "./words.js";
 
 const FILTER_COLUMNS = 7;
 const PLOT_HEIGHT = 150;
 
-export function createFilmPlayer({ store }) {
+export function createFilmPlayer(context) {
+  const { store } = context;
   const scrubber = createScrubber(store);
-  const curves = createCurves({ onPick: (epoch) => store.set(atEpoch(store.get().film, epoch)) });
-  const positions = createPositions();
-  const filters = createFilters();
+  const onPick = (epoch) => store.set(atEpoch(store.get().film, epoch));
+  const curves = createCurves({ onPick, context });
+  const positions = createPositions(context);
+  const filters = createFilters(context);
   const plot = createHeadPlot({ height: PLOT_HEIGHT });
   const plotText = el("p", { class: "note" });
   const probes = el("div", { class: "probes", role: "group", "aria-label": t("film.probes") });
   const bar = createColourBar(short);
+  const menu = createFigureMenu(context, "film-distance", {
+    title: () => t("film.distance"),
+    detail: (state) => `${state.film.names[state.probe]} · ${epochOf(state)}`,
+    figure: () => ({ svg: plot.node }),
+    table: ({ film, frame, probe }) => {
+      const heads = film.shapes.distance[3];
+      const values = film.at("distance", frame, probe);
+      const line = (value, at) => [Math.floor(at / heads) + 1, (at % heads) + 1, value];
+      return [["layer", "head", "distance"], ...Array.from(values, line)];
+    },
+  });
   const plotBox = el(
     "div",
     { class: "distance film-distance" },
-    el("h3", {}, t("film.distance")),
+    el("h3", {}, el("span", {}, t("film.distance")), menu),
     plot.node,
     plotText,
   );
@@ -34,7 +48,13 @@ export function createFilmPlayer({ store }) {
     "div",
     { class: "film" },
     scrubber.node,
-    el("div", { class: "film-model" }, curves.node, positions.node, filters.node, plotBox),
+    el(
+      "div",
+      { class: "film-model" },
+      el("div", {}, curves.node, el("p", { class: "note" }, t("film.curves.help"))),
+      positions.node, filters.node,
+      plotBox,
+    ),
     el(
       "div",
       { class: "film-pictures" },
@@ -79,8 +99,10 @@ export function createFilmPlayer({ store }) {
   return { node, draw };
 }
 
+const epochOf = ({ film, frame }) => t("film.epoch.one", { epoch: film.epochs[frame] });
+
 /** The frame recorded at, or last before, an epoch. */
-function atEpoch(film, epoch) {
+export function atEpoch(film, epoch) {
   const later = film.epochs.findIndex((one) => one > epoch);
   return { frame: later < 0 ? film.frames - 1 : Math.max(0, later - 1), playing: false };
 }
@@ -118,18 +140,25 @@ function createScrubber(store) {
   return { node, draw };
 }
 
-function createPositions() {
+function createPositions(context) {
   const canvas = el("canvas", {
     class: "film-positions",
     role: "img",
     "aria-label": t("film.positions"),
   });
   const bar = createColourBar((value) => fixed(value, 0));
+  const menu = createFigureMenu(context, "film-positions", {
+    title: () => t("film.positions"),
+    detail: epochOf,
+    figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
+    table: ({ film, frame }) =>
+      similarityTable(Float32Array.from(film.at("similarity", frame), (one) => one / 127), film.grid),
+  });
   const note = el("p", { class: "note" });
   const node = el(
     "div",
     { class: "film-part" },
-    el("h3", {}, t("film.positions")),
+    el("h3", {}, el("span", {}, t("film.positions")), menu),
     canvas,
     bar.node,
     note,
@@ -137,7 +166,7 @@ function createPositions() {
 
   function draw(film, frame) {
     const there = "similarity" in film.parts;
-    canvas.hidden = !there;
+    canvas.hidden = menu.hidden = !there;
     bar.node.hidden = !there;
     setText(note, t(there ? "film.positions.help" : "film.positions.none"));
     if (!there) return;
@@ -148,16 +177,21 @@ function createPositions() {
   return { node, draw };
 }
 
-function createFilters() {
+function createFilters(context) {
   const canvas = el("canvas", {
     class: "film-filters pixelated",
     role: "img",
     "aria-label": t("film.filters"),
   });
+  const menu = createFigureMenu(context, "film-filters", {
+    title: () => t("film.filters"),
+    detail: epochOf,
+    figure: () => canvasFigure(canvas),
+  });
   const node = el(
     "div",
     { class: "film-part" },
-    el("h3", {}, t("film.filters")),
+    el("h3", {}, el("span", {}, t("film.filters")), menu),
     canvas,
     el("p", { class: "note" }, t("film.filters.help")),
   );

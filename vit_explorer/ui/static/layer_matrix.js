@@ -4,24 +4,45 @@ import { analysesOf, ask, jobOf, stop } from "./analyses.js";
 import { chooseLayer, layerOf } from "./chosen_maps.js";
 import { tableFor } from "./colours.js";
 import { el, replace, setText } from "./dom.js";
+import { createFigureMenu } from "./figure_menu.js";
 import { thumbnail } from "./pixels.js";
 import { createProgress } from "./progress.js";
 import { t } from "./words.js";
 
 const JOB = "layers";
 
-export function createLayerMatrix({ store, setup }) {
+// The saved matrix: its width, the part of it that the names take, and the room of the numbers.
+const [WIDE, NAMES, NUMBERS] = [800, 170, 22];
+
+export function createLayerMatrix(context) {
+  const { store, setup } = context;
   const names = setup.methods.filter(({ layered }) => layered).map(({ name }) => name);
   const rows = el("div", { class: "layer-matrix", role: "group", "aria-label": t("bylayer"), onkeydown: move });
   const progress = createProgress(t("bylayer"));
   const words = el("p", { class: "note", role: "status" });
   const button = el("button", { type: "button", onclick: press });
   const help = el("p", { class: "note" }, t("bylayer.help"));
+  const menu = createFigureMenu(context, "layers-of-methods", {
+    title: () => t("bylayer"),
+    targeted: () => true,
+    figure: (state) => ({ paint: paintFigure, aspect: WIDE / heightOf(state) }),
+    table: (state) => [["method", "layer", "row", "column", "value"], ...linesOf(state)],
+    python: ({ result }) => [
+      `names = ${JSON.stringify(shownOf(result))}`,
+      "maps = {",
+      "    (name, layer): vx.explain(",
+      `        model, picture, methods=(name,), target=${result.target?.index ?? "None"},`,
+      '        options={name: {"layer": layer}},',
+      "    ).heatmaps[name].values",
+      `    for name in names for layer in range(${result.model.depth})`,
+      "}",
+    ],
+  });
   const node = el(
     "details",
     { class: "card layers-card", ontoggle: () => store.set({ byLayerOpen: node.open }) },
     el("summary", {}, el("h3", {}, t("bylayer")), el("small", {}, t("bylayer.what"))),
-    el("div", { class: "layers-work" }, help, progress.node, button, words),
+    el("div", { class: "layers-work" }, help, progress.node, button, words, menu),
     rows,
   );
   let cells = [];
@@ -91,6 +112,52 @@ export function createLayerMatrix({ store, setup }) {
     }
   }
 
+  const shownOf = (result) => names.filter((name) => analysesOf(result).layers[name]);
+
+  /** Height of one row of the saved matrix, in which a cell is as wide as the layers leave it. */
+  const rowOf = ({ result: { model } }) =>
+    ((WIDE - NAMES) / model.depth) * (model.grid[0] / model.grid[1]);
+
+  const heightOf = (state) => NUMBERS + shownOf(state.result).length * rowOf(state);
+
+  function paintFigure(drawing, width) {
+    const state = store.get();
+    const { depth } = state.result.model;
+    const [wide, high] = [(WIDE - NAMES) / depth, rowOf(state)];
+    const shown = shownOf(state.result);
+    drawing.scale(width / WIDE, width / WIDE);
+    drawing.imageSmoothingEnabled = false;
+    drawing.font = "13px system-ui, sans-serif";
+    drawing.fillStyle = "#1a1a1a";
+    drawing.textBaseline = "middle";
+    shown.forEach((name, row) =>
+      drawing.fillText(t(`method.${name}.title`), 0, NUMBERS + (row + 0.5) * high, NAMES - 8),
+    );
+    drawing.textAlign = "center";
+    for (let layer = 0; layer < depth; layer += 1)
+      drawing.fillText(String(layer + 1), NAMES + (layer + 0.5) * wide, NUMBERS / 2);
+    for (const { name, layer, canvas } of cells) {
+      const row = shown.indexOf(name);
+      if (row < 0) continue;
+      drawing.drawImage(canvas, NAMES + layer * wide, NUMBERS + row * high, wide - 2, high - 2);
+    }
+  }
+
+  function linesOf({ result }) {
+    const [, columns] = result.model.grid;
+    return shownOf(result).flatMap((name) =>
+      analysesOf(result).layers[name].flatMap(({ values }, layer) =>
+        Array.from(values, (value, at) => [
+          name,
+          layer + 1,
+          Math.floor(at / columns) + 1,
+          (at % columns) + 1,
+          value,
+        ]),
+      ),
+    );
+  }
+
   function need({ result }) {
     const { layers, failed } = analysesOf(result);
     if (JOB in failed || jobOf(result, JOB) || names.every((name) => layers[name])) return;
@@ -108,6 +175,7 @@ export function createLayerMatrix({ store, setup }) {
     const { layers, failed } = analysesOf(result);
     const job = jobOf(result, JOB);
     progress.show(job);
+    menu.hidden = !shownOf(result).length;
     button.hidden = !job && !(JOB in failed);
     setText(button, t(job ? "action.stop" : "bylayer.run"));
     setText(words, failed[JOB] ?? "");

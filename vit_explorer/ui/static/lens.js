@@ -48,6 +48,7 @@ export function createLens(context) {
   );
   const menu = createFigureMenu(context, "logit-lens", {
     title: () => t("lens.title"),
+    targeted: () => true,
     figure: () => ({ svg: chart.node }),
     table: (state) => rowsOf(state),
     python: ({ result }) => [

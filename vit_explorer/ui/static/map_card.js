@@ -4,7 +4,7 @@ import { describeMap } from "./alt_text.js";
 import { mapTitle, shownMaps } from "./chosen_maps.js";
 import { createColourBar } from "./colour_bar.js";
 import { manner, tableFor } from "./colours.js";
-import { el, setText } from "./dom.js";
+import { el, placeUnder, setText } from "./dom.js";
 import { createFigureMenu, gridTable } from "./figure_menu.js";
 import { short } from "./format.js";
 import { cellOf } from "./geometry.js";
@@ -51,6 +51,7 @@ export function createMapCard(context, id, map) {
   const trust = createTrustLine(context, map);
   const { caveat, button } = createCaveat(map, title);
   const menu = createFigureMenu(context, id, {
+    targeted: () => map.class_specific,
     title: () => title,
     figure: (state) => ({
       paint: (target, width, height) => paint(target, width, height, state),
@@ -108,7 +109,7 @@ export function createMapCard(context, id, map) {
 function createCaveat(map, title) {
   const caveat = el(
     "div",
-    { class: "limits", hidden: true, id: `vx-caveat-${map.name}` },
+    { class: "limits", popover: "auto", id: `vx-caveat-${map.name}` },
     el("p", {}, t(`method.${map.name}.summary`)),
     el("p", {}, caveatOf(map)),
     el("p", { class: "note" }, map.source),
@@ -122,8 +123,8 @@ function createCaveat(map, title) {
       "aria-expanded": "false",
       "aria-controls": caveat.id,
       onclick: () => {
-        caveat.hidden = !caveat.hidden;
-        button.setAttribute("aria-expanded", String(!caveat.hidden));
+        placeUnder(caveat, button);
+        caveat.togglePopover();
       },
     },
     "?",

@@ -3,11 +3,13 @@
 import { tableFor } from "./colours.js";
 import { fixed } from "./format.js";
 import { cellOf, extremePatch } from "./geometry.js";
+import { zoomedToken } from "./patch_zoom.js";
 import { thumbnail } from "./pixels.js";
 import { t } from "./words.js";
 
 // The colours of the ViT paper's figure, whatever the other maps wear.
 export const POSITION_COLOURS = "viridis";
+export const COSINES = [-1, 1];
 const SHARPEST = 300;
 
 /** Draw similarities of a grid's positions, (rows·columns)² values, a pixel each. */
@@ -27,6 +29,34 @@ export function drawPositionMaps(canvas, similarities, [rows, columns], limits) 
       Math.floor(i / columns) * (rows + 1),
     );
   }
+}
+
+/** The bar of a figure of cosines. */
+export const positionBar = () => ({
+  table: tableFor(POSITION_COLOURS),
+  limits: COSINES,
+  format: (value) => fixed(value, 0),
+});
+
+/** One position's similarities; a prefix token has no place in the grid, so the middle stands in. */
+export function positionsOf(state) {
+  const { model, positions } = state.result;
+  const token = zoomedToken(state);
+  const count = model.grid[0] * model.grid[1];
+  const at = (token - model.prefix.length) * count;
+  return { token, values: positions.values.subarray(at, at + count) };
+}
+
+/** Every position's similarity to every other, a line a pair; places count from 1. */
+export function similarityTable(values, [rows, columns]) {
+  const count = rows * columns;
+  const place = (patch) => [Math.floor(patch / columns) + 1, (patch % columns) + 1];
+  const pairs = Array.from(values, (value, at) => [
+    ...place(Math.floor(at / count)),
+    ...place(at % count),
+    value,
+  ]);
+  return [["row", "column", "other row", "other column", "cosine"], ...pairs];
 }
 
 /** Which positions are most and least like a patch's own, by their cosines, in words. */

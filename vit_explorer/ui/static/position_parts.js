@@ -3,17 +3,34 @@
 import { niceStep, svg } from "./chart.js";
 import { tableFor } from "./colours.js";
 import { el, segmented, setText } from "./dom.js";
+import { canvasFigure, createFigureMenu, gridTable } from "./figure_menu.js";
 import { fixed, percent, short } from "./format.js";
 import { cellOf, tokenAt, tokenName } from "./geometry.js";
 import { numbersOf } from "./packed.js";
 import { range, thumbnail } from "./pixels.js";
-import { drawPositionMaps, POSITION_COLOURS } from "./position_maps.js";
+import {
+  COSINES,
+  drawPositionMaps,
+  POSITION_COLOURS,
+  positionBar,
+  positionsOf,
+  similarityTable,
+} from "./position_maps.js";
 import { list, t } from "./words.js";
 
-const LIMITS = [-1, 1];
 export const PARTS = ["all", "components", "profile", "grid"];
 export const SCALES = [0.5, 1.5, 2];
 const LARGEST = 32 * 32;
+
+function colourTable({ arrays, shapes }) {
+  const [rows, columns] = shapes.colours;
+  const cells = Array.from({ length: rows * columns }, (_, at) => [
+    Math.floor(at / columns) + 1,
+    (at % columns) + 1,
+    ...arrays.colours.subarray(at * 3, at * 3 + 3),
+  ]);
+  return [["row", "column", "component 1", "component 2", "component 3"], ...cells];
+}
 
 /** A click on a drawing of the whole grid pins the patch that lies there. */
 function pickIn(store, node) {
@@ -35,28 +52,37 @@ function part(...children) {
   return el("div", { class: "position-part" }, ...children);
 }
 
-export function createAllMaps({ store }) {
+export function createAllMaps(context) {
+  const { store } = context;
   const canvas = el("canvas", {
     class: "all-positions",
     role: "img",
     "aria-label": t("positions.all"),
   });
   canvas.addEventListener("click", pickIn(store, canvas));
+  const menu = createFigureMenu(context, "all-positions", {
+    title: () => t("positions.all"),
+    figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
+    table: ({ result: { model, positions } }) => similarityTable(positions.values, model.grid),
+    npz: () => "positions",
+    python: () => ["values = vx.position_similarity(model)"],
+  });
   const node = part(
-    el("h3", {}, t("positions.all")),
+    el("h3", {}, t("positions.all"), menu),
     canvas,
     el("p", { class: "note" }, t("positions.all.help")),
   );
   let drawn = "";
 
   function draw({ result: { model, positions } }) {
-    if (drawn !== model.key) drawPositionMaps(canvas, positions.values, model.grid, LIMITS);
+    if (drawn !== model.key) drawPositionMaps(canvas, positions.values, model.grid, COSINES);
     drawn = model.key;
   }
   return { node, draw };
 }
 
-export function createComponents({ store }) {
+export function createComponents(context) {
+  const { store } = context;
   const canvas = el("canvas", {
     class: "all-positions components pixelated",
     role: "img",
@@ -64,10 +90,17 @@ export function createComponents({ store }) {
   });
   canvas.addEventListener("click", pickIn(store, canvas));
   const text = el("p", { class: "note" });
-  const node = part(el("h3", {}, t("positions.components")), canvas, text);
+  const menu = createFigureMenu(context, "position-components", {
+    title: () => t("positions.components"),
+    figure: () => canvasFigure(canvas),
+    table: (state) => colourTable(numbersOf(store, state.result, "components")),
+    python: () => ["values = vx.position_components(model).values"],
+  });
+  const node = part(el("h3", {}, t("positions.components"), menu), canvas, text);
 
   function draw({ result }) {
     const found = numbersOf(store, result, "components");
+    menu.hidden = !found?.arrays?.colours;
     if (!found?.arrays?.colours) {
       setText(text, t(found ? "learn.failed" : "learn.waiting"));
       return;
@@ -117,22 +150,49 @@ export function drawLines(node, lines, [low, high], axis = "") {
   node.replaceChildren(...parts);
 }
 
-export function createProfile() {
+/** The similarities along a patch's row and down its column. */
+function linesOf({ result: { model } }, { token, values }) {
+  const [rows, columns] = model.grid;
+  const [row, column] = cellOf(model, token);
+  return {
+    along: values.subarray(row * columns, (row + 1) * columns),
+    down: Float32Array.from({ length: rows }, (_, at) => values[at * columns + column]),
+    row,
+    column,
+  };
+}
+
+export function createProfile(context) {
   const plot = svg("svg", { role: "img", class: "profile" });
   const keys = ["row", "column"].map((kind) => el("span", { class: `line-key ${kind}` }));
   const text = el("p", { class: "note" });
+  const menu = createFigureMenu(context, "position-profile", {
+    title: () => t("positions.profile"),
+    detail: (state) => tokenName(state.result.model, positionsOf(state).token),
+    figure: () => ({ svg: plot }),
+    table: (state) => {
+      const { along, down } = linesOf(state, positionsOf(state));
+      const line = (name, values) => Array.from(values, (value, at) => [name, at + 1, value]);
+      return [["line", "place", "cosine"], ...line("row", along), ...line("column", down)];
+    },
+    python: (state) => {
+      const { row, column } = linesOf(state, positionsOf(state));
+      return [
+        `similarity = vx.position_similarity(model)[${row}, ${column}]`,
+        `along, down = similarity[${row}], similarity[:, ${column}]`,
+      ];
+    },
+  });
   const node = part(
-    el("h3", {}, t("positions.profile")),
+    el("h3", {}, t("positions.profile"), menu),
     el("p", { class: "line-keys" }, keys),
     plot,
     text,
   );
 
-  function draw({ result: { model } }, { token, values }) {
-    const [rows, columns] = model.grid;
-    const [row, column] = cellOf(model, token);
-    const along = values.subarray(row * columns, (row + 1) * columns);
-    const down = Float32Array.from({ length: rows }, (_, at) => values[at * columns + column]);
+  function draw(state, { token, values }) {
+    const { model } = state.result;
+    const { along, down, row, column } = linesOf(state, { token, values });
     const names = [
       t("positions.profile.row", { row: row + 1 }),
       t("positions.profile.column", { column: column + 1 }),
@@ -164,7 +224,16 @@ export function scaledGrid([rows, columns], scale) {
   return [rows, columns].map((side) => Math.max(2, Math.floor(side * fit + 1e-9)));
 }
 
-export function createOtherGrid({ store }) {
+/** Where in another grid the place of a patch lies: the position that covers its centre. */
+function placeIn([rows, columns], model, token) {
+  const cell = cellOf(model, token);
+  return [rows, columns].map((count, axis) =>
+    Math.min(count - 1, Math.floor(((cell[axis] + 0.5) / model.grid[axis]) * count)),
+  );
+}
+
+export function createOtherGrid(context) {
+  const { store } = context;
   const choice = segmented(
     t("positions.grid.size"),
     SCALES.map((scale) => [scale, `× ${scale}`]),
@@ -176,8 +245,20 @@ export function createOtherGrid({ store }) {
     const caption = el("figcaption", { class: "caption" });
     return { kind, canvas, caption, node: el("figure", {}, canvas, caption) };
   });
+  const menu = createFigureMenu(context, "positions-other-grid", {
+    title: () => t("positions.grid"),
+    detail: ({ result, gridScale }) => scaledGrid(result.model.grid, gridScale).join("×"),
+    figure: () => ({ ...canvasFigure(maps[1].canvas), bar: positionBar() }),
+    table: (state) => gridTable(movedOf(state), scaledGrid(state.result.model.grid, state.gridScale)),
+    python: (state) => {
+      const { model } = state.result;
+      const grid = scaledGrid(model.grid, state.gridScale);
+      const place = placeIn(grid, model, positionsOf(state).token);
+      return [`values = vx.position_similarity(model, grid=(${grid.join(", ")}))[${place.join(", ")}]`];
+    },
+  });
   const node = part(
-    el("h3", {}, t("positions.grid")),
+    el("h3", {}, t("positions.grid"), menu),
     el("div", { class: "chooser" }, choice.node, size),
     el(
       "div",
@@ -187,28 +268,35 @@ export function createOtherGrid({ store }) {
     el("p", { class: "note" }, t("positions.grid.help")),
   );
 
-  function draw({ result, gridScale }, { token, values }) {
-    const { model } = result;
-    choice.show(gridScale);
-    const [rows, columns] = scaledGrid(model.grid, gridScale);
+  const movedNumbers = ({ result, gridScale }) =>
+    numbersOf(store, result, `positions/${scaledGrid(result.model.grid, gridScale).join("/")}`);
+
+  /** The similarities of the chosen patch's place in the other grid; null while they are not here. */
+  function movedOf(state) {
+    const { model } = state.result;
+    const [rows, columns] = scaledGrid(model.grid, state.gridScale);
+    const [row, column] = placeIn([rows, columns], model, positionsOf(state).token);
+    const start = (row * columns + column) * rows * columns;
+    const found = movedNumbers(state)?.arrays?.similarity;
+    return found ? found.subarray(start, start + rows * columns) : null;
+  }
+
+  function draw(state, { values }) {
+    const { model } = state.result;
+    choice.show(state.gridScale);
+    const [rows, columns] = scaledGrid(model.grid, state.gridScale);
     const sizes = [model.grid, [rows, columns]].map((sides) => sides.join("×"));
     setText(size, sizes.join(" → "));
-    const found = numbersOf(store, result, `positions/${rows}/${columns}`);
-    const cell = cellOf(model, token);
-    // The same place of the picture: the position of the new grid that covers the patch's centre.
-    const [row, column] = [rows, columns].map((count, axis) =>
-      Math.min(count - 1, Math.floor(((cell[axis] + 0.5) / model.grid[axis]) * count)),
-    );
-    const start = (row * columns + column) * rows * columns;
-    const moved = found?.arrays?.similarity.subarray(start, start + rows * columns);
+    const moved = movedOf(state);
+    menu.hidden = !moved;
     paint(maps[0], values, model.grid);
     if (moved) paint(maps[1], moved, [rows, columns]);
-    else setText(maps[1].caption, t(found?.failed ? "learn.failed" : "learn.waiting"));
+    else setText(maps[1].caption, t(movedNumbers(state)?.failed ? "learn.failed" : "learn.waiting"));
   }
 
   function paint({ kind, canvas, caption }, values, grid) {
     [canvas.height, canvas.width] = grid;
-    const image = thumbnail(values, grid, tableFor(POSITION_COLOURS), LIMITS);
+    const image = thumbnail(values, grid, tableFor(POSITION_COLOURS), COSINES);
     canvas.getContext("2d").putImageData(image, 0, 0);
     const text = t(`positions.grid.${kind}`, { grid: grid.join("×") });
     setText(caption, text);
@@ -223,7 +311,7 @@ export function createParts(context) {
   const parts = {
     all: createAllMaps(context),
     components: createComponents(context),
-    profile: createProfile(),
+    profile: createProfile(context),
     grid: createOtherGrid(context),
   };
   const choice = segmented(

@@ -76,8 +76,15 @@ export function createRemoval(context) {
   );
   const menu = createFigureMenu(context, "removal", {
     title: () => t("whatif.remove"),
+    targeted: () => true,
     detail: (state) => t(`method.${rankedBy(state).name}.title`),
-    figure: () => ({ svg: chart.node }),
+    figure: () => ({
+      svg: chart.node,
+      keys: [
+        [".line-test", t("whatif.curve.most")],
+        [".line-train", t("whatif.curve.least")],
+      ],
+    }),
     table: (state) => {
       const { counts, most, least } = answerTo(state, questionOf(state)).value;
       const rows = counts.map((number, at) => [number, most[at], least[at]]);

@@ -58,17 +58,25 @@ export async function loadFiles(order, signal) {
   return (await postJson("models", order, signal)).model;
 }
 
+/** A table's rows, the names of its columns first, as a file of one array a column. */
+export async function makeNpz([columns, ...rows]) {
+  return (await post("table.npz", { columns, rows })).blob();
+}
+
 /** POST JSON; returns the answer's JSON, or throws the server's own sentence. */
 async function postJson(path, content, signal) {
+  return (await post(path, content, signal)).json();
+}
+
+async function post(path, content, signal) {
   const response = await fetch(address(path), {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(content),
     signal,
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
+  if (!response.ok) throw new Error((await response.json()).error);
+  return response;
 }
 
 /** The names of all classes of a result's model. */

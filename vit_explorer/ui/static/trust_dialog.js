@@ -3,6 +3,7 @@
 import { niceStep, svg } from "./chart.js";
 import { mapTitle } from "./chosen_maps.js";
 import { el } from "./dom.js";
+import { createFigureMenu } from "./figure_menu.js";
 import { fixed } from "./format.js";
 import { t } from "./words.js";
 
@@ -13,7 +14,7 @@ const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
 export const worth = (value) => fixed(value, 2);
 
 /** Open the dialog on one map's score; Esc or the button closes it. */
-export function openTrust(trust, id) {
+export function openTrust(context, trust, id) {
   const score = trust.maps[id];
   const title = mapTitle(id);
   const gain = (one) => worth(one.insertion - one.deletion);
@@ -26,8 +27,8 @@ export function openTrust(trust, id) {
     el(
       "div",
       { class: "trust-curves" },
-      createCurve("insertion", score, trust),
-      createCurve("deletion", score, trust),
+      createCurve(context, "insertion", { score, trust, id }),
+      createCurve(context, "deletion", { score, trust, id }),
     ),
     el("p", { class: "note" }, t("trust.gain", values)),
     el("p", { class: "note" }, t("trust.beware")),
@@ -37,7 +38,7 @@ export function openTrust(trust, id) {
   dialog.showModal();
 }
 
-function createCurve(kind, score, trust) {
+function createCurve(context, kind, { score, trust, id }) {
   const curves = trust.random[`${kind}_curves`];
   const own = score[`${kind}_curve`];
   const high = Math.max(...own, ...curves.flat(), 0.01);
@@ -67,10 +68,25 @@ function createCurve(kind, score, trust) {
     ...curves.map((curve) => line(curve, "random-curve")),
     line(own, "own-curve"),
   );
+  const menu = createFigureMenu(context, `${id}-${kind}`, {
+    title: () => `${t(`trust.${kind}`)} · ${mapTitle(id)}`,
+    targeted: () => true,
+    figure: () => ({
+      svg: plot,
+      keys: [
+        [".own-curve", `${mapTitle(id)} ${worth(score[kind])}`],
+        [".random-curve", t("trust.random", { value: worth(trust.random[kind]) })],
+      ],
+    }),
+    table: () => [
+      ["share", id, ...curves.map((_, index) => `random ${index + 1}`)],
+      ...own.map((value, at) => [at / (own.length - 1), value, ...curves.map((curve) => curve[at])]),
+    ],
+  });
   return el(
     "figure",
     {},
-    el("h3", {}, t(`trust.${kind}`), el("small", {}, worth(score[kind]))),
+    el("h3", {}, t(`trust.${kind}`), el("small", {}, worth(score[kind])), menu),
     plot,
     el("figcaption", { class: "note" }, t(`trust.${kind}.text`)),
   );

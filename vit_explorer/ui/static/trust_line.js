@@ -5,7 +5,8 @@ import { el, setText } from "./dom.js";
 import { openTrust, worth } from "./trust_dialog.js";
 import { t } from "./words.js";
 
-export function createTrustLine({ store }, map) {
+export function createTrustLine(context, map) {
+  const { store } = context;
   const { id, name } = map;
   const summary = el("p", { class: "caption" }, t(`method.${name}.summary`));
   const verdict = el("span", { class: "verdict" });
@@ -17,7 +18,7 @@ export function createTrustLine({ store }, map) {
       class: "trust",
       hidden: true,
       title: t("trust.open"),
-      onclick: () => openTrust(analysesOf(store.get().result).trust, id),
+      onclick: () => openTrust(context, analysesOf(store.get().result).trust, id),
     },
     verdict,
     numbers,
@@ -34,6 +35,7 @@ export function createTrustLine({ store }, map) {
     setText(verdict, t(`trust.${score.verdict}`, { beats: score.beats, of: trust.of }));
     const values = { insertion: worth(score.insertion), deletion: worth(score.deletion) };
     setText(numbers, t("trust.numbers", values));
+    numbers.title = t("trust.numbers.title");
   }
   return { node, draw };
 }

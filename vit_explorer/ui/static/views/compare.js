@@ -34,8 +34,8 @@ export function createCompareView(context) {
   const twin = createTwin(store);
   const chooser = createSecond(context);
   const tools = createTools(store);
-  const first = createSide(methodStore(store), { label: t("compare.first"), name: "first" });
-  const second = createSide(methodStore(twin), { label: t("compare.second"), name: "second" });
+  const first = createSide(context, methodStore(store), { label: t("compare.first"), name: "first" });
+  const second = createSide(context, methodStore(twin), { label: t("compare.second"), name: "second" });
   const empty = createEmpty();
   const scale = el("p", { class: "note compare-scale" });
   const sides = el("div", { class: "compare-sides" }, first.node, second.node, empty.node);
@@ -178,7 +178,7 @@ function createTools(store) {
     "aria-label": t("compare.method"),
     onchange: () => store.set({ compareMethod: method.value }),
   });
-  const chooser = createChooser(store);
+  const chooser = createChooser(store, { together: true });
   const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node);
   let listed = "";
 

@@ -8,15 +8,19 @@ import { fixed } from "../format.js";
 import { cellOf, tokenName } from "../geometry.js";
 import { positionName } from "../facts.js";
 import { createPatchCanvas } from "../patch_canvas.js";
-import { zoomedToken } from "../patch_zoom.js";
 import { cropAspect } from "../picture.js";
 import { enlarge, level } from "../pixels.js";
-import { describeAlike, POSITION_COLOURS } from "../position_maps.js";
+import {
+  COSINES,
+  describeAlike,
+  POSITION_COLOURS,
+  positionBar,
+  positionsOf,
+} from "../position_maps.js";
 import { createParts } from "../position_parts.js";
 import { createWithoutPositions } from "../position_states.js";
 import { t } from "../words.js";
 
-const LIMITS = [-1, 1];
 const DRAWN_BY = [
   "result",
   "image",
@@ -43,16 +47,16 @@ export function createPositionsView(context) {
   const parts = createParts(context);
   const without = createWithoutPositions(context);
   const menu = createFigureMenu(context, "positions", {
-    title: (state) => t("positions.one", { token: tokenName(state.result.model, rowOf(state).token) }),
+    title: (state) => t("positions.one", { token: tokenName(state.result.model, positionsOf(state).token) }),
     figure: (state) => ({
       paint: (drawing, width, height) => paint(drawing, width, height, state),
       aspect: state.result.model.grid[1] / state.result.model.grid[0],
-      bar: { table: tableFor(POSITION_COLOURS), limits: LIMITS, format: (value) => fixed(value, 0) },
+      bar: positionBar(),
     }),
-    table: (state) => gridTable(rowOf(state).values, state.result.model.grid),
+    table: (state) => gridTable(positionsOf(state).values, state.result.model.grid),
     npz: () => "positions",
     python: (state) => {
-      const [row, column] = cellOf(state.result.model, rowOf(state).token);
+      const [row, column] = cellOf(state.result.model, positionsOf(state).token);
       return [`values = vx.position_similarity(model)[${row}, ${column}]`];
     },
   });
@@ -75,23 +79,14 @@ export function createPositionsView(context) {
   const maps = el("div", { class: "split" }, stage, parts.node);
   const node = el("section", { class: "view view-positions" }, large, maps, without.node);
 
-  /** One position's similarities; a prefix token has no place in the grid, so the middle stands in. */
-  function rowOf(state) {
-    const { model, positions } = state.result;
-    const token = zoomedToken(state);
-    const count = model.grid[0] * model.grid[1];
-    const at = (token - model.prefix.length) * count;
-    return { token, values: positions.values.subarray(at, at + count) };
-  }
-
   function paint(painter, width, height, state) {
     if (!state.result.positions.values) return;
-    const { values } = rowOf(state);
+    const { values } = positionsOf(state);
     const table = tableFor(POSITION_COLOURS);
     const enlarged = enlarge(values, state.result.model.grid, width, height, state.smooth);
     const image = new ImageData(width, height);
     for (let i = 0; i < enlarged.length; i += 1) {
-      const colour = level(enlarged[i], LIMITS) * 3;
+      const colour = level(enlarged[i], COSINES) * 3;
       image.data.set([table[colour], table[colour + 1], table[colour + 2], 255], i * 4);
     }
     painter.putImageData(image, 0, 0);
@@ -99,7 +94,7 @@ export function createPositionsView(context) {
 
   function describe(state) {
     const { model } = state.result;
-    const { token, values } = rowOf(state);
+    const { token, values } = positionsOf(state);
     setText(title, t("positions.one", { token: tokenName(model, token) }));
     setText(says, describeAlike(model, token, values));
   }
@@ -119,10 +114,10 @@ export function createPositionsView(context) {
     if (!positions.values) return;
     node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
     canvas.draw();
-    bar.show(tableFor(POSITION_COLOURS), LIMITS);
+    bar.show(tableFor(POSITION_COLOURS), COSINES);
     describe(state);
     setText(help, t("positions.help", { kind: positionName(model.position) }));
-    parts.draw(state, rowOf(state));
+    parts.draw(state, positionsOf(state));
   }
 
   store.on(DRAWN_BY, draw);

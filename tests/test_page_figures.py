@@ -1,0 +1,196 @@
+"""Every figure of every view: saved with a caption, its numbers twice the same, its code runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+import vit_explorer as vx
+from tests.browser import ROOT, settle, show, wait_idle
+from vit_explorer.ui import Workbench, build_app
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+# Files named after these figures; "cat-" and what the map methods are called come on top.
+FIGURES = {
+    "rollout", "agreement", "attention", "distance", "entropy", "patches", "embedding-sums",
+    "positions", "all-positions", "position-components", "position-profile",
+    "positions-other-grid", "logit-lens", "layer-similarity", "token-path", "token-similarity",
+    "token-norms", "what-if", "removal", "compare-first", "compare-second", "learn", "embedding",
+    "scores", "softmax", "weighted-sum", "residual", "prediction",
+}  # fmt: skip
+
+
+# Counted from 0; their numbers are fetched when the step is opened.
+STEPS_WITH_TABLES = (1, 2, 3, 4, 6, 8)
+
+
+@pytest.fixture
+def gathered() -> dict[str, tuple[str, list[list[str]]]]:
+    return {}
+
+
+def _columns(rows: list[list[str]]) -> dict[str, list[str]]:
+    return {name: [row[at] for row in rows[1:]] for at, name in enumerate(rows[0])}
+
+
+def _look(page: Page, button: Locator, found: dict[str, tuple[str, list[list[str]]]]) -> str:
+    """Use every entry of a menu; notes its code and its table, returns the figure's name."""
+    name, kept = "", {}
+    button.click()
+    offered = [
+        str(entry.get_attribute("data-save"))
+        for entry in page.locator(".figure-menu:popover-open [data-save]:visible").all()
+    ]
+    page.keyboard.press("Escape")
+    for entry in offered:
+        button.click()
+        chosen = page.locator(f'.figure-menu:popover-open [data-save="{entry}"]')
+        if entry in ("python", "command"):
+            page.evaluate("navigator.clipboard.writeText('')")
+            chosen.click()
+            page.wait_for_function("navigator.clipboard.readText().then(Boolean)")
+            kept[entry] = str(page.evaluate("navigator.clipboard.readText()")).encode()
+            continue
+        with page.expect_download() as caught:
+            chosen.click()
+        kept[entry] = Path(caught.value.path()).read_bytes()
+        stem = (
+            caught.value.suggested_filename.rpartition(".")[0]
+            .removeprefix("cat-")
+            .removeprefix("coffee-")
+        )
+        if entry != "npz" or "csv" not in kept:
+            name = stem
+    if "svg" in kept:
+        assert f"ViT Explorer {vx.__version__}" in kept["svg"].decode(), name
+        assert kept["png"].startswith(b"\x89PNG"), name
+    table: list[list[str]] = []
+    if "csv" in kept:
+        assert "npz" in kept, name
+        table = list(csv.reader(io.StringIO(kept["csv"].decode())))
+        assert len(table) > 1, name
+        assert len({len(row) for row in table}) == 1, name
+        with np.load(io.BytesIO(kept["npz"])) as arrays:
+            if set(arrays) == set(table[0]):
+                for column, cells in _columns(table).items():
+                    _assert_equal(arrays[column], cells, f"{name}: {column}")
+            else:
+                assert set(arrays) <= {"attention", "similarity", *vx.METHODS}, name
+    if "python" in kept:
+        found[f"{name} {len(found)}"] = (kept["python"].decode(), table)
+    return name
+
+
+def _assert_equal(array: np.ndarray, cells: list[str], name: str) -> None:
+    if array.dtype.kind == "U":
+        assert array.tolist() == cells, name
+    else:
+        expected = [float(cell) if cell not in ("", "null") else np.nan for cell in cells]
+        np.testing.assert_allclose(array, expected, err_msg=name)
+
+
+def _look_at_all(page: Page, view: str, found: dict[str, tuple[str, list[list[str]]]]) -> set[str]:
+    page.wait_for_load_state("networkidle")
+    settle(page)
+    buttons = page.locator(f"#vx-view-{view} .figure-button:visible")
+    assert buttons.count(), view
+    return {_look(page, buttons.nth(at), found) for at in range(buttons.count())}
+
+
+@pytest.mark.browser
+def test_every_figure_is_saved_and_its_code_runs(
+    page: Page,
+    small_checkpoint: Path,
+    tmp_path: Path,
+    gathered: dict[str, tuple[str, list[list[str]]]],
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    seen: set[str] = _look_at_all(page, "explain", gathered)
+    for view in ("attention", "patches", "layers"):
+        show(page, view)
+        seen |= _look_at_all(page, view, gathered)
+    show(page, "positions")
+    for part in ("all", "components", "profile", "grid"):
+        page.click(f'#vx-view-positions .segmented [data-value="{part}"]')
+        settle(page)
+        page.wait_for_selector(".position-part:visible .figure-button:visible")
+        seen |= _look_at_all(page, "positions", gathered)
+    show(page, "whatif")
+    page.locator("#vx-removed").fill("7")
+    page.wait_for_selector("#vx-view-whatif .figure-button:visible >> nth=1")
+    seen |= _look_at_all(page, "whatif", gathered)
+    show(page, "compare")
+    page.click('#vx-view-compare .segmented [data-value="picture"]')
+    page.click('#vx-view-compare [data-picture="coffee.png"]')
+    page.wait_for_selector('[data-side="second"] canvas:visible')
+    for part in ("map", "attention", "positions"):
+        page.click(f'#vx-view-compare .segmented [data-value="{part}"]')
+        wait_idle(page)
+        seen |= _look_at_all(page, "compare", gathered)
+    show(page, "learn")
+    for step in range(10):
+        page.locator(".learn-dots button").nth(step).click()
+        settle(page)
+        if step in STEPS_WITH_TABLES:
+            page.wait_for_selector(".learn-figure:visible .numbers-part .figure-button:visible")
+        seen |= _look_at_all(page, "learn", gathered)
+    assert seen >= FIGURES, FIGURES - seen
+    _run_all(gathered, small_checkpoint, tmp_path)
+
+
+def _run_all(found: dict[str, tuple[str, list[list[str]]]], checkpoint: Path, place: Path) -> None:
+    """Run all copied code as a reader would; what it calls `values` are the table's numbers."""
+    (place / "assets").symlink_to(ROOT / "assets")
+    (place / checkpoint.name).symlink_to(checkpoint)
+    for at, (code, _) in enumerate(found.values()):
+        (place / f"{at}.py").write_text(code)
+    (place / "run.py").write_text(
+        "import numpy, runpy\n"
+        f"for at in range({len(found)}):\n"
+        "    values = runpy.run_path(f'{at}.py').get('values')\n"
+        "    if isinstance(values, numpy.ndarray):\n"
+        "        numpy.save(f'{at}.npy', values)\n"
+    )
+    words = [sys.executable, "run.py"]
+    done = subprocess.run(words, cwd=place, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    compared = set()
+    for at, (name, (_, table)) in enumerate(found.items()):
+        path = place / f"{at}.npy"
+        if not path.exists() or not table:
+            continue
+        values = np.load(path).ravel()
+        shown = np.array([float(row[-1]) for row in table[1:]])
+        if len(shown) == len(values):
+            # Attention reaches the page in 255 steps of a row's largest.
+            np.testing.assert_allclose(values, shown, atol=np.abs(shown).max() / 200, err_msg=name)
+            compared.add(name.split()[0])
+    assert compared >= {"rollout", "attention", "positions", "all-positions", "learn",
+                        "positions-other-grid", "compare-first", "compare-second"}  # fmt: skip
+
+
+def test_a_table_s_columns_become_arrays(small: vx.LoadedModel) -> None:
+    client = TestClient(build_app(Workbench(small)), base_url="http://localhost")
+    rows = [[1, "cat", 0.25], [2, "dog", None]]
+    answer = client.post("/explorer/table.npz", json={"columns": ["k", "name", "p"], "rows": rows})
+    with np.load(io.BytesIO(answer.content)) as arrays:
+        assert arrays["k"].tolist() == [1, 2]
+        assert arrays["name"].tolist() == ["cat", "dog"]
+        assert arrays["p"][0] == 0.25
+        assert np.isnan(arrays["p"][1])
+    for columns in (["k", "k", "p"], ["k"]):
+        refused = client.post("/explorer/table.npz", json={"columns": columns, "rows": rows})
+        assert refused.status_code == 422
+        assert refused.json()["error"].startswith("The table's rows should have")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert client.post("/explorer/table.npz", content="{}", headers=form).status_code == 415
