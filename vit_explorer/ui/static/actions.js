@@ -103,7 +103,9 @@ export function createActions({ store, setup, bridge, adopt }) {
     try {
       const link = new URL(placeOf(store.get(), setup), location.href);
       await navigator.clipboard.writeText(link.href);
-      store.set({ told: t("action.linked") });
+      const example = setup.examples.some((one) => one.name === accepted.picture);
+      const other = { name: setup.examples[0].name };
+      store.set({ told: t(example ? "action.linked" : "action.linked.own", other) });
     } catch {
       fail(t("action.link.failed")); // Forbidden, or a page without https.
     }

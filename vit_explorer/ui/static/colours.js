@@ -12,6 +12,8 @@ export function setTables(setup) {
   floor = setup.floor;
 }
 
+export const isColormap = (name) => Object.hasOwn(tables, name) && name !== divergingName;
+
 /** 256 RGB colours: the chosen sequential table, or the diverging one for a signed map. */
 export function tableFor(name, signed = false) {
   return tables[signed ? divergingName : name] ?? Object.values(tables)[0];

@@ -9,10 +9,28 @@ export function createTabs(store, names) {
   const tabs = names.map((name) =>
     el(
       "a",
-      { role: "tab", href: `#${name}`, id: `vx-tab-${name}`, "aria-controls": `vx-view-${name}` },
+      {
+        role: "tab",
+        href: `#${name}`,
+        id: `vx-tab-${name}`,
+        "aria-controls": `vx-view-${name}`,
+        onclick: (event) => open(event, name),
+      },
       t(`tab.${name}`),
     ),
   );
+  const narrow = window.matchMedia("(max-width: 800px)");
+
+  /** Another view of the same choices; an address from elsewhere would begin anew. */
+  function open(event, name) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    if (store.get().tab !== name) history.pushState({ explorer: true }, "", `#${name}`);
+    store.set({ tab: name, hover: null });
+    // Under the picture and the predictions of a narrow page the view would change out of sight.
+    if (narrow.matches) node.scrollIntoView({ block: "start" });
+  }
+
   const show = ({ tab }) => {
     for (const link of tabs) {
       const chosen = link.id === `vx-tab-${tab}`;
@@ -30,11 +48,12 @@ export function createTabs(store, names) {
   };
   store.on(["tab"], show);
   show(store.get());
-  return el(
+  const node = el(
     "nav",
     { class: "tabs", role: "tablist", "aria-label": t("tabs"), onkeydown: move },
     tabs,
   );
+  return node;
 }
 
 export function createStatus({ store, actions }) {

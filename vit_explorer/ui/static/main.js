@@ -4,13 +4,12 @@ import { createActions } from "./actions.js";
 import { setTables } from "./colours.js";
 import { el, replace } from "./dom.js";
 import { createStatus, createTabs } from "./frame.js";
-import { startToken } from "./geometry.js";
 import { createHeader } from "./header.js";
 import { listenForPictures } from "./intake.js";
 import { createLook } from "./look.js";
 import { followOther } from "./other.js";
 import { createPanels } from "./panels.js";
-import { choicesOf, keepPlace, readPlace } from "./place.js";
+import { beginningOf, choicesOf, keepPlace, readPlace } from "./place.js";
 import { prepareResult } from "./results.js";
 import { readSetup } from "./server.js";
 import { createSidebar } from "./sidebar.js";
@@ -140,7 +139,7 @@ async function adopt(store, result, isNewest, problem) {
     hover: null,
     ...(alike
       ? {}
-      : { pinned: startToken(model), layer: model.depth - 1, head: "mean", direction: "from" }),
+      : { ...beginningOf(model), brushAt: null, head: "mean", direction: "from" }),
     ...choicesOf(before.linked, result),
     linked: {},
   });

@@ -1,13 +1,17 @@
 // What is shown, in the address: a reload, or a link someone else opens, shows the same.
 
+import { isColormap } from "./colours.js";
 import { readEdit, writeEdit } from "./edits.js";
 import { layerOf } from "./chosen_maps.js";
 import { cellOf, startToken, tokenAt } from "./geometry.js";
+import { START } from "./state.js";
 import { VIEW_PLACES } from "./view_places.js";
 import { browserLanguage, LANGUAGES } from "./words.js";
 
 // The address is written once a change has come to rest: browsers refuse too many writes.
 const REST = 250;
+// The key under which the server holds a picture that was sent to it.
+const SENT = /^[0-9a-f]{64}$/;
 
 /** A whole number from 1 to `last`, counted from 0; null for anything else. */
 function counted(text, last) {
@@ -17,7 +21,8 @@ function counted(text, last) {
 
 /**
  * What of the store goes into a link: under which `name`, `write`n as text (null where it is what
- * the page starts with) and `read` back for a result, null where the text is not understood.
+ * the page starts with) and `read` back for a result, null where the text is not understood. What
+ * is a `setting` stays as the reader has it where a link doesn't name it.
  */
 const KEPT = [
   {
@@ -79,6 +84,7 @@ const KEPT = [
   {
     name: "maps",
     keys: ["methods"],
+    setting: true,
     write: ({ methods }) => (methods ? methods.join(",") : null),
     read: (text) => ({ methods: text.split(",").filter((name) => /^\w+$/.test(name)) }),
   },
@@ -110,6 +116,27 @@ const KEPT = [
     write: ({ ranking }) => ranking || null,
     read: (text, { maps }) => (maps.some(({ name }) => name === text) ? { ranking: text } : null),
   },
+  {
+    name: "colours",
+    keys: ["colormap"],
+    setting: true,
+    write: ({ colormap }) => (colormap === START.colormap ? null : colormap),
+    read: (text) => (isColormap(text) ? { colormap: text } : null),
+  },
+  {
+    name: "opacity",
+    keys: ["opacity"],
+    setting: true,
+    write: ({ opacity }) => (opacity === START.opacity ? null : String(Math.round(opacity * 100))),
+    read: (text) => (/^(100|\d{1,2})$/.test(text) ? { opacity: Number(text) / 100 } : null),
+  },
+  ...["smooth", "whole", "shared"].map((key) => ({
+    name: key,
+    keys: [key],
+    setting: true,
+    write: (state) => (state[key] === START[key] ? null : String(Number(state[key]))),
+    read: (text) => (/^[01]$/.test(text) ? { [key]: text === "1" } : null),
+  })),
   ...VIEW_PLACES,
 ];
 
@@ -122,9 +149,10 @@ export function readPlace(tabs, setup) {
   const named = new URLSearchParams(query);
   const place = {};
   const [model, picture, target] = ["model", "picture", "target"].map((key) => named.get(key));
-  const known = (name) => name.startsWith("run:") || setup.models.includes(name.split(".")[0]);
+  const known = (name) => /^(run|file):/.test(name) || setup.models.includes(name.split(".")[0]);
   if (model && (setup.models.includes(model) || known(model))) place.model = model;
-  if (setup.examples.some(({ name }) => name === picture)) place.picture = picture;
+  const example = setup.examples.some(({ name }) => name === picture);
+  if (example || SENT.test(picture ?? "")) place.picture = picture;
   if (/^\d{1,6}$/.test(target ?? "")) place.target = Number(target);
   const language = LANGUAGES.find((name) => name === named.get("lang")) ?? "";
   const texts = KEPT.filter(({ name }) => named.has(name));
@@ -140,15 +168,16 @@ export function choicesOf(linked, result) {
   return Object.assign({}, ...found);
 }
 
-/** The part of the address after the #. */
-export function placeOf(state, setup) {
+/** The part of the address after the #; a picture that was sent is in it where `own` is. */
+export function placeOf(state, setup, { own = false } = {}) {
   const { tab, result, language } = state;
   const { model, picture, target } = result.place;
   const named = new URLSearchParams();
   const example = setup.examples.findIndex(({ name }) => name === picture);
   if (model !== setup.model) named.set("model", model);
-  if (example > 0) named.set("picture", picture);
-  if (example >= 0 && target !== null) named.set("target", String(target));
+  const sent = own && example < 0 && SENT.test(picture);
+  if (example > 0 || sent) named.set("picture", picture);
+  if ((example >= 0 || sent) && target !== null) named.set("target", String(target));
   for (const { name, write } of KEPT) {
     const text = write(state);
     if (text !== null) named.set(name, text);
@@ -158,13 +187,23 @@ export function placeOf(state, setup) {
   return `#${tab}${named.size ? `?${named}` : ""}`;
 }
 
+/** The layer and the token that a model is first shown with. */
+export const beginningOf = (model) => ({ pinned: startToken(model), layer: model.depth - 1 });
+
+/** What a link starts from: all that it may name, as the page has it at first, but for settings. */
+function plainOf({ model }) {
+  const keys = KEPT.filter(({ setting }) => !setting).flatMap(({ keys: names }) => names);
+  const plain = Object.fromEntries(keys.map((key) => [key, START[key]]));
+  return { ...plain, ...beginningOf(model) };
+}
+
 /** Follow the store; an address typed by hand or opened from a link is given to `onPlace`. */
 export function keepPlace(store, tabs, setup, onPlace) {
   let resting = 0;
   const write = () => {
     const state = store.get();
     if (!state.result) return;
-    history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup));
+    history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup, { own: true }));
   };
   store.on(["tab", "result", "language"], write);
   store.on(
@@ -180,9 +219,14 @@ export function keepPlace(store, tabs, setup, onPlace) {
     // Going back leads to an address of our own, which must not bring back an earlier picture.
     if (history.state?.explorer) return;
     const { result } = store.get();
-    if (Object.keys(place).length) {
+    const first = { model: setup.model, picture: setup.examples[0].name, target: null };
+    const wanted = { ...first, ...place };
+    if (result) store.set(plainOf(result));
+    const same = result && Object.keys(first).every((key) => wanted[key] === result.place[key]);
+    if (same) store.set(choicesOf(linked, result));
+    else {
       store.set({ linked });
-      onPlace(place);
-    } else if (result) store.set(choicesOf(linked, result));
+      onPlace(wanted);
+    }
   });
 }

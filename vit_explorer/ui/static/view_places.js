@@ -42,6 +42,14 @@ export const VIEW_PLACES = [
     read: (text) => (SCALES.includes(Number(text)) ? { gridScale: Number(text) } : null),
   },
   {
+    name: "epoch",
+    keys: ["frame"],
+    write: only("training", ({ film, frame }) =>
+      film && frame < film.frames - 1 ? film.epochs[frame] : null,
+    ),
+    read: (text) => (/^\d{1,5}$/.test(text) ? { epochWanted: Number(text) } : null),
+  },
+  {
     name: "shows",
     keys: ["comparePart"],
     write: only("compare", ({ comparePart }) => PARTS(comparePart)),

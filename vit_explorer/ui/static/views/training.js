@@ -2,7 +2,7 @@
 
 import { el, setText } from "../dom.js";
 import { Film } from "../film_data.js";
-import { createFilmPlayer } from "../film_player.js";
+import { atEpoch, createFilmPlayer } from "../film_player.js";
 import { readFilm } from "../server.js";
 import { createTrainer } from "../trainer.js";
 import { t } from "../words.js";
@@ -41,13 +41,19 @@ export function createTrainingView(context) {
       }
     }
     if (store.get().filmOf !== model.key) return;
-    const last = opened ? opened.frames - 1 : 0;
-    store.set({ film: opened, filmProblem: opened ? "" : problem, frame: last, probe: 0 });
+    store.set({ film: opened, filmProblem: opened ? "" : problem, frame: 0, probe: 0 });
+    if (opened) goTo(opened, store.get().epochWanted ?? opened.lastEpoch);
+  }
+
+  /** Show the frame of an epoch; what a link wanted is then done. */
+  function goTo(film, epoch) {
+    store.set({ ...atEpoch(film, epoch), epochWanted: null });
   }
 
   function draw(state) {
     if (!state.result || state.tab !== "training") return;
     fetchFilm(state.result);
+    if (state.film && state.epochWanted !== null) goTo(state.film, state.epochWanted);
     setText(note, state.filmProblem);
     missing.hidden = !state.filmProblem;
     player.node.hidden = !state.film;
@@ -74,7 +80,7 @@ export function createTrainingView(context) {
     else store.set({ playing: false });
   }
 
-  store.on(["result", "film", "filmProblem", "frame", "probe", "playing", "runs", "training", ...LOOK], draw);
+  store.on(["result", "film", "filmProblem", "frame", "epochWanted", "probe", "playing", "runs", "training", ...LOOK], draw);
   store.on(["playing", "tab"], play);
   store.on(["tab"], () => {
     stale = true;
