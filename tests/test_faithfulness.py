@@ -74,7 +74,7 @@ def test_the_true_map_is_perfect_and_its_opposite_the_worst(
     assert found.percentile("true") >= 0.95
     assert found.percentile("false") == 0
     assert found.verdict("true").startswith("beats ")
-    assert found.verdict("false").startswith("no better than chance")
+    assert found.verdict("false").startswith("worse than chance")
 
 
 def test_insertion_starts_from_the_blurred_picture(

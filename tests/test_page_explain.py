@@ -92,7 +92,8 @@ def test_trust_says_what_faithfulness_says(page: Page, small_checkpoint: Path, c
     for name in SHOWN:
         verdict = page.inner_text(f"{card(name)} .verdict")
         numbers = page.inner_text(f"{card(name)} .verdict-numbers")
-        assert (verdict.startswith("no better")) is not trust.beats_chance(name)
+        assert ("than chance" in verdict) is not trust.beats_chance(name)
+        assert verdict.startswith("worse") is trust.loses_to_chance(name)
         assert [int(n) for n in re.findall(r"\d+", verdict)] == [trust.beaten(name), 20]
         score = trust.scores[name]
         found = [float(n) for n in re.findall(r"[\d.]+", numbers)]

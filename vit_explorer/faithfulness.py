@@ -76,6 +76,10 @@ class Faithfulness:
         """Whether a map beats 95 % of the random maps."""
         return self.percentile(name) >= 0.95
 
+    def loses_to_chance(self, name: str) -> bool:
+        """Whether 95 % of the random maps beat a map."""
+        return self.percentile(name) <= 0.05
+
     def beats_middle(self, name: str) -> bool:
         """Whether a map beats the Gaussian in the middle."""
         return self.scores[name].gain > self.gaussian.gain
@@ -83,7 +87,8 @@ class Faithfulness:
     def verdict(self, name: str) -> str:
         """One line: what it beats."""
         if not self.beats_chance(name):
-            return f"no better than chance (beats {self.beaten(name)} of {len(self.random)})"
+            how = "worse than chance" if self.loses_to_chance(name) else "no better than chance"
+            return f"{how} (beats {self.beaten(name)} of {len(self.random)})"
         middle = "and" if self.beats_middle(name) else "but not"
         return f"beats {self.beaten(name)} of {len(self.random)} random maps, {middle} the middle"
 

@@ -134,5 +134,5 @@ def describe_trust(trust: Faithfulness) -> dict[str, Any]:
 def _verdict(trust: Faithfulness, name: str) -> str:
     """The page's word for what `Faithfulness.verdict` says."""
     if not trust.beats_chance(name):
-        return "chance"
+        return "worse" if trust.loses_to_chance(name) else "chance"
     return "good" if trust.beats_middle(name) else "middle"

@@ -28,6 +28,8 @@ LONGEST_SIDE = 1280
 # What is larger is not sent whole; the page then asks for single queries.
 MAX_ATTENTION_BYTES = 64 * 2**20
 MAX_POSITIONS = 1600
+# So many classes are named under the predictions: what else a picture could have been.
+FEW_CLASSES = 20
 
 
 def describe_result(result: Result) -> dict[str, Any]:
@@ -111,6 +113,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "head_width": card.head_width,
         "pooling": card.pooling,
         "classes": card.classes,
+        "few_labels": list(model.labels) if 0 < card.classes <= FEW_CLASSES else [],
         "labels_source": keyed(card.labels_source),
         "mean": card.mean,
         "std": card.std,

@@ -43,7 +43,7 @@ export function facts(model) {
   const kept = { how: model.interpolation, share: percent(model.crop) };
   const lines = {
     source: said(model.source),
-    accuracy: accuracy === null ? "" : percent(accuracy),
+    accuracy: accuracy === null ? "" : t("fact.accuracy.value", { share: percent(accuracy) }),
     parameters: model.parameters.toLocaleString(),
     device: model.device,
     picture: t("fact.picture.value", { size: by(model.image) }),
@@ -55,7 +55,9 @@ export function facts(model) {
     dim: model.dim,
     position: positionName(model.position),
     pooling: ["class", "mean", "attention"].includes(pooling) ? t(`pooling.${pooling}`) : pooling,
-    classes: classes.toLocaleString(),
+    classes: model.few_labels.length
+      ? `${classes}: ${list(model.few_labels)}`
+      : classes.toLocaleString(),
     labels: said(model.labels_source),
     mean: three(model.mean),
     std: three(model.std),

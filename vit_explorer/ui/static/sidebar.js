@@ -99,6 +99,7 @@ function createPredictions(store, actions, search) {
     Array.from({ length: SHOWN }, () => el("div", { class: "bone" })),
   );
   const other = el("p", { class: "note" });
+  const few = el("p", { class: "note few-classes" });
   const time = el("p", { class: "note time" });
   const hint = el("small", {}, t("predictions.hint"));
 
@@ -140,6 +141,9 @@ function createPredictions(store, actions, search) {
           ? ""
           : t("predictions.other", { label: target.label, share: percent(target.probability) }),
       );
+    const { few_labels: labels } = result.model;
+    const known = { count: labels.length, labels: labels.join(", ") };
+    setText(few, labels.length ? t("predictions.few", known) : "");
     setText(
       time,
       t("time", { device: result.model.device, seconds: milliseconds(result.seconds) }),
@@ -151,6 +155,7 @@ function createPredictions(store, actions, search) {
     el("h2", {}, t("predictions.title"), " ", hint),
     list,
     other,
+    few,
     search,
     time,
   );
