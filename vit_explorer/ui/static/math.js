@@ -30,11 +30,14 @@ export function sum(index, last = null) {
     : m("munderover", sign, node(index), node(last));
 }
 
-/** The room between two formulas of one line. */
-export function gap() {
-  const space = m("mspace");
-  space.setAttribute("width", "1.2em");
-  return space;
+/** A layer norm of something. */
+export const normed = (inside) => row(m("mi", "LN"), bracket("("), inside, bracket(")"));
+
+/** A bracket as tall as a letter, whatever it holds. */
+function bracket(sign) {
+  const bracketed = m("mo", sign);
+  bracketed.setAttribute("stretchy", "false");
+  return bracketed;
 }
 
 /** A formula of its own line. */

@@ -27,7 +27,7 @@ function between([fromRow, fromColumn], [row, column]) {
 }
 
 export function createPaintCanvas({ store }) {
-  const patches = createPatchCanvas({ store, label: t("whatif.canvas"), paint });
+  const patches = createPatchCanvas({ store, label: t("whatif.canvas"), paint, marker: "brushAt" });
   const { canvas } = patches;
   let stroke = null;
 
@@ -51,8 +51,9 @@ export function createPaintCanvas({ store }) {
   }
 
   function cellUnder() {
-    const { result, hover, pinned } = store.get();
-    return result && cellOf(result.model, hover ?? pinned);
+    const { result, hover, brushAt } = store.get();
+    const token = hover ?? brushAt;
+    return result && token !== null && cellOf(result.model, token);
   }
 
   const isGone = ([row, column]) => {

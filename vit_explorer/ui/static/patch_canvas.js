@@ -2,15 +2,24 @@
 
 import { el, fitCanvas } from "./dom.js";
 import { cellOf, startToken, step, tokenAt } from "./geometry.js";
-import { queryToken } from "./store.js";
 
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /**
  * `paint(context, width, height, state)` draws what lies under the marker;
- * `region(state, width, height)` says where the grid lies in it (default: everywhere).
+ * `region(state, width, height)` says where the grid lies in it (default: everywhere). `marker` is
+ * the store's key of the marked token, and `shown(state, token)` where a token is drawn that has no
+ * place in the grid.
  */
-export function createPatchCanvas({ store, label, paint, region, keyboard = true }) {
+export function createPatchCanvas({
+  store,
+  label,
+  paint,
+  region,
+  keyboard = true,
+  marker = "pinned",
+  shown = (state, token) => token,
+}) {
   const canvas = el("canvas", {
     class: "patch-canvas",
     tabindex: keyboard ? "0" : null,
@@ -46,17 +55,18 @@ export function createPatchCanvas({ store, label, paint, region, keyboard = true
   function pin(event) {
     const token = tokenUnder(event);
     if (token !== null)
-      store.set({ pinned: token, hover: event.pointerType === "mouse" ? token : null });
+      store.set({ [marker]: token, hover: event.pointerType === "mouse" ? token : null });
   }
 
   function press(event) {
-    const { result, pinned, layer } = store.get();
+    const { result, layer, [marker]: marked } = store.get();
     if (!result || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in ARROWS) {
       const [down, right] = ARROWS[event.key];
-      store.set({ pinned: step(result.model, pinned, down, right), hover: null });
+      const from = marked ?? startToken(result.model);
+      store.set({ [marker]: step(result.model, from, down, right), hover: null });
     } else if (event.key === "Escape" || event.key === "Home") {
-      store.set({ pinned: startToken(result.model), hover: null });
+      store.set({ [marker]: startToken(result.model), hover: null });
     } else if (event.key === "PageUp" || event.key === "PageDown") {
       const next = layer + (event.key === "PageUp" ? -1 : 1);
       store.set({ layer: Math.min(result.model.depth - 1, Math.max(0, next)) });
@@ -67,23 +77,8 @@ export function createPatchCanvas({ store, label, paint, region, keyboard = true
   }
 
   function mark(context, width, height, token, ratio, dashed) {
-    const { result } = store.get();
-    const cell = cellOf(result.model, token);
-    if (!cell) return;
-    const [left, top, right, bottom] = gridRegion(width, height);
-    const [rows, columns] = result.model.grid;
-    const [high, wide] = [(bottom - top) / rows, (right - left) / columns];
-    const [x, y] = [left + cell[1] * wide, top + cell[0] * high];
-    for (const [colour, line] of [
-      ["#000", 4],
-      ["#fff", 2],
-    ]) {
-      context.strokeStyle = colour;
-      context.lineWidth = line * ratio;
-      context.setLineDash(dashed && colour === "#fff" ? [3 * ratio, 3 * ratio] : []);
-      context.strokeRect(x, y, wide, high);
-    }
-    context.setLineDash([]);
+    const { model } = store.get().result;
+    markCell(context, gridRegion(width, height), model, token, ratio, dashed);
   }
 
   function draw() {
@@ -93,11 +88,31 @@ export function createPatchCanvas({ store, label, paint, region, keyboard = true
     const ratio = width / canvas.clientWidth;
     const context = canvas.getContext("2d");
     paint(context, width, height, state);
-    if (state.hover !== null && state.hover !== state.pinned) {
-      mark(context, width, height, state.pinned, ratio, true);
+    const pinned = state[marker] ?? startToken(state.result.model);
+    if (state.hover !== null && state.hover !== pinned) {
+      mark(context, width, height, pinned, ratio, true);
     }
-    mark(context, width, height, queryToken(state), ratio, false);
+    mark(context, width, height, shown(state, state.hover ?? pinned), ratio, false);
   }
 
   return { canvas, draw };
+}
+
+/** Outline a token's patch in a drawing of the grid, in black and white to be seen on any colour. */
+export function markCell(context, [left, top, right, bottom], model, token, ratio, dashed = false) {
+  const cell = cellOf(model, token);
+  if (!cell) return;
+  const [rows, columns] = model.grid;
+  const [high, wide] = [(bottom - top) / rows, (right - left) / columns];
+  const [x, y] = [left + cell[1] * wide, top + cell[0] * high];
+  for (const [colour, line] of [
+    ["#000", 4],
+    ["#fff", 2],
+  ]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line * ratio;
+    context.setLineDash(dashed && colour === "#fff" ? [3 * ratio, 3 * ratio] : []);
+    context.strokeRect(x, y, wide, high);
+  }
+  context.setLineDash([]);
 }

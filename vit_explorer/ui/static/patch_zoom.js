@@ -12,8 +12,7 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
 const WRITTEN = 34;
 
 /** The patch shown: a prefix token has no pixels, so the middle patch stands in. */
-export function zoomedToken(state) {
-  const query = queryToken(state);
+export function zoomedToken(state, query = queryToken(state)) {
   const { model } = state.result;
   return cellOf(model, query) ? query : middleToken(model);
 }

@@ -4,6 +4,7 @@ import { el, setText } from "../dom.js";
 import { fixed, percent } from "../format.js";
 import { formula, m, over, row, sub, sum, sup } from "../math.js";
 import { numbersOf } from "../packed.js";
+import { pythonOf } from "../map_code.js";
 import { list, t } from "../words.js";
 import { showThumbs } from "./heads.js";
 import { rankCorrelation } from "./numbers.js";
@@ -23,8 +24,9 @@ export const prediction = {
       "=",
       over(sup("e", sub("y", "c")), row(sum("i"), sup("e", sub("y", "i")))),
     ),
-  create({ store }) {
-    const numbers = createNumbers(t("learn.prediction.table"));
+  create(context) {
+    const { store } = context;
+    const numbers = createNumbers(context, "prediction", t("learn.prediction.table"));
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, numbers.node, says);
 
@@ -37,12 +39,27 @@ export const prediction = {
         return;
       }
       const { logits, total } = walk.facts;
+      // The largest logit is taken away first; that changes no share, and keeps the powers small.
+      const highest = Math.max(...logits);
+      const count = state.result.model.classes - predictions.length;
+      const left = predictions.reduce((share, { probability }) => share - probability, 1);
+      const rest = left * Math.exp(total - highest);
       numbers.show(
-        ["", t("learn.prediction.logit"), power(total), t("learn.prediction.share")],
-        predictions.map(({ label, probability }, at) => ({
-          name: label,
-          cells: [exact(logits[at]), exact(Math.exp(logits[at] - total)), percent(probability)],
-        })),
+        ["", t("learn.prediction.logit"), power(highest), t("learn.prediction.share")],
+        [
+          ...predictions.map(({ label, probability }, at) => ({
+            name: label,
+            cells: [exact(logits[at]), exact(Math.exp(logits[at] - highest)), percent(probability)],
+          })),
+          ...(count > 0
+            ? [{ name: t("learn.softmax.others", { count }), cells: ["", exact(rest), percent(left)] }]
+            : []),
+          {
+            name: t("learn.softmax.total"),
+            cells: ["", exact(Math.exp(total - highest)), percent(1)],
+            kind: "result",
+          },
+        ],
       );
       const first = predictions[0].label;
       const [one, two] = logits;
@@ -54,18 +71,20 @@ export const prediction = {
   },
 };
 
-const power = (total) =>
-  m("math", sup("e", row("y", total < 0 ? "+" : "−", Math.abs(total).toFixed(3))));
+const power = (highest) =>
+  m("math", sup("e", row("y", highest < 0 ? "+" : "−", Math.abs(highest).toFixed(3))));
 
 export const explanations = {
   tab: "explain",
   values: () => ({}),
   map: (_, state) => {
     const map = state.result.maps[0];
-    return map && { values: map.values, limits: map.limits, signed: map.signed };
+    return map ?? null;
   },
+  detail: (state) => t(`method.${state.result.maps[0].name}.title`),
+  python: (state) => pythonOf(state.result.maps[0], { ...state, whole: false, shared: false }),
   formula: () => null,
-  create() {
+  create({ store }) {
     const grid = el("div", { class: "learn-thumbs wide", role: "group", "aria-label": t("tab.explain") });
     const says = el("p", { class: "says", "aria-live": "polite" });
     const points = (kind) =>
@@ -92,7 +111,7 @@ export const explanations = {
           name: t(`method.${name}.title`),
           values: Float32Array.from(values),
           chosen: false,
-          choose: () => (location.hash = "explain"),
+          choose: () => store.set({ tab: "explain" }),
         })),
         model,
         state.colormap,

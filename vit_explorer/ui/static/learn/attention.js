@@ -1,9 +1,10 @@
 // Attention in one head, by hand: scores, softmax and weighted sum.
 
+import { pythonOf } from "../attention_recipe.js";
 import { el, setText } from "../dom.js";
 import { percent, short } from "../format.js";
 import { tokenName } from "../geometry.js";
-import { formula, gap, m, over, root, row, sub, sum, sup } from "../math.js";
+import { formula, m, normed, over, root, row, sub, sum, sup } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { maximum, range } from "../pixels.js";
 import { t } from "../words.js";
@@ -12,6 +13,27 @@ import { createChooser, createNumbers, createStrip, exact, oneHead, waiting } fr
 
 const LISTED = 4;
 const COMPONENTS = 4;
+const MIXED = 3;
+
+/** The map's layer, head and query, for a caption; `head` is a number or "mean". */
+export const captionOf = (head) => (state) => {
+  const chosen = head ?? oneHead(state);
+  return t("figure.attention", {
+    layer: state.layer + 1,
+    head: typeof chosen === "number" ? chosen + 1 : t(`attention.${chosen}`),
+    query: tokenName(state.result.model, state.pinned),
+    direction: t("attention.from"),
+  });
+};
+
+/** The view that a step opens shows the step's own head, and no rollout. */
+export const showHere = (state) => ({ head: oneHead(state), rolled: false, direction: "from", mass: 1 });
+
+/** Code of the attention that a step shows. */
+export const codeOf = (head) => (state) => {
+  const only = { head: head ?? oneHead(state), direction: "from", rolled: false, mass: 1 };
+  return pythonOf({ ...state, ...only });
+};
 
 /** Which query, layer and head a step speaks of. */
 export const where = (state) => ({
@@ -37,15 +59,15 @@ function patchValues(store, state, name) {
   return found ? Float32Array.from(found[name].subarray(state.result.model.prefix.length)) : null;
 }
 
-function pieces(store, table) {
-  const chooser = createChooser(store);
-  const numbers = createNumbers(t(table));
+function pieces(context, name) {
+  const chooser = createChooser(context.store);
+  const numbers = createNumbers(context, name, t(`learn.${name}.table`));
   const says = el("p", { class: "says", "aria-live": "polite" });
   return { chooser, numbers, says };
 }
 
-const few = (values, start) => {
-  const numbers = Array.from(values.subarray(start, start + COMPONENTS), exact);
+const few = (values, start, count = COMPONENTS) => {
+  const numbers = Array.from(values.subarray(start, start + count), exact);
   return el("span", { class: "vector" }, `${numbers.join("  ")} …`);
 };
 
@@ -56,18 +78,19 @@ export const scores = {
     const values = patchValues(store, state, "scores");
     return values && { values: finite(values), limits: range(finite(values)) };
   },
+  detail: captionOf(),
+  opens: showHere,
+  python: scoresCode,
   formula: ({ head_width: width }) =>
-    formula(
-      sub("s", "j"),
-      "=",
-      over(row("q", "·", sub("k", "j")), root("d")),
-      gap(),
-      "d",
-      "=",
-      `${width}`,
-    ),
-  create({ store }) {
-    const { chooser, numbers, says } = pieces(store, "learn.scores.table");
+    [
+      formula("q", "=", sub("W", "Q"), normed("x")),
+      formula(sub("k", "j"), "=", sub("W", "K"), normed(sub("x", "j"))),
+      formula(sub("s", "j"), "=", over(row("q", "·", sub("k", "j")), root("d"))),
+      formula("d", "=", `${width}`),
+    ],
+  create(context) {
+    const { store } = context;
+    const { chooser, numbers, says } = pieces(context, "scores");
     const query = createStrip("q");
     const all = createStrip(t("learn.scores.all"));
     const strips = el("div", { class: "strips" }, query.node, all.node);
@@ -95,7 +118,7 @@ export const scores = {
           "",
           t("learn.scores.first", { count: COMPONENTS }),
           "q·k",
-          `× ${short(facts.scale)}`,
+          `${bias.length ? "" : "s = "}q·k × ${short(facts.scale)}`,
           ...bias,
           ...(bias.length ? [t("learn.scores.score")] : []),
         ],
@@ -119,6 +142,20 @@ export const scores = {
   },
 };
 
+function scoresCode({ layer, pinned, result, ...state }) {
+  const { grid, prefix } = result.model;
+  const head = oneHead(state);
+  return [
+    `layer = vx.trace(model, picture).layers[${layer}]`,
+    `scores = layer.query[${head}, ${pinned}] @ layer.key[${head}].T * layer.scale  # (tokens,)`,
+    "# What the model adds before the softmax, such as relative positions, comes on top.",
+    "if layer.bias is not None:",
+    `    bias = layer.bias.expand(len(layer.query), *layer.bias.shape[1:])[${head}]`,
+    `    scores = scores + bias[min(${pinned}, len(bias) - 1)]`,
+    `values = scores[${prefix.length}:].reshape(${grid.join(", ")}).float().cpu().numpy()`,
+  ];
+}
+
 /** Scores that are not allowed are minus infinity, which no colour shows. */
 function finite(scores) {
   const allowed = [...scores].filter(Number.isFinite);
@@ -133,21 +170,23 @@ export const softmax = {
     const values = patchValues(store, state, "shares");
     return values && { values, limits: [0, maximum(values) || 1] };
   },
+  detail: captionOf(),
+  opens: showHere,
+  python: codeOf(),
   formula: () =>
-    formula(
-      sub("a", "j"),
-      "=",
-      over(sup("e", sub("s", "j")), row(sum("i"), sup("e", sub("s", "i")))),
-      gap(),
-      "o",
-      "=",
-      sum("j"),
-      sub("a", "j"),
-      sub("v", "j"),
-    ),
-  create({ store }) {
-    const { chooser, numbers, says } = pieces(store, "learn.softmax.table");
-    const sums = createNumbers(t("learn.softmax.sums"));
+    [
+      formula(
+        sub("a", "j"),
+        "=",
+        over(sup("e", sub("s", "j")), row(sum("i"), sup("e", sub("s", "i")))),
+      ),
+      formula("o", "=", sum("j"), sub("a", "j"), sub("v", "j")),
+      formula(sub("v", "j"), "=", sub("W", "V"), normed(sub("x", "j"))),
+    ],
+  create(context) {
+    const { store } = context;
+    const { chooser, numbers, says } = pieces(context, "softmax");
+    const sums = createNumbers(context, "weighted-sum", t("learn.softmax.sums"));
     const node = el("div", { class: "learn-stack" }, numbers.node, sums.node, says);
 
     function draw(state) {
@@ -170,12 +209,12 @@ export const softmax = {
           exact(found.scores[token]),
           exact(found.powers[token]),
           percent(found.shares[token]),
-          few(arrays.value, token * wide),
+          few(arrays.value, token * wide, MIXED),
         ],
       });
       const others = t("learn.softmax.others", { count: found.shares.length - top.length });
       numbers.show(
-        ["", "s", exponential(found.highest), "a", t("learn.softmax.v", { count: COMPONENTS })],
+        ["", "s", exponential(found.highest), "a", t("learn.softmax.v", { count: MIXED })],
         [
           ...top.map(line),
           ...(rest > 0 && found.shares.length > top.length

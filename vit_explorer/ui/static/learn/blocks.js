@@ -3,10 +3,11 @@
 import { el, replace, setText } from "../dom.js";
 import { short } from "../format.js";
 import { tokenName } from "../geometry.js";
-import { formula, row, sub } from "../math.js";
+import { formula, m, normed } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { maximum } from "../pixels.js";
 import { t } from "../words.js";
+import { captionOf, codeOf } from "./attention.js";
 import { needRows, rowOf, showThumbs } from "./heads.js";
 import { beginning, createChooser, createNumbers, exact, waiting } from "./pieces.js";
 
@@ -29,12 +30,15 @@ export const residual = {
     layer: state.layer + 1,
   }),
   formula: () =>
-    formula(
-      row(sub("x", "l"), "=", sub("x", row("l", "−", "1")), "+", "A", "+", "M"),
-    ),
-  create({ store }) {
+    [
+      formula("x′", "=", "x", "+", "A"),
+      formula("M", "=", m("mi", "MLP"), "(", normed("x′"), ")"),
+      formula("x″", "=", "x′", "+", "M"),
+    ],
+  create(context) {
+    const { store } = context;
     const chooser = createChooser(store, { heads: false });
-    const numbers = createNumbers(t("learn.residual.table"));
+    const numbers = createNumbers(context, "residual", t("learn.residual.table"));
     const bars = el("dl", { class: "learn-bars" });
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, numbers.node, bars, says);
@@ -85,7 +89,8 @@ function bar(share) {
 }
 
 export const depth = {
-  tab: "layers",
+  tab: "attention",
+  opens: () => ({ head: "mean", rolled: false, direction: "from", mass: 1 }),
   values: (state) => ({
     depth: state.result.model.depth,
     token: tokenName(state.result.model, state.pinned),
@@ -94,6 +99,8 @@ export const depth = {
     const values = rowOf(state, "mean");
     return values && { values, limits: [0, maximum(values) || 1] };
   },
+  detail: captionOf("mean"),
+  python: codeOf("mean"),
   formula: () => null,
   create({ store }) {
     const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("attention.layer") });

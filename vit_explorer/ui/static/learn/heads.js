@@ -5,7 +5,7 @@ import { el, replace, setText } from "../dom.js";
 import { formula, m, sub } from "../math.js";
 import { maximum, thumbnail } from "../pixels.js";
 import { t } from "../words.js";
-import { where } from "./attention.js";
+import { captionOf, codeOf, showHere, where } from "./attention.js";
 import { createChooser, oneHead } from "./pieces.js";
 
 export const heads = {
@@ -20,9 +20,12 @@ export const heads = {
     const found = rowOf(state, oneHead(state));
     return found && { values: found, limits: [0, maximum(found) || 1] };
   },
+  detail: captionOf(),
+  opens: showHere,
+  python: codeOf(),
   formula: ({ heads: count }) =>
     formula(
-      "y",
+      "A",
       "=",
       sub("W", "O"),
       m("mo", "["),

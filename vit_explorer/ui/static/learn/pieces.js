@@ -2,10 +2,13 @@
 
 import { tableFor } from "../colours.js";
 import { el, replace, setText } from "../dom.js";
+import { createFigureMenu } from "../figure_menu.js";
 import { fixed } from "../format.js";
 import { cellOf, middleToken, tokenName } from "../geometry.js";
 import { thumbnail } from "../pixels.js";
 import { t } from "../words.js";
+
+const TOGETHER = ["mean", "max"];
 
 /** A number with its sign, as wide as others of its column. */
 export const exact = (value) => fixed(value, 3);
@@ -21,16 +24,21 @@ export function beginning(model, token) {
   return name[0].toUpperCase() + name.slice(1);
 }
 
-/** Rows of numbers under one another; a row is { name, cells, kind }, a cell text or a node. */
-export function createNumbers(label) {
+/**
+ * Rows of numbers under one another, to be saved as `file`; a row is { name, cells, kind }, a cell
+ * text or a node.
+ */
+export function createNumbers(context, file, label) {
   const head = el("thead");
   const body = el("tbody");
   const table = el("table", { class: "numbers" }, head, body);
-  const node = el(
+  const menu = createFigureMenu(context, file, { title: () => label, table: () => textsOf(table) });
+  const box = el(
     "div",
     { class: "numbers-box", tabindex: "0", role: "region", "aria-label": label },
     table,
   );
+  const node = el("div", { class: "numbers-part" }, box, menu);
 
   function show(columns, rows) {
     const names = columns.map((name) => el("th", { scope: "col" }, name));
@@ -48,6 +56,15 @@ export function createNumbers(label) {
     );
   }
   return { node, show };
+}
+
+/** A table's texts row by row, the first row names; cells that have no name get their place. */
+function textsOf(table) {
+  const rows = [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
+  const width = Math.max(...rows.map((row) => row.length));
+  const names = table.tHead.rows.length ? rows.shift() : [];
+  const columns = Array.from({ length: width }, (_, at) => names[at] || (at ? `${at}` : "name"));
+  return [columns, ...rows.map((row) => [...row, ...Array(width - row.length).fill("")])];
 }
 
 /** A vector as one line of colours, a cell a number; signed ones around zero. */
@@ -70,8 +87,11 @@ export function createStrip(label) {
   return { node, show, name };
 }
 
-/** Which layer and head a step shows: those of the Attention view, so that both speak of one. */
-export function createChooser(store, { heads = true } = {}) {
+/**
+ * Which layer and head a step shows: those of the Attention view, so that both speak of one. A step
+ * shows one head; `together` offers the heads' mean and maximum as well.
+ */
+export function createChooser(store, { heads = true, together = false } = {}) {
   const value = el("output", {});
   const slider = el("input", {
     type: "range",
@@ -81,7 +101,8 @@ export function createChooser(store, { heads = true } = {}) {
   });
   const head = el("select", {
     "aria-label": t("learn.head"),
-    onchange: () => store.set({ head: Number(head.value) }),
+    onchange: () =>
+      store.set({ head: TOGETHER.includes(head.value) ? head.value : Number(head.value) }),
   });
   const node = el(
     "div",
@@ -100,11 +121,12 @@ export function createChooser(store, { heads = true } = {}) {
       const numbers = Array.from({ length: model.heads }, (_, index) => index);
       replace(
         head,
+        (together ? TOGETHER : []).map((name) => el("option", { value: name }, t(`attention.${name}`))),
         numbers.map((index) => el("option", { value: index }, String(index + 1))),
       );
     }
     count = model.heads;
-    head.value = String(oneHead(state));
+    head.value = String(together ? state.head : oneHead(state));
   }
   return { node, show };
 }

@@ -1,5 +1,6 @@
-// The steps of the walk in their order. Each has `tab`, the view it opens; `values(state)` for its
-// sentences; `formula(model)`; `create(context)`, its figure; and `map(store, state)` over the picture.
+// The steps of the walk in their order. Each has `tab`, the view it opens, with what `opens(state)` sets there; `values(state)` for its
+// sentences; `formula(model)`; `create(context)`, its figure; `map(store, state)` over the picture,
+// with `detail(state)` for its caption and `python(state)`, the code that makes it.
 
 import { explanations, prediction } from "./answer.js";
 import { scores, softmax } from "./attention.js";

@@ -77,10 +77,11 @@ export const embedding = {
       "+",
       "b",
     ),
-  create({ store }) {
+  create(context) {
+    const { store } = context;
     const pixels = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const filter = el("canvas", { class: "learn-patch pixelated", role: "img" });
-    const numbers = createNumbers(t("learn.embedding.table"));
+    const numbers = createNumbers(context, "embedding", t("learn.embedding.table"));
     const says = el("p", { class: "says", "aria-live": "polite" });
     const figure = (canvas, text) =>
       el("figure", {}, canvas, el("figcaption", { class: "caption" }, text));
@@ -149,8 +150,9 @@ export const positions = {
       : "",
   }),
   formula: () => formula(sub("t", "i"), "=", sub("z", "i"), "+", sub("p", "i")),
-  create({ store }) {
-    const numbers = createNumbers(t("learn.positions.table"));
+  create(context) {
+    const { store } = context;
+    const numbers = createNumbers(context, "embedding-sums", t("learn.positions.table"));
     const strips = ["patches", "positions", "tokens"].map((name) => [
       name,
       createStrip(t(`learn.positions.${name}`)),

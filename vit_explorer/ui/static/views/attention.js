@@ -12,12 +12,14 @@ import { cellOf, extremePatch, startToken, tokenName } from "../geometry.js";
 import { createGlossary } from "../glossary.js";
 import { createHeadMatrix } from "../head_matrix.js";
 import { numbersOf } from "../packed.js";
-import { createPatchCanvas } from "../patch_canvas.js";
+import { createPatchCanvas, markCell } from "../patch_canvas.js";
 import { cropAspect } from "../picture.js";
-import { maximum, overlay } from "../pixels.js";
+import { maximum, overlay, range } from "../pixels.js";
 import { queryToken } from "../store.js";
 import { list, t } from "../words.js";
 
+// Values this close to one another are called equal.
+const EVEN = 0.02;
 const DRAWN_BY = [
   "result",
   "image",
@@ -45,10 +47,14 @@ export function createAttentionView(context) {
   const canvas = createPatchCanvas({ store, label: t("attention.canvas"), paint });
   const tools = createAttentionTools(store);
   const menu = createFigureMenu(context, "attention", {
-    title: () => t("tab.attention"),
+    title: ({ rolled, layer }) =>
+      rolled ? t("figure.rolled", { layer: layer + 1 }) : t("tab.attention"),
     detail: describeQuery,
     figure: (state) => ({
-      paint: (drawing, width, height) => paint(drawing, width, height, state),
+      paint: (drawing, width, height) => {
+        paint(drawing, width, height, state);
+        markCell(drawing, [0, 0, width, height], state.result.model, state.pinned, width / 400);
+      },
       aspect: cropAspect(state.result),
       bar: { table: tableFor(state.colormap), limits: limitsOf(state), format: percent },
     }),
@@ -121,14 +127,18 @@ export function createAttentionView(context) {
     if (!map) return t(state.arrivals < 0 ? "attention.failed" : "attention.waiting");
     const { model } = state.result;
     const [row, column] = cellOf(model, extremePatch(map, model.prefix.length));
-    const top = percent(maximum(map.subarray(model.prefix.length)));
+    const patches = map.subarray(model.prefix.length);
+    const [low, high] = range(patches);
+    const top = percent(high);
     const query = tokenName(model, queryToken(state));
     const { direction } = state;
     const shares = model.prefix.map(
       (_, token) => `${tokenName(model, token)} ${percent(map[token])}`,
     );
     const prefix = shares.length ? t("attention.prefix", { shares: list(shares) }) : "";
-    const what = state.rolled ? "rolled" : "says";
+    // Where attention has collapsed there is no patch to point at.
+    const even = high - low <= EVEN * high;
+    const what = even ? "even" : state.rolled ? "rolled" : "says";
     return t(`attention.${what}.${direction}`, {
       query: query[0].toUpperCase() + query.slice(1),
       row: row + 1,

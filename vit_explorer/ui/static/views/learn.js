@@ -2,14 +2,18 @@
 
 import { manner } from "../colours.js";
 import { el, replace, setText } from "../dom.js";
+import { createFigureMenu, gridTable } from "../figure_menu.js";
+import { short } from "../format.js";
 import { tokenName } from "../geometry.js";
 import { STEPS } from "../learn/steps.js";
 import { createPatchCanvas } from "../patch_canvas.js";
+import { zoomedToken } from "../patch_zoom.js";
 import { overlay } from "../pixels.js";
 import { cropAspect } from "../picture.js";
 import { t } from "../words.js";
 
 const NAMES = Object.keys(STEPS);
+const PIXEL_STEPS = 3;
 const DRAWN_BY = [
   "result",
   "image",
@@ -27,7 +31,13 @@ const DRAWN_BY = [
 
 export function createLearnView(context) {
   const { store, signal } = context;
-  const canvas = createPatchCanvas({ store, label: t("learn.canvas"), paint });
+  const canvas = createPatchCanvas({
+    store,
+    label: t("learn.canvas"),
+    paint,
+    // The first steps are about a patch's pixels, which a prefix token has none of.
+    shown: (state, token) => (state.step < PIXEL_STEPS ? zoomedToken(state, token) : token),
+  });
   const chips = el("div", { class: "prefixes" });
   const guide = createGuide(store);
   const figures = NAMES.map((name) => STEPS[name].create(context));
@@ -39,11 +49,30 @@ export function createLearnView(context) {
     { class: "learn-asides" },
     figures.map(({ aside }) => aside),
   );
+  const menu = createFigureMenu(context, "learn", {
+    title: (state) => t(`learn.${NAMES[state.step]}.title`),
+    targeted: (state) => Boolean(mapOf(state)?.class_specific),
+    detail: (state) => STEPS[NAMES[state.step]].detail?.(state) ?? "",
+    figure: (state) => {
+      const map = mapOf(state);
+      const bar = map && { table: manner(state, map).table, limits: map.limits, format: short };
+      return {
+        paint: (drawing, width, height) => paint(drawing, width, height, state),
+        aspect: cropAspect(state.result),
+        ...(map ? { bar } : {}),
+      };
+    },
+    table: (state) => {
+      const map = mapOf(state);
+      return map ? gridTable(map.values, state.result.model.grid) : null;
+    },
+    python: (state) => (mapOf(state) ? (STEPS[NAMES[state.step]].python?.(state) ?? null) : null),
+  });
   const picture = el(
     "div",
     { class: "learn-picture" },
     canvas.canvas,
-    el("div", { class: "learn-pick" }, chips, el("p", { class: "note" }, t("learn.picture.help")), asides),
+    el("div", { class: "learn-pick" }, el("div", { class: "learn-marks" }, chips, menu), el("p", { class: "note" }, t("learn.picture.help")), asides),
   );
   const node = el(
     "section",
@@ -68,13 +97,15 @@ export function createLearnView(context) {
     goTo(store, store.get().step + way);
   }
 
+  const mapOf = (state) => STEPS[NAMES[state.step]].map?.(store, state) ?? null;
+
   function paint(painter, width, height, state) {
-    const map = STEPS[NAMES[state.step]].map?.(store, state);
+    const map = mapOf(state);
     const base = state.image.pixels(width, height);
     const { grid } = state.result.model;
     if (!map) {
       painter.putImageData(base, 0, 0);
-      if (state.step < 3) drawLines(painter, width, height, grid);
+      if (state.step < PIXEL_STEPS) drawLines(painter, width, height, grid);
       return;
     }
     painter.putImageData(overlay(base, map.values, grid, manner(state, map)), 0, 0);
@@ -109,6 +140,7 @@ export function createLearnView(context) {
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
     guide.show(state);
     showChips(state);
+    chips.hidden = state.step < PIXEL_STEPS;
     places.forEach((place, at) => {
       place.hidden = at !== state.step;
       if (figures[at].aside) figures[at].aside.hidden = at !== state.step;
@@ -159,7 +191,11 @@ function createGuide(store) {
   const trying = el("p");
   const open = el("button", {
     type: "button",
-    onclick: () => store.set({ tab: STEPS[NAMES[store.get().step]].tab, hover: null }),
+    onclick: () => {
+      const state = store.get();
+      const { tab, opens } = STEPS[NAMES[state.step]];
+      store.set({ tab, hover: null, ...opens?.(state) });
+    },
   });
   const previous = el(
     "button",

@@ -24,7 +24,7 @@ const SMALLEST_NUMBERED = 22;
 
 export function createPatchesView(context) {
   const { store } = context;
-  const canvas = createPatchCanvas({ store, label: t("patches.canvas"), paint });
+  const canvas = createPatchCanvas({ store, label: t("patches.canvas"), paint, shown: zoomedToken });
   const title = el("h3");
   const menu = createFigureMenu(context, "patches", {
     title: (state) => gridTitle(state.result.model),
@@ -36,7 +36,7 @@ export function createPatchesView(context) {
   });
   const pipeline = createPipeline(store);
   const zoom = createPatchZoom(context);
-  const stage = createStagePanel(store);
+  const stage = createStagePanel(context);
   const node = el(
     "section",
     { class: "view view-patches" },
@@ -124,13 +124,14 @@ function number(painter, width, height, { grid: [rows, columns] }, ratio) {
 }
 
 /** The chosen stage: its drawing at full size, what it does, and what belongs to it. */
-function createStagePanel(store) {
+function createStagePanel(context) {
+  const { store } = context;
   const title = el("h3");
   const shape = el("code");
   const text = el("p", { class: "caption" });
   const picture = el("canvas", { class: "stage-picture", role: "img" });
   const matrix = createMatrix(store);
-  const sums = createNumbers(t("learn.positions.table"));
+  const sums = createNumbers(context, "embedding-sums", t("learn.positions.table"));
   const says = el("p", { class: "caption" });
   const check = el("p", { class: "caption check" });
   const checkBox = el("div", {}, el("h4", {}, t("patches.check")), check);
@@ -170,7 +171,10 @@ function createStagePanel(store) {
       if (found) matrix.show(name, found, t("patches.stage.label", { stage: t(`patches.stage.${name}`), shape: size }));
     }
     drawn = key;
-    if (!matrix.node.hidden) matrix.point(queryToken(state));
+    if (!matrix.node.hidden) {
+      // The stage before positions has the prefix tokens' rows and no table of one patch.
+      matrix.point(name === "prefix" ? queryToken(state) : zoomedToken(state));
+    }
     const row = matrix.node.hidden ? "patches.stage.unread" : "patches.stage.row";
     setText(says, there ? t(row) : t("learn.waiting"));
     says.hidden = image;

@@ -37,6 +37,7 @@ export function createWhatIfView(context) {
   const removal = createRemoval(context);
   const menu = createFigureMenu(context, "what-if", {
     title: () => says.textContent,
+    targeted: () => true,
     figure: (state) => ({ paint: pictureOf(state), aspect: cropAspect(state.result) }),
     table: (state) => [
       ["class", "label", "before", "after"],
@@ -57,13 +58,13 @@ export function createWhatIfView(context) {
       "div",
       { class: "stage" },
       canvas.node,
-      part([t("whatif.remove"), removal.menu], "", removal.node),
+      part([t("whatif.heads")], t("whatif.heads.help"), heads.node),
     ),
     el(
       "div",
       { class: "side" },
       part([t("whatif.prediction"), menu], t("whatif.prediction.help"), says, shifts.node),
-      part([t("whatif.heads")], t("whatif.heads.help"), heads.node),
+      part([t("whatif.remove"), removal.menu], "", removal.node),
     ),
   );
   const node = el("section", { class: "view view-whatif" }, none, tools.node, body);
@@ -79,7 +80,10 @@ export function createWhatIfView(context) {
     const aim = rows.find(({ index }) => index === target);
     const values = { label: aim.label, before: percent(aim.before), after: percent(aim.after) };
     const cause = causeOf(state);
-    const turned = t(`whatif.says.${way(aim)}`, { cause, ...values });
+    const moved = t(`whatif.says.${way(aim)}`, { cause, ...values });
+    const { grid } = state.result.model;
+    const blind = state.edit.patches.length === grid[0] * grid[1];
+    const turned = blind ? sentences(moved, t("whatif.blind")) : moved;
     if (first === target) return turned;
     const best = rows.find(({ index }) => index === first);
     const share = percent(best.after);
@@ -110,7 +114,7 @@ export function createWhatIfView(context) {
 
   keepEdit(store);
   store.on(DRAWN_BY, draw);
-  store.on(["hover", "pinned"], ({ result, tab }) => {
+  store.on(["hover", "brushAt"], ({ result, tab }) => {
     if (result?.target && tab === "whatif") canvas.draw();
   });
   return { node, draw: () => draw(store.get()) };
