@@ -121,6 +121,38 @@ def test_lists(capsys: pytest.CaptureFixture[str], checkpoint: Path) -> None:
     assert vx.load_model(checkpoint).sha256[:16] in printed
 
 
+def test_inspect_prints_json_alone(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", checkpoint, "--json", "--std", 0.2, 0.3, 0.4) == 0
+    content = json.loads(capsys.readouterr().out)
+    model = vx.load_model(checkpoint)
+    assert content["weights_sha256"] == model.sha256
+    assert content["grid"] == [4, 4] and content["mean"] == [0.5] * 3
+    assert content["std"] == [0.2, 0.3, 0.4] and content["preprocess_given"] == ["std"]
+    assert content["labels"] == ["ant", "bee", "cow"] and content["metrics"] == {}
+
+
+def test_intervene_prints_json_alone(
+    checkpoint: Path, cat: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run("intervene", cat, "--model", checkpoint, "--head", "1,0", "--patch", "2,3",
+               "--how", "grey", "--target", "bee", "--json")  # fmt: skip
+    assert code == 0
+    content = json.loads(capsys.readouterr().out)
+    found = vx.intervene(
+        vx.load_model(checkpoint), cat, heads_off=[(1, 0)], patches_off=[(2, 3)], how="grey",
+        target="bee",
+    )  # fmt: skip
+    assert content["target"] == {
+        "index": 1,
+        "label": "bee",
+        "before": pytest.approx(found.target_before.probability),
+        "after": pytest.approx(found.target_after.probability),
+    }
+    assert content["heads_off"] == [[1, 0]] and content["patches_off"] == [[2, 3]]
+    assert content["how"] == "grey"
+    assert [each["label"] for each in content["after"]] == [each.label for each in found.after]
+
+
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert run() == 0

@@ -200,6 +200,37 @@ def test_a_module_must_say_how_to_prepare_its_pictures() -> None:
         vx.load_model(module)
 
 
+def test_preprocessing_of_the_reader(checkpoint: Path, cat: Path) -> None:
+    plain = vx.load_model(checkpoint)
+    given = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}
+    model = vx.load_model(checkpoint, preprocess={**given, "interpolation": "bilinear"})
+    card = model.card
+    assert (card.mean, card.std, card.interpolation) == (*given.values(), "bilinear")
+    assert card.preprocess_given == ("mean", "std", "interpolation")
+    assert plain.card.preprocess_given == ()
+    renormalised = vx.load_model(checkpoint, preprocess=given).prepare(cat).pixels
+    levels = plain.prepare(cat).pixels * 0.25 + 0.5
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in given.values())
+    torch.testing.assert_close(renormalised, (levels - mean) / std)
+    for wrong, message in [
+        ({"means": (0, 0, 0)}, "has no 'means', did you mean 'mean'"),
+        ({"mean": 0.5}, "three numbers for mean"),
+        ({"crop_pct": 5}, "expected a share of the picture"),
+    ]:
+        with pytest.raises(OptionError, match=message):
+            vx.load_model(checkpoint, preprocess=wrong)
+    with pytest.raises(OptionError, match="leave preprocess out"):
+        vx.load_model(checkpoint, preprocess=given, transform=lambda picture: picture)
+
+
+def test_a_module_s_preprocessing_may_be_its_mean_and_std(cat: Path) -> None:
+    module = VisionTransformer(ViTConfig.from_dict(CONFIG))
+    data = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
+    model = vx.load_model(module, preprocess=data)
+    assert model.card.image_size == (32, 32) and model.card.crop_pct == 1.0
+    assert model.prepare(cat).pixels.abs().max() <= 1
+
+
 def test_loaded_models_are_frozen_and_in_evaluation_mode(checkpoint: Path) -> None:
     module = vx.load_model(checkpoint).module
     assert not module.training

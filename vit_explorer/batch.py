@@ -177,7 +177,7 @@ def _outcome(
 def _expected(model: LoadedModel, request: Request, target: int | None) -> dict[str, Any]:
     """What an earlier manifest says if the same was asked of the same model."""
     asked = {
-        "model": {**model.card.to_dict(), "weights_sha256": model.sha256},
+        "model": model.to_dict(),
         "options": request.options,
         "target": target,
     }

@@ -168,7 +168,7 @@ class Explanation:
                 "size": list(self.picture.image.size),
                 "box": list(self.prepared.box),
             },
-            "model": {**self.card.to_dict(), "weights_sha256": self.model.sha256},
+            "model": self.model.to_dict(),
             "predictions": [vars(prediction) for prediction in self.predictions],
             "target": None if self.target is None else vars(self.target),
             "methods": {

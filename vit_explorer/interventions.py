@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vit_explorer.change import Change, How, Intervention, Pair
 from vit_explorer.errors import ModelError, OptionError, TargetError, UnsupportedModelError
 from vit_explorer.interception import switching
 from vit_explorer.methods.options import one_of
@@ -22,46 +21,7 @@ from vit_explorer.pictures import Prepared
 from vit_explorer.predictions import Prediction, best
 from vit_explorer.trace import Target, find_target
 
-How = Literal["drop", "grey"]
-Pair = tuple[int, int]
-
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Change:
-    """Heads as (layer, head) and patches as (row, column) or index to switch off, from 0.
-
-    `how` patches go: "drop" takes their tokens away before the first block, positions already
-    added; "grey" paints them in the mean colour.
-    """
-
-    heads_off: tuple[Pair, ...] = ()
-    patches_off: tuple[Pair | int, ...] = ()
-    how: How = "drop"
-
-
-@dataclass(frozen=True, eq=False)
-class Intervention:
-    """Predictions before and after a change; probabilities are 0 to 1, logits (C,).
-
-    `heads_off` and `patches_off` are sorted pairs (layer, head) and (row, column) without repeats.
-    """
-
-    heads_off: tuple[Pair, ...]
-    patches_off: tuple[Pair, ...]
-    how: How
-    before: tuple[Prediction, ...]
-    after: tuple[Prediction, ...]
-    target_before: Prediction
-    target_after: Prediction
-    logits_before: NDArray[np.float32] = field(repr=False)
-    logits_after: NDArray[np.float32] = field(repr=False)
-
-    @property
-    def difference(self) -> float:
-        """The target's probability after, minus before: -1 to 1."""
-        return self.target_after.probability - self.target_before.probability
 
 
 def intervene(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from vit_explorer.change import Intervention
 from vit_explorer.explanation import Explanation
 from vit_explorer.faithfulness import Faithfulness
-from vit_explorer.interventions import Intervention
 from vit_explorer.methods import Method
 from vit_explorer.models.loaded import LoadedModel
 

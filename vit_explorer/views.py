@@ -192,7 +192,7 @@ def save_views(
         return {
             "format": 1,
             "picture": passed.prepared.picture.name,
-            "model": {**model.card.to_dict(), "weights_sha256": model.sha256},
+            "model": model.to_dict(),
             "views": {
                 view: {"title": VIEWS[view].title, "source": VIEWS[view].source}
                 for view in VIEWS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from contextlib import closing
 from functools import partial
@@ -18,16 +19,19 @@ import vit_explorer as vx
 from vit_explorer import tables
 from vit_explorer.batch import distinct, explain_folder, find_pictures
 from vit_explorer.cli.options import (
+    AsJson,
     Device,
     Goal,
     Halved,
     ImageSize,
     Labels,
+    Mean,
     Methods,
     Model,
     Options,
     Out,
     Pretrained,
+    Std,
     Weights,
     check_out,
     line,
@@ -52,6 +56,8 @@ def explain(
     device: Device = "auto",
     precision: Halved = "float32",
     pretrained: Pretrained = True,
+    mean: Mean = None,
+    std: Std = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
     ] = False,
@@ -62,7 +68,7 @@ def explain(
     check_out(out)
     for image in images:  # nothing is written if one of them is wrong, and none is held
         vx.open_picture(image)
-    loaded = load(model, weights, labels, image_size, device, pretrained, precision)
+    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std, precision)
     console = Console()
     names = distinct(folder_name(image.name) for image in images)
     with method_bars() as progress:
@@ -92,6 +98,8 @@ def batch(
     device: Device = "auto",
     precision: Halved = "float32",
     pretrained: Pretrained = True,
+    mean: Mean = None,
+    std: Std = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a pass; else as many as pay.", min=1)
     ] = None,
@@ -109,7 +117,7 @@ def batch(
     methods, options = method_names(method), method_options(option or ())
     check_out(out)
     total = len(find_pictures(folder, out))
-    loaded = load(model, weights, labels, image_size, device, pretrained, precision)
+    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std, precision)
     failed = 0
     with method_bars() as progress:
         found = explain_folder(
@@ -146,9 +154,17 @@ def inspect(
     labels: Labels = None,
     image_size: ImageSize = None,
     pretrained: Pretrained = True,
+    mean: Mean = None,
+    std: Std = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is detected in a model."""
-    loaded = load(model, weights, labels, image_size, "cpu", pretrained)
+    loaded = load(model, weights, labels, image_size, "cpu", pretrained, mean, std)
+    if as_json:
+        metrics = loaded.metadata.get("metrics", {})
+        content = {**loaded.to_dict(), "labels": loaded.labels, "metrics": metrics}
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+        return
     Console().print(tables.model_table(loaded))
 
 

@@ -15,11 +15,19 @@ from vit_explorer.terminal import status
 DEFAULT_METHODS = ("rollout", "grad_cam")
 
 Model = Annotated[str, typer.Option(help="'bundled', a timm name, or a checkpoint of `train`.")]
-Weights = Annotated[Path | None, typer.Option(help="Checkpoint: .safetensors, .pth or .pt.")]
-Labels = Annotated[Path | None, typer.Option(help="Class names: one a line, or JSON.")]
+Weights = Annotated[Path | None, typer.Option(help="Checkpoint: .safetensors, .pth, .pt or .ckpt.")]
+Labels = Annotated[Path | None, typer.Option(help="Class names: one a line, CSV or JSON.")]
 ImageSize = Annotated[
     tuple[int, int] | None,
     typer.Option(help="Height and width in pixels; positions are interpolated.", metavar="H W"),
+]
+Mean = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(help="Mean a channel, 0 to 1, if not the model's own.", metavar="R G B"),
+]
+Std = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(help="Standard deviation a channel, likewise.", metavar="R G B"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Halved = Annotated[
@@ -45,6 +53,7 @@ Data = Annotated[
     str, typer.Option(help="'cifar10' (downloaded), CIFAR-10's files, or class folders.")
 ]
 Precision = Annotated[str, typer.Option(help="auto, no (float32), bf16, or fp16 on a GPU.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
 Pretrained = Annotated[
     bool, typer.Option("--pretrained/--random", help="The hub's weights, or random ones.")
 ]
@@ -57,8 +66,11 @@ def load(
     image_size: tuple[int, int] | None,
     device: str,
     pretrained: bool,
+    mean: Mean,
+    std: Std,
     precision: str = "float32",
 ) -> vx.LoadedModel:
+    given = {"mean": mean, "std": std}
     with status(f"loading {model}"):
         return vx.load_model(
             model,
@@ -68,6 +80,7 @@ def load(
             device=device,
             pretrained=pretrained,
             precision=precision,
+            preprocess={name: value for name, value in given.items() if value is not None},
         )
 
 

@@ -11,8 +11,10 @@ from vit_explorer.cli.options import (
     Device,
     ImageSize,
     Labels,
+    Mean,
     Model,
     Pretrained,
+    Std,
     Weights,
     load,
 )
@@ -29,6 +31,8 @@ def serve(
     image_size: ImageSize = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
+    mean: Mean = None,
+    std: Std = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(help="A further name the page answers to, such as a proxy's."),
@@ -54,7 +58,7 @@ def serve(
     """Start the page."""
     from vit_explorer import ui
 
-    loaded = load(model, weights, labels, image_size, device, pretrained)
+    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std)
     ui.serve(
         loaded,
         host=host,

@@ -13,8 +13,10 @@ from vit_explorer.cli.options import (
     Device,
     ImageSize,
     Labels,
+    Mean,
     Model,
     Precision,
+    Std,
     Weights,
     load,
 )
@@ -72,12 +74,14 @@ def evaluate(
     labels: Labels = None,
     image_size: ImageSize = None,
     device: Device = "auto",
+    mean: Mean = None,
+    std: Std = None,
     precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
 ) -> None:
     """Measure a model on a data set's test pictures."""
     from vit_explorer import training
 
-    loaded = load(model, weights, labels, image_size, device, True)
+    loaded = load(model, weights, labels, image_size, device, True, mean, std)
     metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     _print_metrics(metrics)
 

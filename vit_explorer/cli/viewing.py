@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +12,16 @@ from rich.console import Console
 import vit_explorer as vx
 from vit_explorer import tables
 from vit_explorer.cli.options import (
+    AsJson,
     Device,
     Goal,
     ImageSize,
     Labels,
+    Mean,
     Model,
     Out,
     Pretrained,
+    Std,
     Weights,
     check_out,
     load,
@@ -40,12 +44,14 @@ def view(
     image_size: ImageSize = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
+    mean: Mean = None,
+    std: Std = None,
     out: Out = Path("out"),
 ) -> None:
     """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
     check_out(out)
     picture = vx.open_picture(image)
-    loaded = load(model, weights, labels, image_size, device, pretrained)
+    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std)
     folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
     for name, reason in skipped.items():
         print(f"{name} left out: {reason}")
@@ -70,16 +76,22 @@ def intervene(
     image_size: ImageSize = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
+    mean: Mean = None,
+    std: Std = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict with heads switched off or patches gone, before and after."""
     change = vx.intervene(
-        load(model, weights, labels, image_size, device, pretrained),
+        load(model, weights, labels, image_size, device, pretrained, mean, std),
         image,
         heads_off=[_pair("--head", one) for one in head or ()],
         patches_off=[_pair("--patch", one) for one in patch or ()],
         how=how,  # type: ignore[arg-type]  # refused by intervene where it is neither
         target=target,
     )
+    if as_json:
+        print(json.dumps(change.to_dict(), indent=1, ensure_ascii=False))
+        return
     Console().print(tables.intervention_table(change))
     before, after = change.target_before, change.target_after
     print(f"{before.label}: {before.probability:.1%} before, {after.probability:.1%} after")

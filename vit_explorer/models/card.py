@@ -41,7 +41,10 @@ class Structure:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(Structure):
-    """What was detected: the structure, where it comes from, and how its pictures are prepared."""
+    """What was detected: the structure, where it comes from, and how its pictures are prepared.
+
+    `preprocess_given` names what of the preparation the reader set.
+    """
 
     name: str
     source: str
@@ -53,6 +56,7 @@ class ModelCard(Structure):
     crop_pct: float
     labels_source: str
     precision: str = "float32"
+    preprocess_given: tuple[str, ...] = ()
 
     @property
     def prefix_tokens(self) -> int:

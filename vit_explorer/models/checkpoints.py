@@ -1,13 +1,14 @@
-"""Weights and labels from files, without ever unpickling code."""
+"""Weights from files, without ever unpickling code."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import pickle
+import pickletools
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,35 @@ from torch import Tensor, nn
 from vit_explorer.errors import ModelError
 
 FORMAT = "vit-explorer/1"
+PICKLED = (".pth", ".pt", ".ckpt", ".bin")
+WEIGHT_ENDINGS = (".safetensors", *PICKLED)
+
+# Where training programs keep a model's tensors, the averaged ones first.
+STATE_KEYS = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema",
+    "state_dict", "model_state_dict", "model", "net",
+)  # fmt: skip
+PATCHES = "patch_embed.proj.weight"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's tensors; `metadata` holds what `train` writes, decoded, and is empty otherwise."""
+    """A file's tensors; `metadata` holds what `train` writes, decoded, and is empty otherwise.
+
+    `key` is that of the tensors where the file holds several sets of them, `architecture` the model
+    that another program's metadata names; both are "" otherwise.
+    """
 
     path: Path
     state: dict[str, Tensor]
     sha256: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
+    architecture: str = ""
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read `.safetensors`, or `.pth`, `.pt` and `.bin` as tensors only.
+    """Read `.safetensors`, or `.pth`, `.pt`, `.ckpt` and `.bin` as tensors only.
 
     Raises:
         ModelError: no such file, another kind of file, damaged, or holding code.
@@ -41,14 +57,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"The weights file {path} {found}; give a .safetensors, .pth or .pt file.")
+    metadata: dict[str, Any] = {}
+    key = architecture = ""
     if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
-    elif path.suffix in (".pth", ".pt", ".bin"):
-        state, metadata = _read_pickled_tensors(path), {}
+        state, metadata, architecture = _read_safetensors(path)
+    elif path.suffix in PICKLED:
+        state, key = _read_pickled_tensors(path)
     else:
         raise ModelError(
-            f"The weights file {path.name} ends in {path.suffix!r}, expected .safetensors, .pth, "
-            ".pt or .bin."
+            f"The weights file {path.name} ends in {path.suffix!r}, expected "
+            f"{', '.join(WEIGHT_ENDINGS[:-1])} or {WEIGHT_ENDINGS[-1]}."
         )
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -57,10 +75,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 "the training that wrote it diverged, use an earlier checkpoint."
             )
     with path.open("rb") as file:
-        return Checkpoint(path, state, hashlib.file_digest(file, "sha256").hexdigest(), metadata)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Checkpoint(path, state, digest, metadata, key, architecture)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """The tensors, the metadata of a file of `train`, and the model that another file's names."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -71,55 +91,98 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "download or export it again."
         ) from None
     if metadata.get("format") != FORMAT:
-        return state, {}
+        return state, {}, metadata.get("model") or metadata.get("architecture") or ""
     try:
-        return state, {
+        decoded = {
             key: value if key == "format" else json.loads(value) for key, value in metadata.items()
         }
     except ValueError:
         raise ModelError(
             f"The metadata of {path.name} is damaged, expected JSON values; export it again."
         ) from None
+    return state, decoded, ""
 
 
-def _read_pickled_tensors(path: Path) -> dict[str, Tensor]:
+def _read_pickled_tensors(path: Path) -> tuple[dict[str, Tensor], str]:
+    """One model's tensors, and their key where the file holds several models'."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ModelError(
-            f"The weights file {path.name} holds Python objects other than tensors, which could "
-            "run code when opened, so it was not read; save the state_dict as .safetensors."
-        ) from None
+        raise ModelError(f"The weights file {path.name} {_why_not_unpickled(path)}.") from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         raise ModelError(
             f"The weights file {path.name} is damaged or no PyTorch checkpoint; save the "
             "state_dict again with torch.save or as .safetensors."
         ) from None
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping):
+    found = dict(_states(content))
+    place = next((place for key in STATE_KEYS for place in found if key in place), None)
+    if place is None and len(found) == 1:
+        place = next(iter(found))
+    if place is None:
         raise ModelError(
-            f"The weights file {path.name} holds a {type(content).__name__}, expected a state_dict "
-            "(names to tensors)."
+            f"The weights file {path.name} holds {_told(content, found)}, expected one state_dict "
+            "(names to tensors); save that of the model."
         )
+    return found[place], ".".join(place) if len(found) > 1 else ""
+
+
+def _why_not_unpickled(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(16).decode("latin-1")
+    if start[:1] not in {known.code for known in pickletools.opcodes}:
+        return (
+            f"is no PyTorch file, as it begins with {start!r}; a web page or a link may have been "
+            "saved in its place, so download the file itself"
+        )
+    return (
+        "holds Python objects other than tensors, which could run code when opened, so it was not "
+        "read; save the state_dict as .safetensors"
+    )
+
+
+def _states(content: Any, place: tuple[str, ...] = ()) -> Iterator[Any]:
+    """(place, tensors) of each model in nested mappings; an optimizer's names have no dots."""
+    if not isinstance(content, Mapping):
+        return
     state = {
-        str(name).removeprefix("module."): value
+        str(name): value
         for name, value in content.items()
-        if isinstance(value, Tensor)
+        # A count that torch's AveragedModel keeps beside the model.
+        if isinstance(value, Tensor) and name != "n_averaged"
     }
-    if not state:
-        raise ModelError(f"The weights file {path.name} holds no tensors, expected a state_dict.")
-    return state
+    if any("." in name for name in state):
+        yield place, state
+    if len(place) < 2:  # a mapping may hold itself
+        for name, value in content.items():
+            yield from _states(value, (*place, str(name)))
+
+
+def _told(content: Any, found: Mapping[tuple[str, ...], Any]) -> str:
+    if found:
+        return f"several models' tensors ({', '.join(repr('.'.join(place)) for place in found)})"
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    keys = [repr(str(name)[:40]) for name in content]
+    return f"no model's tensors, but {', '.join(keys[:5])}{' …' * (len(keys) > 5)}"
 
 
 def count_classes(state: Mapping[str, Tensor]) -> int | None:
     """Number of classes of a timm-style head, None where there is no head."""
     for name in ("head.weight", "head.fc2.weight", "head.fc.weight", "classifier.weight"):
-        if name in state:
-            return int(state[name].shape[0])
+        for key, tensor in state.items():
+            if key == name or key.endswith(f".{name}"):
+                return int(tensor.shape[0])
     return None
+
+
+def unwrapped(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """The tensors without the names of modules around the model, such as "module._orig_mod."."""
+    own = {key.partition(".")[0] for key in module.state_dict()}
+    while True:
+        first = {key.partition(".")[0] for key in state}
+        if len(first) != 1 or first <= own or not all("." in key for key in state):
+            return state
+        state = {key.partition(".")[2]: tensor for key, tensor in state.items()}
 
 
 def load_state(module: nn.Module, checkpoint: Checkpoint, name: str) -> None:
@@ -128,22 +191,46 @@ def load_state(module: nn.Module, checkpoint: Checkpoint, name: str) -> None:
     Raises:
         ModelError: keys or shapes are another architecture's.
     """
-    state = checkpoint.state
-    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-    problem = _mismatch(module, state)
-    if problem and convert is not None:
-        try:
-            state = convert(dict(state), module)
-        except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError):
-            # Another architecture's keys: the mismatch found above says it best.
-            state = checkpoint.state
-        problem = _mismatch(module, state)
-    if problem:
+    plain = unwrapped(checkpoint.state, module)
+    _check_patches(module, plain, checkpoint.path.name, name)
+    problem = ""
+    # Some of timm's conversions know a file by a name around its model.
+    for given in (checkpoint.state, plain):
+        for state in (given, _converted(given, module)):
+            problem = _mismatch(module, state)
+            if not problem:
+                module.load_state_dict(state)
+                return
+    raise ModelError(
+        f"The weights in {checkpoint.path.name} don't fit {name}: {problem}; give the "
+        "architecture they were trained with, or build the module in Python and pass it to "
+        "load_model(module)."
+    )
+
+
+def _check_patches(module: nn.Module, state: Mapping[str, Tensor], file: str, name: str) -> None:
+    """Refuse another patch size, which timm's conversion would resample into another model."""
+    given, own = state.get(PATCHES), module.state_dict().get(PATCHES)
+    if given is None or own is None or given.ndim != 4 or given.shape[:2] != own.shape[:2]:
+        return
+    sizes = [f"{height}×{width}" for *_, height, width in (given.shape, own.shape)]
+    if sizes[0] != sizes[1]:
         raise ModelError(
-            f"The weights in {checkpoint.path.name} don't fit {name}: {problem}; give the "
-            "architecture they were trained with."
+            f"The weights in {file} have {sizes[0]} patches, {name} has {sizes[1]}; give the "
+            "architecture they were trained with, or build the module in Python and pass it to "
+            "load_model(module)."
         )
-    module.load_state_dict(state)
+
+
+def _converted(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        return convert(dict(state), module)
+    except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError):
+        # Another architecture's keys: the mismatch says it best.
+        return state
 
 
 def _mismatch(module: nn.Module, state: Mapping[str, Tensor]) -> str:
@@ -163,33 +250,3 @@ def _mismatch(module: nn.Module, state: Mapping[str, Tensor]) -> str:
             + (f" ({len(shapes)} such)" if len(shapes) > 1 else "")
         )
     return ", ".join(parts)
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Class names from a text file (one a line), a JSON list, or a JSON object of index to name.
-
-    Raises:
-        ModelError: no such file, not text, or not one of these forms.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise ModelError(
-            f"The label file {path.name} can't be read as text; give one class name a line, "
-            "or JSON."
-        ) from None
-    if path.suffix != ".json":
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    try:
-        content = json.loads(text)
-        if isinstance(content, dict):
-            content = [content[str(index)] for index in range(len(content))]
-    except (ValueError, KeyError):
-        content = None
-    if not isinstance(content, list):
-        raise ModelError(
-            f"The label file {path.name} is no JSON list of names, nor an object with the keys "
-            '"0", "1", and so on.'
-        )
-    return tuple(str(label) for label in content)

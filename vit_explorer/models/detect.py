@@ -129,6 +129,12 @@ def _probe(
                 )
     except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
+        channels = _channels(module)
+        if channels != 3:
+            raise _DoesNotRunError(
+                f"{name} can't be explored: it takes {channels} channel{'s' * (channels > 1)} and "
+                "pictures have 3; pass a module that makes its channels of these first."
+            ) from None
         raise _DoesNotRunError(
             f"{name} can't be explored: it does not run on a picture of 3×{image_size[0]}×"
             f"{image_size[1]} ({reason}); give the image_size it was made for."
@@ -140,3 +146,10 @@ def _probe(
         return calls, [], output.detach()
     read = slope[0].abs().amax(dim=-1).nonzero().flatten().tolist()
     return calls, read, output.detach()
+
+
+def _channels(module: nn.Module) -> int:
+    """Channels that the patch embedding reads, 3 where it is no convolution."""
+    convolutions = (child for child in module.modules() if isinstance(child, nn.Conv2d))
+    embeds = (one.in_channels for one in convolutions if one.stride == one.kernel_size)
+    return next(embeds, 3)

@@ -32,6 +32,10 @@ class LoadedModel:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    def to_dict(self) -> dict[str, Any]:
+        """The card and the weights' sha256 as plain JSON values."""
+        return {**self.card.to_dict(), "weights_sha256": self.sha256}
+
     def prepare(self, picture: Any) -> Prepared:
         """Open anything `open_picture` takes and prepare it; a `Prepared` of this size is kept.
 

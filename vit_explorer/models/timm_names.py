@@ -12,7 +12,12 @@ from torch import nn
 
 from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
-from vit_explorer.models.checkpoints import Checkpoint, count_classes, load_state
+from vit_explorer.models.checkpoints import (
+    Checkpoint,
+    count_classes,
+    load_state,
+    unwrapped,
+)
 from vit_explorer.models.detect import check_architecture
 from vit_explorer.models.hub import offline_if_unreachable
 from vit_explorer.models.loaded import Built
@@ -43,6 +48,8 @@ def from_timm(
         data = {**checkpoint.metadata["preprocess"], "input_size": data["input_size"]}
     if checkpoint is not None:
         source = f"timm, weights from {checkpoint.path.name}"
+        if checkpoint.key:
+            source += f", key {checkpoint.key}"
     else:
         source = "timm, pretrained" if pretrained else "timm, random weights"
     return Built(
@@ -80,7 +87,8 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
 
 def _size_of_positions(module: nn.Module, checkpoint: Checkpoint) -> Pair | None:
     """The square image size a checkpoint's position embeddings were made for, if not the native."""
-    positions, native = checkpoint.state.get("pos_embed"), getattr(module, "pos_embed", None)
+    positions = unwrapped(checkpoint.state, module).get("pos_embed")
+    native = getattr(module, "pos_embed", None)
     grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
     if positions is None or native is None or grid is None or native.shape == positions.shape:
         return None

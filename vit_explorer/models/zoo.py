@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,27 @@ from torch import nn
 
 from vit_explorer.errors import ModelError, OptionError, nearest
 from vit_explorer.models.card import ModelCard, Pair, find_core
-from vit_explorer.models.checkpoints import Checkpoint, load_state, read_checkpoint, read_labels
+from vit_explorer.models.checkpoints import (
+    WEIGHT_ENDINGS,
+    Checkpoint,
+    load_state,
+    read_checkpoint,
+)
 from vit_explorer.models.detect import detect
+from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.folders import from_folder
+from vit_explorer.models.labels import check_labels, read_labels
 from vit_explorer.models.loaded import Built, LoadedModel
 from vit_explorer.models.timm_names import from_timm, timm_labels
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.pictures import Preprocess
 
 BUNDLED = "bundled"
+PREPROCESS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
+
+
+class NoArchitectureError(ModelError):
+    """A checkpoint that doesn't say which model it is of."""
 
 
 def asset(name: str) -> Path:
@@ -49,12 +63,14 @@ def load_model(
     precision: str = "float32",
     pretrained: bool = True,
     transform: Callable[..., Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Load a ViT and detect its structure.
 
     Args:
-        model: "bundled", a timm name, a checkpoint written by `vit-explorer train`, a folder
-            written by transformers' `save_pretrained`, or a module.
+        model: "bundled", a timm name, a checkpoint written by `vit-explorer train` or one whose
+            metadata names its timm model, a folder written by transformers' `save_pretrained`, or
+            a module.
         weights: checkpoint for a timm name; the class count is read from its head.
         labels: class names, as a list or a file.
         image_size: pixels (height, width); position embeddings are interpolated.
@@ -64,48 +80,43 @@ def load_model(
         pretrained: False gives random weights instead of those of the hub.
         transform: PIL picture to normalised (3, H, W) tensor; needed for a module, and for a folder
             without its image processor.
+        preprocess: what differs from the model's own preparation of pictures, as in timm's data
+            config: mean and std (a channel, for pixels from 0 to 1), crop_pct, crop_mode and
+            interpolation.
 
     Raises:
         ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
         UnsupportedModelError: the blocks don't each make one global self-attention.
+        OptionError: a size, device, precision or preprocessing that can't be used.
     """
     size = _pair(image_size)
+    preprocess = _check_preprocess(preprocess or {}, transform)
     if isinstance(model, nn.Module):
         if weights is not None:
             raise ModelError(
                 "A module brings its own weights; load the file into it, or give a timm name."
             )
-        built = _from_module(model, size, transform)
+        built = _from_module(model, size, prepare=transform is None and not preprocess)
     else:
         built = _from_name(str(model), weights, size, pretrained, prepare=transform is None)
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))
-    return _finish(built, labels, transform)
+    built = dataclasses.replace(built, data={**built.data, **preprocess})
+    return _finish(built, labels, transform, tuple(preprocess))
 
 
-def find_device(name: str) -> torch.device:
-    """ "auto" is cuda where there is one. Raises OptionError for a device that isn't there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind = name.partition(":")[0]
-    if kind == "cpu" or (kind == "cuda" and torch.cuda.is_available()):
-        try:
-            return torch.device(name)
-        except RuntimeError:
-            kind = ""
-    if kind == "cuda":
-        raise OptionError(
-            "The device 'cuda' is not available on this machine; use 'cpu' or 'auto'."
-        )
-    raise OptionError(f"The device was {name!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
-
-
-def find_precision(name: str) -> torch.dtype:
-    """A floating-point type by its name. Raises OptionError for another name."""
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in types:
-        raise OptionError(f"The precision was {name!r}, expected {', '.join(types)}.")
-    return types[name]
+def _check_preprocess(
+    given: Mapping[str, Any], transform: Callable[..., Any] | None
+) -> Mapping[str, Any]:
+    if given and transform is not None:
+        raise OptionError("A transform prepares pictures by itself; leave preprocess out.")
+    for key in given:
+        if key not in PREPROCESS:
+            raise OptionError(
+                f"The preprocessing has no {key!r}{nearest(key, PREPROCESS)}; expected "
+                f"{', '.join(PREPROCESS[:-1])} or {PREPROCESS[-1]}."
+            )
+    return given
 
 
 def _pair(size: int | Pair | None) -> Pair | None:
@@ -132,17 +143,24 @@ def _from_name(
         if checkpoint.metadata and "timm" not in checkpoint.metadata["config"]:
             return _from_recipe(checkpoint, checkpoint.path.stem, size)
         return _from_timm_name(name, checkpoint, size, pretrained=False)
-    if Path(name).suffix in (".safetensors", ".pth", ".pt", ".bin"):
-        checkpoint = read_checkpoint(name)
-        if not checkpoint.metadata:
-            raise ModelError(
-                f"The file {checkpoint.path.name} doesn't say its architecture; give the timm name "
-                "as the model and the file as its weights."
-            )
-        return _from_recipe(checkpoint, checkpoint.path.stem, size)
+    if Path(name).suffix in WEIGHT_ENDINGS:
+        return _from_file(read_checkpoint(name), size)
     if Path(name).is_dir() and not timm.is_model(name):
         return from_folder(Path(name), size, prepare=prepare)
     return _from_timm_name(name, None, size, pretrained)
+
+
+def _from_file(checkpoint: Checkpoint, size: Pair | None) -> Built:
+    if checkpoint.metadata:
+        return _from_recipe(checkpoint, checkpoint.path.stem, size)
+    # The file may be anyone's: it may name a model of timm, and no address.
+    named = checkpoint.architecture
+    if re.fullmatch(r"[\w.]+", named) and timm.is_model(named):
+        return from_timm(named, checkpoint, size, pretrained=False)
+    raise NoArchitectureError(
+        f"The file {checkpoint.path.name} doesn't say its architecture; give the timm name as the "
+        "model and the file as its weights."
+    )
 
 
 def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> Built:
@@ -178,9 +196,7 @@ def _from_timm_name(
     return from_timm(name, checkpoint, size, pretrained)
 
 
-def _from_module(
-    module: nn.Module, size: Pair | None, transform: Callable[..., Any] | None
-) -> Built:
+def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Built:
     # A compiled module hides its attention from everything but its own graph.
     module = getattr(module, "_orig_mod", module)
     core = find_core(module)
@@ -196,10 +212,10 @@ def _from_module(
     size = size or _pair(declared) or (data["input_size"][1:] if data else None)
     if size is None:
         raise ModelError(f"The image size of {name} is not known; pass image_size=(height, width).")
-    if not data and transform is None:
+    if not data and prepare:
         raise ModelError(
             f"How to prepare a picture for {name} is not known; pass transform= (PIL picture to a "
-            "normalised (3, H, W) tensor)."
+            "normalised (3, H, W) tensor), or preprocess= with mean and std."
         )
     data["input_size"] = (3, *size)
     labels, labels_source = timm_labels(core, None) if isinstance(config, dict) else ((), "")
@@ -217,6 +233,7 @@ def _finish(
     built: Built,
     labels: str | Path | Sequence[str] | None,
     transform: Callable[..., Any] | None,
+    preprocess_given: tuple[str, ...],
 ) -> LoadedModel:
     size: Pair = (int(built.data["input_size"][1]), int(built.data["input_size"][2]))
     if transform is not None:
@@ -233,9 +250,10 @@ def _finish(
         **vars(structure),
         mean=preprocess.mean,
         std=preprocess.std,
-        interpolation=str(built.data.get("interpolation", "")),
-        crop_pct=float(built.data.get("crop_pct", 1.0)),
+        interpolation=preprocess.interpolation or "",
+        crop_pct=1.0 if preprocess.crop_pct is None else preprocess.crop_pct,
         labels_source=labels_source,
+        preprocess_given=preprocess_given,
         precision=str(next(built.module.parameters()).dtype).removeprefix("torch."),
     )
     return LoadedModel(
@@ -253,14 +271,9 @@ def _choose_labels(
     built: Built, given: str | Path | Sequence[str] | None, classes: int
 ) -> tuple[tuple[str, ...], str]:
     if given is not None:
-        from_file = isinstance(given, (str, Path))
-        names = read_labels(given) if isinstance(given, (str, Path)) else tuple(map(str, given))
-        if len(names) != classes:
-            raise ModelError(
-                f"{len(names)} labels were given for {built.name}, which has {classes} classes; "
-                "give one label a class."
-            )
-        return names, f"file {Path(str(given)).name}" if from_file else "given"
+        if isinstance(given, (str, Path)):
+            return read_labels(given, classes, built.name), f"file {Path(given).name}"
+        return check_labels(given, classes, built.name), "given"
     if built.labels and len(built.labels) == classes:
         return built.labels, built.labels_source
     return tuple(f"class {index}" for index in range(classes)), "none: numbered"

@@ -11,7 +11,7 @@ from vit_explorer.ui.workbench import RUN
 
 
 def load_arguments(name: str, model: LoadedModel) -> dict[str, Any]:
-    """`model` and, where they are needed, `weights`, `labels`, `image_size` and `pretrained`."""
+    """`model` and, where needed, `weights`, `labels`, `image_size`, `pretrained`, `preprocess`."""
     card = model.card
     weights = card.source.removeprefix("timm, weights from ")
     file = card.source.removeprefix("file ")
@@ -21,7 +21,7 @@ def load_arguments(name: str, model: LoadedModel) -> dict[str, Any]:
     elif file != card.source and card.name != "bundled":
         given["model"] = file
     elif weights != card.source:
-        given["weights"] = weights
+        given["weights"] = weights.partition(", key ")[0]
     elif card.source == "timm, random weights":
         given["pretrained"] = False
     labels = card.labels_source.removeprefix("file ")
@@ -29,6 +29,9 @@ def load_arguments(name: str, model: LoadedModel) -> dict[str, Any]:
         given["labels"] = labels
     if card.image_size != _native_size(model):
         given["image_size"] = list(card.image_size)
+    if card.preprocess_given:
+        described = model.preprocess.to_dict()
+        given["preprocess"] = {name: described[name] for name in card.preprocess_given}
     return given
 
 

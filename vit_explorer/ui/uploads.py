@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vit_explorer.errors import ModelError
+from vit_explorer.models.checkpoints import WEIGHT_ENDINGS
+from vit_explorer.models.labels import LABEL_ENDINGS
 
 MAX_BYTES = {"weights": 2 * 10**9, "labels": 2 * 10**6}
-ENDINGS = {"weights": (".safetensors", ".pth", ".pt"), "labels": (".txt", ".json")}
+ENDINGS = {"weights": WEIGHT_ENDINGS, "labels": LABEL_ENDINGS}
 FILES_KEPT = 6
 
 

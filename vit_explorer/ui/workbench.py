@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
 import threading
 from concurrent.futures import Future
@@ -23,8 +24,8 @@ from vit_explorer.explain import (
     load_model,
     open_picture,
 )
-from vit_explorer.models.checkpoints import read_labels
-from vit_explorer.models.zoo import asset
+from vit_explorer.models.labels import read_labels
+from vit_explorer.models.zoo import NoArchitectureError, asset
 from vit_explorer.pictures import Picture
 from vit_explorer.training.film import find_film
 from vit_explorer.ui.cache import ByteCache
@@ -83,7 +84,7 @@ class Workbench:
         self._results: ByteCache[Result] = ByteCache(RESULT_CACHE_BYTES, lambda held: held.bytes)
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
         self._loading = threading.Lock()
-        self._given: dict[str, Given] = {}
+        self._given: dict[str, tuple[Given, str]] = {}
         self.uploads = Uploads()
         self.stops = Stops()
 
@@ -161,10 +162,15 @@ class Workbench:
             raise ModelError("No file was given; choose a checkpoint, class names, or both.")
         model = self._load_given(given)
         name = f"{FILE}{named.name}" if given.weights else f"{FILE}{architecture}, {named.name}"
+        identity = _identity(model)
+        others = (f"{name} ({number})" for number in itertools.count(2))
         with self._loading:
-            self._given[name] = given
-            self._models.put(name, model)
-        return name
+            for free in itertools.chain((name,), others):
+                if free not in self._given or self._given[free][1] == identity:
+                    break
+            self._given[free] = given, identity
+            self._models.put(free, model)
+        return free
 
     def _load_given(self, given: Given) -> LoadedModel:
         name = given.architecture
@@ -174,7 +180,13 @@ class Workbench:
             self._check_name(name)
         model = name or given.weights
         weights = given.weights if name else None
-        return load_model(model, weights=weights, labels=given.labels, device=self.device)
+        try:
+            return load_model(model, weights=weights, labels=given.labels, device=self.device)
+        except NoArchitectureError:
+            raise ModelError(
+                f"The file {Path(model).name} doesn't say its architecture; fill in Architecture "
+                "with the timm name it was trained with."
+            ) from None
 
     @property
     def kept_bytes(self) -> int:
@@ -196,7 +208,7 @@ class Workbench:
         if weights is not None:
             return load_model(weights, device=self.device)
         if name in self._given:
-            return self._load_given(self._given[name])
+            return self._load_given(self._given[name][0])
         self._check_name(name)
         return load_model(name, device=self.device)
 
@@ -226,9 +238,7 @@ class Workbench:
         """
         picture = self.picture(picture_key)
         model = self.model(model_name)
-        pass_key = _digest(
-            picture.sha256, picture.name, model.sha256, model.card.image_size, model.labels
-        )
+        pass_key = _digest(picture.sha256, picture.name, model_name, _identity(model))
         asked = _digest(pass_key, target)
         held = self._results.get(asked)
         if held is not None:
@@ -250,14 +260,14 @@ def relabelled(model: LoadedModel, labels: Path | None) -> LoadedModel:
     """
     if labels is None:
         return model
-    names = read_labels(labels)
-    if len(names) != model.card.classes:
-        raise ModelError(
-            f"{len(names)} labels were given for {model.card.name}, which has "
-            f"{model.card.classes} classes; give one label a class."
-        )
+    names = read_labels(labels, model.card.classes, model.card.name)
     card = dataclasses.replace(model.card, labels_source=f"file {labels.name}")
     return dataclasses.replace(model, labels=names, card=card)
+
+
+def _identity(model: LoadedModel) -> str:
+    """The same for models that explain alike and say the same of themselves."""
+    return _digest(model.sha256, model.card, model.labels, model.preprocess)
 
 
 def _picture_bytes(picture: Picture) -> int:

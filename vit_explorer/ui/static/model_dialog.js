@@ -6,8 +6,8 @@ import { loadFiles, sendFile } from "./server.js";
 import { t } from "./words.js";
 
 export function openModelDialog({ store, setup, actions }) {
-  const weights = file("vx-weights", ".safetensors,.pth,.pt");
-  const labels = file("vx-labels", ".txt,.json");
+  const weights = file("vx-weights", ".safetensors,.pth,.pt,.ckpt,.bin");
+  const labels = file("vx-labels", ".txt,.csv,.json");
   const architecture = el("input", {
     id: "vx-architecture",
     list: "vx-models",

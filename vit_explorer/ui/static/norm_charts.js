@@ -39,7 +39,8 @@ export function createHistogram() {
         y: y(count),
         width: Math.max(1, x(edges[at + 1]) - x(edges[at]) - 1),
         height: height - FOOT - y(count),
-        class: edges[at + 1] > threshold ? "bin bin-high" : "bin",
+        // Edges come rounded, so a bin is judged by its middle.
+        class: edges[at] + edges[at + 1] > 2 * threshold ? "bin bin-high" : "bin",
       }),
     );
     const line = (norm, name) =>

@@ -25,16 +25,20 @@ export function code(state, lines) {
 
 function python(value) {
   if (Array.isArray(value)) return `(${value.join(", ")})`;
+  if (typeof value === "object")
+    return `{${Object.entries(value).map(([name, each]) => `${text(name)}: ${python(each)}`).join(", ")}}`;
   return value === false ? "False" : text(value);
 }
 
 /** The command `explain` with the model, the target and `options`, such as ["--method", "rollout"]. */
 export function command(state, options) {
-  const { model, weights, labels, image_size: size, pretrained } = state.result.model.load;
+  const { model, weights, labels, image_size: size, pretrained, preprocess } = state.result.model.load;
   const words = ["vit-explorer", "explain", picturePath(state), "--model", model];
   if (weights) words.push("--weights", weights);
   if (labels) words.push("--labels", labels);
   if (size) words.push("--image-size", ...size.map(String));
+  for (const name of ["mean", "std"])
+    if (preprocess?.[name]) words.push(`--${name}`, ...preprocess[name].map(String));
   if (pretrained === false) words.push("--random");
   return `${[...words, ...options].map(word).join(" ")}\n`;
 }

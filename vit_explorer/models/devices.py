@@ -1,0 +1,32 @@
+"""Where a model computes, and in which floating-point type."""
+
+from __future__ import annotations
+
+import torch
+
+from vit_explorer.errors import OptionError
+
+
+def find_device(name: str) -> torch.device:
+    """ "auto" is cuda where there is one. Raises OptionError for a device that isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind == "cpu" or (kind == "cuda" and torch.cuda.is_available()):
+        try:
+            return torch.device(name)
+        except RuntimeError:
+            kind = ""
+    if kind == "cuda":
+        raise OptionError(
+            "The device 'cuda' is not available on this machine; use 'cpu' or 'auto'."
+        )
+    raise OptionError(f"The device was {name!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+
+
+def find_precision(name: str) -> torch.dtype:
+    """A floating-point type by its name. Raises OptionError for another name."""
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in types:
+        raise OptionError(f"The precision was {name!r}, expected {', '.join(types)}.")
+    return types[name]
