@@ -335,7 +335,9 @@ def test_artifacts_by_hand(passed: vx.Trace) -> None:
     np.testing.assert_allclose(found.prefix_norms, [50], rtol=1e-5)
     assert found.count == 1 and found.outliers[2, 3] and found.layer == 2
     counts, edges = found.histogram
-    assert counts.sum() == 12 and counts[0] == 11 - (edges[1] < 11) * 2
+    # Of twelve bins, three end at the threshold: at 8.8, 16.5 and 24.3.
+    assert counts.tolist() == [8, 3, *[0] * 9, 1]
+    assert edges[3] == pytest.approx(found.threshold) and edges[-1] == pytest.approx(100)
     taken = passed.attention(2)[:, :, 12]
     assert found.mean_share == pytest.approx(float(taken.mean()), rel=1e-5)
     assert found.class_share == pytest.approx(float(taken[:, 0].mean()), rel=1e-5)
@@ -383,6 +385,9 @@ def test_figures_show_the_numbers(passed: vx.Trace, small: vx.LoadedModel) -> No
     drawn = figures.artifact_figure(passed.prepared.crop, marked)
     assert "1 of 12 patches" in drawn.get_suptitle()
     assert [patch.get_xy() for patch in drawn.axes[1].patches] == [(2.5, 1.5)]
+    bars = drawn.axes[2].patches
+    grey = [bar.get_height() for bar in bars if bar.get_facecolor() == bars[0].get_facecolor()]
+    assert sum(grey) == 11 and sum(bar.get_height() for bar in bars) == 12
     sheet = figures.filter_sheet(vx.patch_filters(small, count=9))
     assert [len(axis.images) for axis in sheet.axes] == [1] * 9 + [0] * 5
     maps = vx.token_similarity(passed, (1, 2), layer=None)

@@ -116,8 +116,8 @@ def artifact_figure(image: Image.Image, found: Artifacts) -> Figure:
     figure.colorbar(drawn, ax=norms, fraction=0.046, pad=0.03)
     counts, edges = found.histogram
     bars = histogram.bar(edges[:-1], counts, np.diff(edges), align="edge", color="0.6")
-    for bar, high in zip(bars, edges[1:], strict=True):
-        if high > found.threshold:
+    for bar, low in zip(bars, edges[:-1], strict=True):
+        if low >= found.threshold:
             bar.set_color(_MARK)
     histogram.axvline(found.threshold, color=_MARK, linestyle="--", linewidth=1)
     histogram.set_yscale("symlog", linthresh=1)

@@ -132,9 +132,20 @@ class Artifacts:
 
     @property
     def histogram(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Patches a bin, and the bins' edges (one more), from the lowest norm to the highest."""
-        counts, edges = np.histogram(self.norms, bins=min(32, self.norms.size))
-        return counts, edges
+        """Patches a bin, and the bins' edges (one more), from the lowest norm to the highest.
+
+        Where patches stand out, an edge just above the threshold keeps them in bins of their own.
+        """
+        bins, low, high = min(32, self.norms.size), self.norms.min(), self.norms.max()
+        if not self.count:
+            return np.histogram(self.norms, bins)
+        between = np.nextafter(np.float32(self.threshold), np.float32(np.inf))
+        below = min(max(1, round(bins * float((between - low) / (high - low)))), bins - 1)
+        edges = (
+            np.linspace(low, between, below + 1)[:-1],
+            np.linspace(between, high, bins - below + 1),
+        )
+        return np.histogram(self.norms, np.concatenate(edges))
 
 
 def artifacts(trace: Trace, *, layer: int = -1, deviations: float = 4.0) -> Artifacts:
