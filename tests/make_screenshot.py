@@ -1,15 +1,18 @@
 """Pictures of the page: `python -m tests.make_screenshot [--all FOLDER] [options of the app]`.
 
-Without --all the README's; with it every view in both languages and themes, into that folder.
+Without --all the README's two; with it every view in both languages and themes, into that folder.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from tests.browser import ROOT, open_explorer, running_app, running_browser, show, watched_page
 
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
 
 SIZE = {"width": 1280, "height": 800}
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
+# The README's sheet: links and themes, two a row.
+SHEET = (
+    ("attention?patch=5,3&layer=4", "light"),
+    ("whatif?without=p19-21.27-29.35-37&ranking=generic_attention", "light"),
+    ("layers", "dark"),
+    ("compare?beside=picture%3Acoffee.png", "light"),
+    ("training?epoch=6", "light"),
+    ("learn?step=5&lang=zh", "dark"),
+)
+SHEET_WIDTH = 960
 
 
 def main(arguments: list[str]) -> None:
@@ -31,6 +44,7 @@ def main(arguments: list[str]) -> None:
     ):
         if folder is None:
             shoot(browser, address, {"explain": ROOT / "assets" / "screenshot.png"})
+            make_sheet(browser, address, ROOT / "assets" / "views.jpg")
             return
         folder.mkdir(parents=True, exist_ok=True)
         for language, scheme in product(LOCALES, ("light", "dark")):
@@ -60,6 +74,24 @@ def shoot(browser: Browser, address: str, targets: dict[str, Path], **options: A
             print(f"written to {target}")
         if wrong:
             sys.exit("\n".join(wrong))
+
+
+def make_sheet(browser: Browser, address: str, target: Path) -> None:
+    """The views of `SHEET` in one picture."""
+    size = (SHEET_WIDTH, SHEET_WIDTH * SIZE["height"] // SIZE["width"])
+    sheet = Image.new("RGB", (2 * size[0], len(SHEET) // 2 * size[1]))
+    for at, (link, scheme) in enumerate(SHEET):
+        options: dict[str, Any] = {"viewport": SIZE, "color_scheme": scheme}
+        with watched_page(browser, address, **options) as (page, wrong):
+            open_explorer(page, address, link)
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(500)  # charts are drawn anew once their place is known
+            view = Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize(size)
+            sheet.paste(view, (at % 2 * size[0], at // 2 * size[1]))
+            if wrong:
+                sys.exit("\n".join(wrong))
+    sheet.save(target, quality=82, optimize=True)
+    print(f"written to {target}")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,13 @@ def test_a_second_picture_is_shown_beside_the_first(
     highs = page.locator(".compare-side .bar-high").all_inner_texts()
     assert len(highs) == 2
     assert highs[0] == highs[1]
+    head = page.locator("#vx-view-compare .chooser select")
+    assert head.input_value() == "mean"
+    mean = pixels(page, f"{FIRST} canvas")
+    head.select_option("0")
+    assert pixels(page, f"{FIRST} canvas") != mean
+    head.select_option("mean")
+    assert pixels(page, f"{FIRST} canvas") == mean
     page.wait_for_function("location.hash.includes('beside=picture%3Acoffee.png')")
     link = page.url.split("#")[1]
     page.goto("about:blank")

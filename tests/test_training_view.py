@@ -141,6 +141,16 @@ def test_each_epoch_of_the_film_looks_different_and_needs_no_server(page: Page) 
 
 
 @pytest.mark.browser
+def test_a_link_opens_the_film_at_its_epoch(page: Page) -> None:
+    page.locator("#vx-frame").fill("2")
+    page.wait_for_function("location.hash.includes('epoch=2')")
+    page.reload()
+    page.wait_for_function("document.querySelector('#vx-frame')?.value === '2'")
+    page.evaluate("location.hash = 'training?epoch=1'")
+    page.wait_for_function("document.querySelector('#vx-frame').value === '1'")
+
+
+@pytest.mark.browser
 def test_play_runs_to_the_last_epoch(page: Page) -> None:
     page.click(".play")
     page.wait_for_selector(".play:has-text('Pause')")

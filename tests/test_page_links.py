@@ -1,0 +1,117 @@
+"""Links: opened in a page that shows something else, reloaded, and with a picture of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser import settle, show, wait_for_picture, wait_idle
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+ATTENTION = "#vx-view-attention"
+CANVAS = f"{ATTENTION} .stage canvas"
+LAYER = f"{ATTENTION} output >> nth=0"
+
+
+def test_a_link_pasted_into_an_open_page_begins_anew(page: Page) -> None:
+    show(page, "attention")
+    first = page.inner_text(f"{ATTENTION} .says")
+    page.get_by_role("button", name="Explain coffee.png").click()
+    wait_for_picture(page, "coffee.png")
+    page.focus(CANVAS)
+    for key in ("ArrowRight", "PageUp"):
+        page.keyboard.press(key)
+    settle(page)
+    assert page.inner_text(LAYER) == "3/4"
+    page.evaluate("location.hash = 'attention'")
+    wait_for_picture(page, "cat.png")
+    page.locator(f"{ATTENTION} .says", has_text=first).wait_for()
+    assert page.inner_text(LAYER) == "4/4"
+    page.evaluate("location.hash = 'attention?layer=2'")
+    page.wait_for_function(
+        f"""document.querySelector("{ATTENTION} output").textContent === "2/4" """
+    )
+    page.evaluate("location.hash = 'attention?head=max'")
+    page.locator(f"""{ATTENTION} [data-value="max"][aria-pressed="true"]""").wait_for()
+    assert page.inner_text(LAYER) == "4/4"
+
+
+def test_another_tab_keeps_what_was_chosen_and_back_returns(page: Page) -> None:
+    show(page, "attention")
+    page.focus(CANVAS)
+    page.keyboard.press("PageUp")
+    show(page, "patches")
+    show(page, "attention")
+    assert page.inner_text(LAYER) == "3/4"
+    page.go_back()
+    page.wait_for_selector("#vx-view-patches:visible")
+    page.go_back()
+    page.wait_for_selector(f"{ATTENTION}:visible")
+    assert page.inner_text(LAYER) == "3/4"
+
+
+def test_a_reload_keeps_an_own_picture_and_a_link_says_that_it_does_not(
+    page: Page, coffee: Path, tmp_path: Path
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#vx-link")
+    page.locator(".told", has_text="The link is copied.").wait_for()
+    assert "your own" not in page.inner_text(".told")
+    own = tmp_path / "mine.png"
+    own.write_bytes(coffee.read_bytes())
+    page.set_input_files(".sidebar input[type=file]", own)
+    wait_for_picture(page, "mine.png")
+    page.click("#vx-link")
+    page.locator(".told", has_text="It opens with cat.png").wait_for()
+    link = str(page.evaluate("navigator.clipboard.readText()"))
+    assert "picture=" not in link
+    page.reload()
+    wait_for_picture(page, "mine.png")
+    page.evaluate("location.hash = 'explain?picture=" + "0" * 64 + "'")
+    page.locator(".problem [role=alert]:visible").wait_for()
+    wait_idle(page)
+    assert "mine.png" in page.inner_text(".sidebar-picture .note")
+
+
+def test_the_look_is_in_a_link_where_it_is_not_the_usual_one(page: Page) -> None:
+    assert "colours" not in page.url
+    page.select_option("#vx-colormap", "viridis")
+    page.wait_for_function("location.hash.includes('colours=viridis')")
+    page.evaluate("location.hash = 'explain?colours=turbo&opacity=30&smooth=0&shared=1'")
+    page.wait_for_function("document.querySelector('#vx-colormap').value === 'turbo'")
+    assert page.locator('[data-value="shared"][aria-pressed="true"]').count() == 1
+    page.evaluate("location.hash = 'explain?colours=gone&opacity=300'")
+    settle(page)
+    assert page.input_value("#vx-colormap") == "turbo"
+
+
+def test_painting_moves_no_other_view_s_patch(page: Page) -> None:
+    show(page, "attention")
+    before = page.inner_text(f"{ATTENTION} .says")
+    show(page, "whatif")
+    box = page.locator("#vx-view-whatif canvas").first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 20, box["y"] + 20)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press(" ")
+    page.mouse.move(1, 1)
+    page.wait_for_function("location.hash.includes('without=')")
+    assert "patch=" not in page.url
+    show(page, "attention")
+    assert page.inner_text(f"{ATTENTION} .says") == before
+
+
+def test_a_step_of_learn_opens_the_head_it_shows(page: Page) -> None:
+    show(page, "learn")
+    page.locator(".learn-dots button").nth(4).click()
+    page.locator(".learn-turn button").last.click()
+    page.wait_for_selector(f"{ATTENTION}:visible")
+    settle(page)
+    assert (
+        page.locator(f'{ATTENTION} .segmented [data-value="0"][aria-pressed="true"]').count() == 1
+    )
