@@ -84,7 +84,9 @@ def test_the_look_is_in_a_link_where_it_is_not_the_usual_one(page: Page) -> None
     page.wait_for_function("location.hash.includes('colours=viridis')")
     page.evaluate("location.hash = 'explain?colours=turbo&opacity=30&smooth=0&shared=1'")
     page.wait_for_function("document.querySelector('#vx-colormap').value === 'turbo'")
-    assert page.locator('[data-value="shared"][aria-pressed="true"]').count() == 1
+    for name in ("shared", "patches"):
+        button = page.get_by_role("button", name=name, exact=True).first
+        assert button.get_attribute("aria-pressed") == "true"
     page.evaluate("location.hash = 'explain?colours=gone&opacity=300'")
     settle(page)
     assert page.input_value("#vx-colormap") == "turbo"

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import vit_explorer as vx
+from tests.noise import write_noise
 from vit_explorer.errors import DataError, ModelError, OutputError, RecipeError
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
 
@@ -42,16 +43,7 @@ label_smoothing: 0.1
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 noisy pictures, 16 a class, train and test alike."""
-    root = tmp_path_factory.mktemp("pictures")
-    draw = np.random.default_rng(0)
-    for name in CLASSES:
-        for index in range(16):
-            pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            for split in ("train", "test"):
-                (root / split / name).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
-    return root
+    return write_noise(tmp_path_factory.mktemp("pictures"), CLASSES)
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +236,7 @@ def test_a_distillation_token_learns_from_a_checkpoint(
     if views:
         labels = load_file(tmp_path / "soft_labels.safetensors")["labels"]
         assert labels.shape == (3, 64, 4)
-        passed = vx.trace(vx.load_model(whole.weights), Image.open(pictures / "train/cat/0.png"))
+        passed = vx.trace(vx.load_model(whole.weights), Image.open(pictures / "train/cat/00.png"))
         assert torch.allclose(labels[:, 0].float(), passed.logits, atol=1e-2)
 
 

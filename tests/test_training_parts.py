@@ -142,15 +142,17 @@ def test_the_bundled_model_is_as_good_as_it_says(shared: Path, tmp_path: Path) -
     model = vx.load_model("bundled")
     stated = model.metadata["metrics"]
     assert stated["samples"] == 10_000
-    assert stated["accuracy"] >= 0.8
+    assert stated["accuracy"] >= 0.87
     assert {"seed", "epochs", "hardware", "seconds", "versions"} <= set(model.metadata["training"])
     with tarfile.open(shared / "data/cifar10-jpeg.tar.xz") as archive:
         for member in archive:
-            if member.name.startswith("test/") and Path(member.name).stem < "0050":
+            if member.name.startswith("test/"):
                 archive.extract(member, tmp_path, filter="data")
     metrics = evaluate(model, tmp_path)
-    assert metrics.samples == 500
-    assert metrics.accuracy == pytest.approx(stated["accuracy"], abs=0.05)
+    assert metrics.samples == 10_000
+    # Another processor may round a few pictures over to their second class.
+    assert metrics.accuracy == pytest.approx(stated["accuracy"], abs=5e-4)
+    assert metrics.ece == pytest.approx(stated["ece"], abs=1e-3)
 
 
 def test_the_bundled_model_sees_the_cat(cat: Path) -> None:

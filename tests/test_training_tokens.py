@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import vit_explorer as vx
+from tests.noise import write_noise
 from vit_explorer.errors import RecipeError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig, take_tokens
 from vit_explorer.training import train
@@ -33,15 +33,7 @@ film: false
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    draw = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        for index in range(16):
-            pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-            for split in ("train", "test"):
-                (root / split / name).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(root / split / name / f"{index:02}.png")
-    return root
+    return write_noise(tmp_path_factory.mktemp("pictures"), ("cat", "dog"))
 
 
 @pytest.fixture(scope="module")
