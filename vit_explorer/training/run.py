@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from vit_explorer.pictures import Preprocess
 from vit_explorer.training.data import decode, find_splits
 from vit_explorer.training.evaluate import Metrics, evaluate
 from vit_explorer.training.film import Film, find_film, make_film
+from vit_explorer.training.interrupts import interrupts
 from vit_explorer.training.loop import Trainer
 from vit_explorer.training.precision import choose_precision
 from vit_explorer.training.recipe import Recipe, load_recipe
@@ -138,7 +137,7 @@ class _Run:
         if state is not None:
             self.trainer.restore(state)
         self._prepare(resumed=state is not None)
-        with _interrupts(stop):
+        with interrupts(stop):
             finished = self._train(stop, save_seconds)
         measured = self._measure() if finished and self.main else None
         self.trainer.accelerator.wait_for_everyone()
@@ -287,27 +286,6 @@ class _Run:
             image = Image.fromarray(test.pixels[first].permute(1, 2, 0).numpy())
             probes.append(Picture(image, f"{test.classes[index]} (test)", ""))
         return probes
-
-
-@contextmanager
-def _interrupts(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill set `stop`; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(kind: int, frame: Any) -> None:
-        stop.set()
-        signal.signal(kind, before[signal.Signals(kind)])
-
-    for kind in before:
-        signal.signal(kind, ask)
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 def _hardware(accelerator: Accelerator) -> str:

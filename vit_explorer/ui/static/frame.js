@@ -32,6 +32,7 @@ export function createTabs(store, names) {
   }
 
   const show = ({ tab }) => {
+    if (tab === "learn") store.set({ learnt: true });
     for (const link of tabs) {
       const chosen = link.id === `vx-tab-${tab}`;
       link.setAttribute("aria-selected", String(chosen));
@@ -46,8 +47,13 @@ export function createTabs(store, names) {
     next.focus();
     next.click();
   };
+  const learn = tabs[names.indexOf("learn")];
+  learn.append(el("span", { class: "start-here" }, t("tab.learn.start")));
+  const hint = ({ learnt }) => learn.classList.toggle("fresh", !learnt);
   store.on(["tab"], show);
+  store.on(["learnt"], hint);
   show(store.get());
+  hint(store.get());
   const node = el(
     "nav",
     { class: "tabs", role: "tablist", "aria-label": t("tabs"), onkeydown: move },

@@ -40,6 +40,7 @@ export const START = {
   curveAsked: false,
   answers: 0,
   step: 0,
+  learnt: false,
   stage: "cut",
   pixel: 0,
   positionsPart: "all",

@@ -51,7 +51,7 @@ export function createStore(initial) {
 }
 
 const SETTINGS_KEY = "vit-explorer";
-const REMEMBERED = ["opacity", "colormap", "smooth", "whole", "shared", "methods", "theme", "language"];
+const REMEMBERED = ["opacity", "colormap", "smooth", "whole", "shared", "methods", "theme", "language", "learnt"];
 
 export function readSettings() {
   try {
