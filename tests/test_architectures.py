@@ -271,9 +271,15 @@ def test_a_module_that_does_not_run_says_so() -> None:
     from torchvision import transforms
 
     grey = timm.create_model("vit_tiny_patch16_224", depth=2, in_chans=1)
-    with pytest.raises(UnsupportedModelError, match="does not run on a picture of 3×224×224"):
-        vx.load_model(grey, transform=transforms.ToTensor())
-    assert not any(block._forward_hooks for block in grey.blocks)
+    broken = timm.create_model("vit_tiny_patch16_224", depth=2)
+    broken.head = torch.nn.Linear(7, 3)
+    for module, message in (
+        (grey, "takes 1 channel and pictures have 3"),
+        (broken, "does not run on a picture of 3×224×224"),
+    ):
+        with pytest.raises(UnsupportedModelError, match=message):
+            vx.load_model(module, transform=transforms.ToTensor())
+        assert not any(block._forward_hooks for block in module.blocks)
 
 
 def test_contract_example(cat: Path) -> None:

@@ -45,9 +45,8 @@ def test_a_second_picture_is_shown_beside_the_first(
     assert pixels(page, f"{SECOND} canvas") != before
     other = page.locator(f"{SECOND} canvas").bounding_box()
     assert other is not None
-    page.mouse.move(other["x"] + 2, other["y"] + 2)
-    settle(page)
-    assert "patch row 1, column 1" in page.inner_text(f"{FIRST} .says")
+    page.mouse.move(other["x"] + other["width"] / 16, other["y"] + other["height"] / 16)
+    page.locator(f"{FIRST} .says", has_text="patch row 1, column 1").wait_for()
 
     page.get_by_role("button", name="attention", exact=True).click()
     settle(page)

@@ -216,10 +216,10 @@ def test_painting_and_switching_change_the_prediction_and_undo_restores_it(
     for each in found.after:
         assert both[each.label][1] == pytest.approx(100 * each.probability, abs=0.06)
 
-    ran = run_copied(page, 1)
+    ran = run_copied(page, 0)
     assert ran["found"].after == found.after
     page.wait_for_selector(f"{VIEW} .removal-chart .line-test")
-    curve = run_copied(page, 0)["tried"]
+    curve = run_copied(page, 1)["tried"]
     alone = vx.intervene(model, cat, heads_off=[(1, 2)]).target_after
     assert curve[0].target_after.probability == pytest.approx(alone.probability, abs=1e-5)
     assert len(curve[-1].patches_off) == 64
