@@ -92,6 +92,16 @@ def test_the_look_is_in_a_link_where_it_is_not_the_usual_one(page: Page) -> None
     assert page.input_value("#vx-colormap") == "turbo"
 
 
+def test_a_tab_on_a_phone_brings_its_view_to_sight(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for tab in ("attention", "learn", "explain"):
+        page.evaluate("scrollTo(0, 0)")
+        show(page, tab)
+        settle(page)
+        top = page.locator(".tabs").evaluate("(tabs) => tabs.getBoundingClientRect().top")
+        assert abs(top) < 120, tab
+
+
 def test_painting_moves_no_other_view_s_patch(page: Page) -> None:
     show(page, "attention")
     before = page.inner_text(f"{ATTENTION} .says")

@@ -20,6 +20,7 @@ export function createTabs(store, names) {
     ),
   );
   const narrow = window.matchMedia("(max-width: 800px)");
+  const showTabs = () => node.scrollIntoView({ block: "start" });
 
   /** Another view of the same choices; an address from elsewhere would begin anew. */
   function open(event, name) {
@@ -28,7 +29,8 @@ export function createTabs(store, names) {
     if (store.get().tab !== name) history.pushState({ explorer: true }, "", `#${name}`);
     store.set({ tab: name, hover: null });
     // Under the picture and the predictions of a narrow page the view would change out of sight.
-    if (narrow.matches) node.scrollIntoView({ block: "start" });
+    // It is drawn in the next frame, and may be shorter than the one before until then.
+    if (narrow.matches) requestAnimationFrame(() => requestAnimationFrame(showTabs));
   }
 
   const show = ({ tab }) => {
