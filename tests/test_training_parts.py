@@ -15,7 +15,7 @@ from torchvision.transforms.functional import adjust_brightness
 import vit_explorer as vx
 from vit_explorer.errors import DataError
 from vit_explorer.training import evaluate
-from vit_explorer.training.augment import draw, epoch_order, seed_step, standardise, vary
+from vit_explorer.training.augment import draw, epoch_order, mirror, seed_step, standardise, vary
 from vit_explorer.training.evaluate import calibration_error, measure
 from vit_explorer.training.loop import batches
 from vit_explorer.training.recipe import Augment, Distill
@@ -57,6 +57,15 @@ def test_variation_without_steps_leaves_or_mirrors_the_picture() -> None:
     standard = standardise(pixels / 255, (8, 8), MEAN, STD)
     by_hand = (pixels[1, 2, 3, 4] / 255 - MEAN[2]) / STD[2]
     assert standard[1, 2, 3, 4] == pytest.approx(float(by_hand), abs=1e-6)
+
+
+def test_mirrored_draws_give_mirror_images() -> None:
+    pixels = torch.randint(0, 256, (24, 3, 12, 16), dtype=torch.uint8)
+    drawn = draw(Augment(shift=3, zoom=(0.6, 1.3), colour=0.5), 24)
+    chosen = torch.arange(24) % 3 == 0
+    plain, mirrored = vary(pixels, drawn), vary(pixels, mirror(drawn, chosen))
+    torch.testing.assert_close(mirrored[chosen], plain[chosen].flip(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(mirrored[~chosen], plain[~chosen], atol=0, rtol=0)
 
 
 def test_a_shift_is_a_crop_of_the_reflected_picture() -> None:

@@ -14,8 +14,10 @@ import vit_explorer as vx
 from tests.noise import write_noise
 from vit_explorer.errors import RecipeError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig, take_tokens
-from vit_explorer.training import train
+from vit_explorer.training import loop, train
+from vit_explorer.training.augment import vary
 from vit_explorer.training.student import Student
+from vit_explorer.training.teacher import Answers
 from vit_explorer.training.tokens import Scale, normalise, token_loss, unpack
 
 RECIPE = """
@@ -69,7 +71,7 @@ def test_the_stored_tokens_are_the_teachers(
 ) -> None:
     learn = f"distill={{teacher: {teacher}, views: 1, layers: {{0: 2, 1: 0}}}}"
     train(recipe, data=pictures, out=tmp_path, overrides=["epochs=1", learn], precision="no")
-    stored = unpack(np.load(tmp_path / "teacher_tokens.npy")[0]).numpy()
+    stored = unpack(torch.from_numpy(np.load(tmp_path / "teacher_tokens.npy")[0])).numpy()
     tokens = _tokens(teacher, pictures)[:, [2, 0]].double().numpy()
     tokens = tokens - tokens.mean(-1, keepdims=True)
     tokens /= np.sqrt((tokens**2).mean(-1, keepdims=True) + 1e-5)
@@ -81,7 +83,7 @@ def test_the_stored_tokens_are_the_teachers(
 
 def test_a_scale_is_undone_by_unpacking() -> None:
     tokens = torch.randn(40, 2, 5, 8) * torch.tensor([1.0, 9, 1, 1, 1, 1, 1, 1])
-    packed = unpack(Scale.of(tokens).pack(tokens))
+    packed = unpack(torch.from_numpy(Scale.of(tokens).pack(tokens)))
     assert torch.allclose(packed.std((0, 2)), torch.ones(2, 8), atol=0.02)
     assert torch.allclose(packed.mean((0, 2)), torch.zeros(2, 8), atol=0.02)
 
@@ -121,10 +123,36 @@ def test_the_loss_of_tokens_by_hand() -> None:
     assert float(loss) == pytest.approx((0.125 + 1.5) / 2 + (0 + 0.5) / 2)
 
 
+def test_what_was_said_of_a_mirror_image_is_mirrored() -> None:
+    grid, tokens = (2, 3), np.arange(7, dtype=np.int8)  # a class token and two rows of three
+    said = Answers(torch.tensor([[[1.0, 2]] * 3]), np.tile(tokens, (1, 3, 1, 1))[..., None], grid)
+    view, part, mirrored = torch.zeros(3, dtype=int), torch.arange(3), torch.tensor([0, 1, 0]) > 0
+    answer = said.of(view, part, mirrored, torch.device("cpu"))
+    assert answer.logits.tolist() == [[1, 2]] * 3
+    found = (answer.tokens[:, 0, :, 0] * 31.75).round().int().tolist()
+    assert found == [[*range(7)], [0, 3, 2, 1, 6, 5, 4], [*range(7)]]
+    assert said.tokens[0, 1, 0, :, 0].tolist() == [*range(7)]  # what is stored stays as it was
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_half_of_the_stored_views_are_mirrored_where_asked(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path, mirror: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[Tensor] = []
+    monkeypatch.setattr(
+        loop, "vary", lambda pixels, drawn: seen.append(drawn) or vary(pixels, drawn)
+    )
+    learn = f"distill={{teacher: {teacher}, views: 1, layers: {{0: 0}}, mirror: {mirror}}}"
+    train(recipe, data=pictures, out=tmp_path, overrides=[learn], precision="no", device="cpu")
+    share = torch.cat(seen)[:, 0].mean().item()  # the recipe's own views mirror nothing
+    assert (0.3 < share < 0.7) if mirror else share == 0
+
+
 def test_a_run_that_learns_tokens_resumes_to_the_same_numbers(
     teacher: Path, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    learn = [f"distill={{teacher: {teacher}, views: 2, layers: {{0: 0, 1: 2}}}}"]
+    learn = [f"distill={{teacher: {teacher}, views: 2, layers: {{0: 0, 1: 2}}, mirror: true}}"]
     options = {"data": pictures, "overrides": learn, "precision": "no", "device": "cpu"}
     whole = train(recipe, out=tmp_path / "whole", **options)
     stop = threading.Event()
@@ -153,6 +181,7 @@ def test_the_loss_of_tokens_teaches_the_blocks_up_to_its_own() -> None:
         ("layers: {0: 3}", "the teacher has blocks 0 to 2"),
         ("layers: {2: 0}", "the model has blocks 0 to 1"),
         ("layers: {0: 0}, views: 0", "tokens are stored, so views: 1"),
+        ("mirror: true, views: 0", "mirrors stored answers, so views: 1"),
         ("layers: {0: 0}, image_size: 32", r"a grid of \(4, 4\) and 1 prefix tokens, the teacher"),
     ],
 )

@@ -59,6 +59,12 @@ def draw(options: Augment, pictures: int) -> Tensor:
     return torch.cat((mirrored[:, None], zoom[:, None], shift, factors), dim=1)
 
 
+def mirror(drawn: Tensor, chosen: Tensor) -> Tensor:
+    """What `draw` gave, so that `vary` makes the mirror images of the chosen (n,) pictures."""
+    other = drawn * drawn.new_tensor((-1, 1, -1, 1, 1, 1, 1)) + drawn.new_tensor((1, *[0] * 6))
+    return torch.where(chosen[:, None], other, drawn)
+
+
 def vary(pixels: Tensor, drawn: Tensor) -> Tensor:
     """Bytes (B, 3, h, w), varied as `draw` says, to values from 0 to 1."""
     x, drawn = pixels.float() / 255, drawn.to(pixels.device)

@@ -23,6 +23,7 @@ from vit_explorer.training.augment import (
     epoch_order,
     erase,
     make_mixing,
+    mirror,
     seed_step,
     standardise,
     vary,
@@ -206,8 +207,12 @@ class Trainer:
         """How a batch is varied, and what the teacher said of that if it was asked before."""
         if self.views is None or self.answers is None:
             return draw(self.recipe.augment, len(part)), None
-        view = torch.randint(len(self.views), (len(part),))
-        return self.views[view, part], self.answers.of(view, part, self.device)
+        options, few = self.recipe.distill, len(part)
+        view, mirrored = torch.randint(len(self.views), (few,)), torch.zeros(few, dtype=torch.bool)
+        if options is not None and options.mirror:
+            mirrored = torch.rand(few) < 0.5
+        answer = self.answers.of(view, part, mirrored, self.device)
+        return mirror(self.views[view, part], mirrored), answer
 
     def _ask(self, x: Tensor) -> Answer:
         """The teacher's answer about a batch as the student gets it."""

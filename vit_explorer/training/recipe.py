@@ -86,6 +86,7 @@ class Distill(_Section):
     temperature: Positive = 2.0
     weight: Share = 0.7  # of the teacher's term in the loss
     views: int = Field(default=2, ge=0, le=1000)  # of each picture, asked about once; 0: each step
+    mirror: bool = False  # half of these views, with what was said of them, as mirror images
     layers: dict[int, int] = {}  # the student's block: the teacher's whose tokens it learns
     layer_weight: Positive = 1.0  # of the term for these tokens
 
@@ -131,20 +132,28 @@ class Recipe(_Section):
             raise ValueError(f"timm.name: there is no model {self.timm.name!r}{near}")
         if self.model and self.optimizer.layer_decay is not None:
             raise ValueError("optimizer.layer_decay: only a timm model has layer groups.")
-        mixing = self.augment.mixup or self.augment.cutmix
-        if self.distill and self.distill.views and mixing:
+        if self.full_epochs > self.epochs:
+            raise ValueError("full_epochs: more than epochs.")
+        return self
+
+    @model_validator(mode="after")
+    def _teachable(self) -> Recipe:
+        taught = self.distill
+        if taught is None:
+            return self
+        if taught.views and (self.augment.mixup or self.augment.cutmix):
             raise ValueError("distill.views: mixed pictures need views: 0.")
-        if self.distill and self.distill.layers:
-            if not self.distill.views:
+        if taught.mirror and not taught.views:
+            raise ValueError("distill.mirror: mirrors stored answers, so views: 1.")
+        if taught.layers:
+            if not taught.views:
                 raise ValueError("distill.layers: the teacher's tokens are stored, so views: 1.")
             if self.model is None:
                 raise ValueError("distill.layers: only the ViT from scratch learns tokens.")
-            if not all(0 <= block < self.model.depth for block in self.distill.layers):
+            if not all(0 <= block < self.model.depth for block in taught.layers):
                 raise ValueError(
                     f"distill.layers: the model has blocks 0 to {self.model.depth - 1}."
                 )
-        if self.full_epochs > self.epochs:
-            raise ValueError("full_epochs: more than epochs.")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import class_columns
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
-from vit_explorer.training.tokens import Scale, block_outputs, unpack
+from vit_explorer.training.tokens import Scale, block_outputs, mirror_tokens, unpack
 
 _BATCH = 128
 
@@ -33,13 +33,17 @@ class Answers:
 
     logits: Tensor  # (V, n, classes)
     tokens: NDArray[np.int8] | None  # (V, n, L, N, D), packed, mapped from the run folder
+    grid: tuple[int, int]  # of the patches among these tokens
 
-    def of(self, view: Tensor, part: Tensor, device: torch.device) -> Answer:
-        """Its answers about one view each of some pictures."""
+    def of(self, view: Tensor, part: Tensor, mirrored: Tensor, device: torch.device) -> Answer:
+        """Its answers about one view each of some pictures, or about its mirror image: there the
+        answer itself is taken to be the same, and its tokens to be mirrored."""
         logits = self.logits[view, part].to(device)
         if self.tokens is None:
             return Answer(logits)
-        return Answer(logits, unpack(self.tokens[view.numpy(), part.numpy()]).to(device))
+        tokens = torch.from_numpy(self.tokens[view.numpy(), part.numpy()])
+        tokens[mirrored] = mirror_tokens(tokens[mirrored], self.grid)
+        return Answer(logits, unpack(tokens).to(device))
 
 
 class Answer(NamedTuple):
@@ -101,7 +105,7 @@ class Teacher:
         stored = folder.read_soft_labels(key)
         tokens = folder.read_tokens(shape) if self.layers else None
         if stored is not None and (tokens is not None or not self.layers):
-            return Answers(stored, tokens)
+            return Answers(stored, tokens, card.grid)
         found = []
         scale = self._scale(pictures, precision) if self.layers else None
         with ExitStack() as stack:
@@ -117,7 +121,7 @@ class Teacher:
         labels = torch.cat(found).reshape(len(views), len(pictures), -1).half()
         folder.write_soft_labels(labels, key)  # last: where these are, the tokens are whole
         tokens = folder.read_tokens(shape) if self.layers else None
-        return Answers(labels.float(), tokens)  # as a resumed run reads them
+        return Answers(labels.float(), tokens, card.grid)  # as a resumed run reads them
 
     def _ask_all(self, pictures: PictureSet, views: Tensor, precision: str) -> Iterator[Answer]:
         for view in views:

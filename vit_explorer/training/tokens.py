@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -59,9 +60,16 @@ class Scale:
         return (whitened * _STEPS).round().clamp(-127, 127).to(torch.int8).cpu().numpy()
 
 
-def unpack(stored: NDArray[np.int8]) -> Tensor:
-    """What `pack` stored, as numbers."""
-    return torch.from_numpy(stored).float() / _STEPS
+def unpack(stored: Tensor) -> Tensor:
+    """What `pack` stored (bytes), as numbers."""
+    return stored.float() / _STEPS
+
+
+def mirror_tokens(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Tokens (..., N, D) with the patches of each row of the grid in reverse."""
+    patches = math.prod(grid)
+    prefix, rest = tokens.split((tokens.shape[-2] - patches, patches), dim=-2)
+    return torch.cat((prefix, rest.unflatten(-2, grid).flip(-2).flatten(-3, -2)), dim=-2)
 
 
 def token_loss(read: Sequence[Tensor], kept: Tensor | None, wanted: Tensor) -> Tensor:
