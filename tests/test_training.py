@@ -22,6 +22,7 @@ import vit_explorer as vx
 from tests.noise import write_noise
 from vit_explorer.errors import DataError, ModelError, OutputError, RecipeError
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
+from vit_explorer.training.film import Film
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("cat", "dog", "frog", "ship")
@@ -261,6 +262,30 @@ def test_a_run_begins_with_the_weights_and_the_film_of_another(
     with pytest.raises(ModelError, match="don't fit the model of the recipe tiny"):
         train(recipe, data=pictures, out=tmp_path / "other", overrides=wide)
     assert not (tmp_path / "other").exists()
+
+
+def test_films_are_joined_on_the_pictures_they_share(
+    whole: RunResult, cat: Path, coffee: Path
+) -> None:
+    model = vx.load_model(whole.weights)
+    one, two = vx.open_picture(cat), vx.open_picture(coffee)
+    row = dict.fromkeys(("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr"), 0.5)
+    first, other, further = Film(model, [one, two]), Film(model, [one]), Film(model, [two])
+    for film in (first, other, further):
+        film.record(0)
+    first.record(1)
+    before = first.arrays([row])
+    further.follow(before)
+    further.record(1)
+    joined = further.arrays([row])
+    assert joined["epoch"].tolist() == [0, 1, 2]
+    assert joined["probe_names"].tolist() == ["coffee.png"] and len(joined["probes"]) == 1
+    assert np.array_equal(joined["rollout"][:2], before["rollout"][:, [1]])
+    assert np.array_equal(joined["rollout"][2], before["rollout"][1, [1]])  # the model is the same
+    assert joined["lr"].tolist() == [0.5, 0.5]
+    other.follow({**before, "labels": np.array(["a", "b", "c", "d"])})
+    other.follow({n: v[1:] if n == "probes" else v for n, v in before.items()})
+    assert len(other.frames) == 1
 
 
 def test_a_timm_model_is_fine_tuned_with_layer_decay(pictures: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from vit_explorer.pictures import Picture
 from vit_explorer.trace import trace
 
 _COLUMNS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
+_OF_PROBES = ("probabilities", "rollout", "attention_distance")
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -81,14 +82,26 @@ class Film:
     def follow(self, film: Mapping[str, NDArray[Any]]) -> None:
         """Go on with the film of the run that this one's weights come from.
 
-        A film of other pictures or of another architecture is left aside.
+        Both keep the probe pictures they share. A film that shares none, or is of other classes or
+        of another architecture, is left aside.
         """
-        names = self.frames[0]
-        same = all(np.array_equal(film[n], self.fixed[n]) for n in self.fixed if n in film)
-        fits = all(n in film and film[n].shape[1:] == names[n].shape for n in names)
-        if same and fits:
-            self.begun = {n: film[n] for n in _COLUMNS}
-            self.frames = [{n: film[n][i] for n in names} for i in range(len(film["epoch"]))]
+        shared = [
+            (before, now)
+            for now, probe in enumerate(self.fixed["probes"])
+            for before, other in enumerate(film["probes"])
+            if np.array_equal(probe, other)
+        ]
+        if not shared or not np.array_equal(film["labels"], self.fixed["labels"]):
+            return
+        before, now = (list(places) for places in zip(*shared, strict=True))
+        own = {n: v[now] if n in _OF_PROBES else v for n, v in self.frames[0].items()}
+        earlier = {n: v[:, before] if n in _OF_PROBES else v for n, v in film.items()}
+        if all(n in earlier and earlier[n].shape[1:] == own[n].shape for n in own):
+            self.begun = {n: earlier[n] for n in _COLUMNS}
+            self.frames = [{n: earlier[n][i] for n in own} for i in range(len(film["epoch"]))]
+            self.probes = tuple(self.probes[place] for place in now)
+            kept = {n: self.fixed[n][now] for n in ("probes", "probe_names")}
+            self.fixed = {**self.fixed, **kept}
 
 
 def find_film(model: str, weights: Path | None = None) -> Path | None:
