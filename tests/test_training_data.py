@@ -18,7 +18,7 @@ from timm.data import create_transform
 from torchvision.datasets import CIFAR10
 
 from vit_explorer.errors import DataError, OutputError
-from vit_explorer.training import export_images
+from vit_explorer.training import data, export_images, train
 from vit_explorer.training.cifar import BINARY_ARCHIVE, BINARY_FOLDER, CLASSES
 from vit_explorer.training.data import decode, find_pictures, find_splits
 
@@ -64,7 +64,7 @@ def test_pictures_of_other_sizes_are_fitted_as_timm_does(folders: Make) -> None:
     odd = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     Image.fromarray(odd).save(root / "train/dog/1.png")
     source = find_pictures(root, "train")
-    assert decode(find_pictures(root, "test"), (32, 32)).pixels.shape == (4, 3, 20, 13)
+    assert decode(find_pictures(root, "test"), (60, 39)).pixels.shape == (4, 3, 20, 13)
     pixels = decode(source, (32, 32)).pixels
     transform = create_transform(
         (3, 32, 32), interpolation="bicubic", crop_pct=1.0, mean=(0,) * 3, std=(1,) * 3
@@ -72,6 +72,27 @@ def test_pictures_of_other_sizes_are_fitted_as_timm_does(folders: Make) -> None:
     for item, found in zip(source.items, pixels, strict=True):
         expected = transform(Image.open(item))
         assert torch.equal((expected * 255).round().byte(), found)
+
+
+def test_oblong_pictures_are_cropped_in_training_as_they_are_afterwards(
+    folders: Make, tmp_path: Path
+) -> None:
+    root = folders({"train": ["cat", "dog"], "test": ["cat", "dog"]}, size=(20, 13))
+    overrides = ["epochs=1", "full_epochs=0", "schedule.warmup_epochs=0", "half_weights=false"]
+    out = tmp_path / "run"
+    result = train("smoke", data=root, out=out, overrides=overrides, precision="no", device="cpu")
+    assert result.metrics is not None
+    assert result.rows[-1]["test_loss"] == pytest.approx(result.metrics.nll, abs=1e-3)
+
+
+def test_a_set_too_large_for_memory_is_refused(
+    folders: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = find_pictures(folders({"train": ["cat", "dog"], "test": ["cat", "dog"]}), "train")
+    monkeypatch.setattr(data, "_MAX_MEMORY", 4 * 3 * 8 * 8)
+    assert decode(source, (64, 64)).pixels.shape == (4, 3, 8, 8)  # kept small, so it has room
+    with pytest.raises(DataError, match="at 12x6 pixels, and 0 GB is the limit"):
+        decode(source, (12, 6))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -140,47 +140,54 @@ def find_splits(data: str | Path) -> tuple[Source, Source]:
 def decode(source: Source, image_size: tuple[int, int], progress: bool = False) -> PictureSet:
     """Decode all pictures to one size and keep them as bytes.
 
-    Pictures that all share one size no larger than (H, W) keep it, to be enlarged a batch at a
-    time; others are resized (bicubic, short side) and cropped at the centre to (H, W).
+    Pictures that all share one size, no larger than (H, W) and of its shape, keep it, to be
+    enlarged a batch at a time; others are resized (bicubic, short side) and cropped at the centre
+    to (H, W).
 
     Raises:
         DataError: unreadable pictures, or more than memory should hold.
     """
     height, width = image_size
-    if isinstance(source.items, np.ndarray):
+    labels = torch.tensor(source.labels)
+    if isinstance(source.items, np.ndarray) and _enlarges(source.items.shape[1:3], image_size):
         pixels = torch.from_numpy(source.items).permute(0, 3, 1, 2).contiguous()
-        if pixels.shape[2] <= height and pixels.shape[3] <= width:
-            return PictureSet(pixels, torch.tensor(source.labels), source.classes)
-    if len(source) * height * width * 3 > _MAX_MEMORY:
-        raise DataError(
-            f"{source.name} needs {len(source) * height * width * 3 / 1e9:.0f} GB at "
-            f"{height}x{width} pixels, and {_MAX_MEMORY / 1e9:.0f} GB is the limit; choose a "
-            "smaller image size or fewer pictures."
-        )
+        return PictureSet(pixels, labels, source.classes)
     # timm's evaluation transform up to the step that makes it a tensor.
     whole = create_transform((3, height, width), interpolation="bicubic", crop_pct=1.0)
     fit = Compose(whole.transforms[:2])
-    images = list(_one_size(source.pictures(progress), fit, image_size))
-    pixels = torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2)
-    return PictureSet(pixels.contiguous(), torch.tensor(source.labels), source.classes)
+    pixels = torch.empty(0, 3, 0, 0)
+    for index, image in enumerate(source.pictures(progress)):
+        size = (image.height, image.width)
+        if index == 0:
+            pixels = _room(source, size if _enlarges(size, image_size) else image_size)
+        elif pixels.shape[2:] not in (size, image_size):
+            # The first that breaks a common size: what came before is fitted after all.
+            common, pixels = pixels, _room(source, image_size)
+            for place, kept in enumerate(common[:index]):
+                pixels[place] = _as_bytes(fit(Image.fromarray(kept.permute(1, 2, 0).numpy())))
+        pixels[index] = _as_bytes(image if size == pixels.shape[2:] else fit(image))
+    return PictureSet(pixels, labels, source.classes)
 
 
-def _one_size(
-    pictures: Iterable[Image.Image], fit: Compose, image_size: tuple[int, int]
-) -> Iterator[NDArray[np.uint8]]:
-    """Keep a common small size; from the first picture that breaks it, everything is fitted."""
-    kept: list[NDArray[np.uint8]] | None = []
-    for image in pictures:
-        if kept is not None:
-            array = np.array(image)
-            small = array.shape[0] <= image_size[0] and array.shape[1] <= image_size[1]
-            if small and (not kept or array.shape == kept[0].shape):
-                kept.append(array)
-                continue
-            yield from (np.array(fit(Image.fromarray(earlier))) for earlier in kept)
-            kept = None
-        yield np.array(fit(image))
-    yield from kept or ()
+def _enlarges(size: tuple[int, ...], image_size: tuple[int, int]) -> bool:
+    """Whether pictures of this size need no cropping to become (H, W)."""
+    return size[0] <= image_size[0] and size[0] * image_size[1] == size[1] * image_size[0]
+
+
+def _room(source: Source, size: tuple[int, int]) -> Tensor:
+    """Memory for all pictures at one size."""
+    needed = len(source) * size[0] * size[1] * 3
+    if needed > _MAX_MEMORY:
+        raise DataError(
+            f"{source.name} needs {needed / 1e9:.0f} GB at {size[0]}x{size[1]} pixels, and "
+            f"{_MAX_MEMORY / 1e9:.0f} GB is the limit; choose a smaller image size or fewer "
+            "pictures."
+        )
+    return torch.empty((len(source), 3, *size), dtype=torch.uint8)
+
+
+def _as_bytes(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def export_images(data: str | Path, out: str | Path, progress: bool = False) -> int:
