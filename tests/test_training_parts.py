@@ -132,13 +132,6 @@ def test_distillation_losses_by_hand() -> None:
     assert float(loss) == pytest.approx(0.5 * own + 0.5 * math.log(1 + math.e**2), abs=1e-5)
 
 
-def _to_tensor(size: tuple[int, int]) -> object:
-    from torchvision.transforms import v2
-
-    to_float = v2.ToDtype(torch.float32, scale=True)
-    return v2.Compose([v2.Resize(size), v2.ToImage(), to_float])
-
-
 def test_evaluate_refuses_other_classes(small: vx.LoadedModel, tmp_path: Path, cat: Path) -> None:
     for name in ("lion", "tiger"):
         (tmp_path / "test" / name).mkdir(parents=True)

@@ -8,7 +8,7 @@ import pytest
 
 from vit_explorer.errors import RecipeError
 from vit_explorer.training import list_recipes, load_recipe
-from vit_explorer.training.student import build_model
+from vit_explorer.training.student import Student, build_model, make_optimizer
 
 
 def test_the_promised_recipes_ship() -> None:
@@ -37,7 +37,14 @@ def test_shipped_recipes_are_valid_and_build(name: str) -> None:
         ("optimizer.lr=-1", "optimizer.lr was -1; it should be greater than 0"),
         ("optimizer.name=admw", "no optimizer 'admw', did you mean 'adamw'"),
         ("schedule.name=cosin", "schedule.name was \"cosin\"; it should be 'cosine'"),
-        ("full_epochs=99", "full_epochs: more than epochs"),
+        ("full_epochs=99", "full_epochs: 99 is more than the 3 epochs; set it too"),
+        ("model.heads=0", "A ViT's heads was 0, expected 1 or more"),
+        ("model.patch_size=[0, 0]", "patch_size was (0, 0), expected 1 or more"),
+        ("model.patch_dropout=2", "patch_dropout was 2.0, expected 0 to 1"),
+        ("model.channels=1", "model.channels: was 1, pictures have 3"),
+        ("model.distillation_token=true", "distillation_token: needs a teacher"),
+        ("augment.zoom=[1.2, 0.8]", "augment.zoom: was [1.2, 0.8]; give the smaller side first"),
+        ("schedule.min_lr=1", "schedule.min_lr: 1.0 is more than optimizer.lr"),
         ("timm.name=vit_tiny_patch16_224", "either model (the ViT from scratch) or timm"),
         ("distill.kind=soft", "the setting 'distill.teacher' is missing"),
         ("epochs", "The setting 'epochs' has no '='; write it as key=value"),
@@ -59,6 +66,32 @@ def test_overrides_reach_nested_settings_as_yaml() -> None:
     assert recipe.ema == 0.9
     assert recipe.model is not None
     assert recipe.model.drop_path == 0.2
+
+
+def test_a_folder_called_like_a_recipe_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smoke").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("smoke").name == "smoke"
+
+
+def test_layer_decay_lowers_the_rate_of_earlier_blocks() -> None:
+    recipe = load_recipe(
+        "cifar10_finetune",
+        ["timm={name: test_vit, pretrained: false}", "optimizer={name: adamw, layer_decay: 0.5}"],
+    )
+    groups = make_optimizer(recipe, Student(build_model(recipe, 10))).param_groups
+    scales = [group["lr_scale"] for group in groups]
+    assert scales == sorted(scales)
+    assert scales[-1] == 1
+    assert scales[0] <= 0.5**2  # two layers, at least, lie between the patches and the head
+
+
+def test_an_optimizer_that_can_not_be_made_is_named() -> None:
+    recipe = load_recipe("smoke", ["optimizer={name: sgd, momentum: 0}"])
+    with pytest.raises(RecipeError, match="timm's sgd can't be made with these settings"):
+        make_optimizer(recipe, Student(build_model(recipe, 10)))
 
 
 def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:

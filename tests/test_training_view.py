@@ -23,6 +23,7 @@ from tests.browser import (
     write_checkpoint,
 )
 from vit_explorer.errors import DataError, ModelError, OptionError
+from vit_explorer.training import load_recipe
 from vit_explorer.training.film import Film
 from vit_explorer.ui import Workbench, build_app, find_film
 from vit_explorer.ui.film import film_bytes
@@ -305,6 +306,16 @@ def test_data_that_can_t_be_trained_on_is_said_and_leaves_no_run(
     wait_until(lambda: (trainings.now() or {})["state"] == "failed")
     assert "no class folders" in (trainings.now() or {})["error"]
     assert not trainings.folder.exists()
+
+
+def test_fewer_epochs_than_a_recipe_ends_with_are_trained(
+    trainings: Trainings, pictures: Path
+) -> None:
+    assert load_recipe("cifar10_scratch").full_epochs > 1
+    trainings.start("cifar10_scratch", str(pictures), epochs=1)
+    trainings.stop()
+    wait_until(lambda: (trainings.now() or {})["state"] in ("stopped", "finished"))
+    assert load_recipe(trainings.folder / "cifar10_scratch" / "recipe.yaml").epochs == 1
 
 
 def test_names_of_runs_never_become_paths(small: vx.LoadedModel, trainings: Trainings) -> None:

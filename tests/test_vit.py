@@ -275,7 +275,7 @@ def test_patch_dropout_keeps_the_prefix_and_a_share() -> None:
 def test_distillation_heads() -> None:
     model = build(distillation_token=True)
     images = torch.randn(2, 3, 16, 24)
-    own, distilled = model.forward_heads(images)
+    own, distilled = model.heads(model.forward_features(images))
     assert not torch.allclose(own, distilled)
     torch.testing.assert_close(model(images), (own + distilled) / 2)
     distilled.sum().backward()

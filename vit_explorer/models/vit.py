@@ -58,6 +58,7 @@ class ViTConfig:
             size = getattr(self, name)
             pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
             object.__setattr__(self, name, pair)
+        self._check_ranges()
         for name, allowed in (("position", Position), ("pooling", Pooling), ("head", Head)):
             value = getattr(self, name)
             if value not in get_args(allowed):
@@ -81,6 +82,15 @@ class ViTConfig:
             raise ModelError("A distillation token needs class_token=True and pooling='class'.")
         if self.position == "relative" and self.patch_dropout:
             raise ModelError("Relative positions need every patch: set patch_dropout to 0.")
+
+    def _check_ranges(self) -> None:
+        for name in ("image_size", "patch_size", "channels", "dim", "depth", "heads"):
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,)) < 1:
+                raise ModelError(f"A ViT's {name} was {value}, expected 1 or more.")
+        for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ModelError(f"A ViT's {name} was {getattr(self, name)}, expected 0 to 1.")
 
     @property
     def grid(self) -> Pair:
@@ -403,19 +413,16 @@ class VisionTransformer(nn.Module):
             pooled = tokens[:, self.num_prefix_tokens :].mean(dim=1)
         return self.head(self.pre_logits(pooled))
 
-    def forward_heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) of the class head and of the distillation head, for training."""
-        if self.head_dist is None:
-            raise ModelError("This ViT has no distillation token; set distillation_token=True.")
-        tokens = self.forward_features(images)
-        return self._class_logits(tokens), self.head_dist(tokens[:, 1])
+    def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, classes) of the class head and of the distillation head, for training;
+        without a distillation token the class head's twice."""
+        logits = self._class_logits(tokens)
+        return logits, logits if self.head_dist is None else self.head_dist(tokens[:, 1])
 
     def forward_head(self, tokens: Tensor) -> Tensor:
         """Tokens (B, N, D) to logits (B, classes); two heads are averaged, as in DeiT."""
-        logits = self._class_logits(tokens)
-        if self.head_dist is None:
-            return logits
-        return (logits + self.head_dist(tokens[:, 1])) / 2
+        logits, distilled = self.heads(tokens)
+        return logits if self.head_dist is None else (logits + distilled) / 2
 
     def forward(
         self, images: Tensor, output_attentions: bool = False

@@ -48,6 +48,13 @@ class Augment(_Section):
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
 
+    @field_validator("zoom")
+    @classmethod
+    def _ordered(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if zoom[0] > zoom[1]:
+            raise ValueError(f"was {list(zoom)}; give the smaller side first.")
+        return zoom
+
 
 class Optimizer(_Section):
     """One of timm's optimizers."""
@@ -132,22 +139,34 @@ class Recipe(_Section):
             raise ValueError(f"timm.name: there is no model {self.timm.name!r}{near}")
         if self.model and self.optimizer.layer_decay is not None:
             raise ValueError("optimizer.layer_decay: only a timm model has layer groups.")
+        if self.model and self.model.channels != 3:
+            raise ValueError(f"model.channels: was {self.model.channels}, pictures have 3.")
         if self.full_epochs > self.epochs:
-            raise ValueError("full_epochs: more than epochs.")
+            raise ValueError(
+                f"full_epochs: {self.full_epochs} is more than the {self.epochs} epochs; "
+                "set it too."
+            )
+        if self.schedule.min_lr > self.optimizer.lr:
+            raise ValueError(
+                f"schedule.min_lr: {self.schedule.min_lr} is more than optimizer.lr, "
+                f"{self.optimizer.lr}; lower it."
+            )
         return self
 
     @model_validator(mode="after")
     def _teachable(self) -> Recipe:
         taught = self.distill
         if taught is None:
+            if self.model and self.model.distillation_token:
+                raise ValueError("model.distillation_token: needs a teacher; add distill.")
             return self
         if taught.views and (self.augment.mixup or self.augment.cutmix):
             raise ValueError("distill.views: mixed pictures need views: 0.")
         if taught.mirror and not taught.views:
-            raise ValueError("distill.mirror: mirrors stored answers, so views: 1.")
+            raise ValueError("distill.mirror: mirrors stored answers; set views to 1 or more.")
         if taught.layers:
             if not taught.views:
-                raise ValueError("distill.layers: the teacher's tokens are stored, so views: 1.")
+                raise ValueError("distill.layers: tokens are stored; set views to 1 or more.")
             if self.model is None:
                 raise ValueError("distill.layers: only the ViT from scratch learns tokens.")
             if not all(0 <= block < self.model.depth for block in taught.layers):
@@ -189,14 +208,14 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Sequence[str] = ()) -> R
 
 def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
     path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if str(recipe) in list_recipes():
+        text = (resources.files(__package__) / "recipes" / f"{recipe}.yaml").read_text("utf-8")
+    elif path.suffix in (".yaml", ".yml") or path.exists():
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise RecipeError(f"The recipe {path} can't be read: {reason}.") from None
-    elif str(recipe) in list_recipes():
-        text = (resources.files(__package__) / "recipes" / f"{recipe}.yaml").read_text("utf-8")
     else:
         names = list_recipes()
         raise RecipeError(

@@ -50,21 +50,21 @@ class Student(nn.Module):
             return Pass(logits, logits)
         if self.layers:
             return self._with_tokens(model, x)
-        if model.head_dist is not None:
-            return Pass(*model.forward_heads(x))
-        # At a few dozen tokens explicit attention trains faster on a CPU than fused.
-        explicit = x.device.type == "cpu"
-        logits = model(x, output_attentions=True)[0] if explicit else model(x)
-        return Pass(logits, logits)
+        return Pass(*model.heads(model.forward_features(x, _explicit(x))))
 
     def _with_tokens(self, model: VisionTransformer, x: Tensor) -> Pass:
         tokens = model.num_prefix_tokens + math.prod(model.config.grid)
         kept = model.patch_drop.draw(len(x), tokens, x.device)
         with block_outputs(list(model.blocks), self.layers) as found:
-            explicit: list[Tensor] | None = [] if x.device.type == "cpu" else None
-            logits = model.forward_head(model.forward_features(x, explicit, kept))
+            logits, taught = model.heads(model.forward_features(x, _explicit(x), kept))
         read = [read(normalise(own)) for read, own in zip(self.readers, found, strict=True)]
-        return Pass(logits, logits, tuple(read), kept)
+        return Pass(logits, taught, tuple(read), kept)
+
+
+def _explicit(x: Tensor) -> list[Tensor] | None:
+    """Somewhere to keep attention on a CPU, where at a few dozen tokens it trains faster so than
+    fused."""
+    return [] if x.device.type == "cpu" else None
 
 
 def build_model(recipe: Recipe, classes: int) -> nn.Module:
@@ -138,15 +138,22 @@ def make_student(recipe: Recipe, model: nn.Module, teacher: Teacher | None) -> S
 
 
 def make_optimizer(recipe: Recipe, learner: Student) -> torch.optim.Optimizer:
+    """timm's optimizer of the recipe; raises RecipeError if it can't be made."""
     options = recipe.optimizer
-    optimizer = create_optimizer_v2(
-        learner.model,
-        opt=options.name,
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-        momentum=options.momentum,
-        layer_decay=options.layer_decay,
-    )
+    try:
+        optimizer = create_optimizer_v2(
+            learner.model,
+            opt=options.name,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+            layer_decay=options.layer_decay,
+        )
+    except (ValueError, TypeError, RuntimeError, ImportError, AssertionError) as error:
+        raise RecipeError(
+            f"optimizer: timm's {options.name} can't be made with these settings ({error}); change "
+            "them, or its name."
+        ) from None
     if learner.layers:
         optimizer.add_param_group({"params": list(learner.readers.parameters())})
     return optimizer

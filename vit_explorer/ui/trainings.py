@@ -79,7 +79,10 @@ class Trainings:
             raise RecipeError(
                 f"There is no recipe {recipe!r}{nearest(recipe, list_recipes()) or '.'}"
             )
-        changes = [] if epochs is None else [f"epochs={epochs}"]
+        changes = []
+        if epochs is not None:
+            full = min(load_recipe(recipe).full_epochs, max(epochs, 0))
+            changes = [f"epochs={epochs}", f"full_epochs={full}"]
         settings = load_recipe(recipe, changes)
         data = _checked(data)
         self._launch(self._free_name(recipe), settings, data, resume=False)
