@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
 import vit_explorer as vx
 from tests.noise import write_noise
-from vit_explorer.errors import DataError, ModelError, OutputError, RecipeError
+from vit_explorer.errors import DataError, ModelError, OptionError, OutputError, RecipeError
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
 from vit_explorer.training.film import Film
 
@@ -120,6 +122,24 @@ def test_a_run_stopped_within_an_epoch_resumes_to_the_same_numbers(
     _assert_same(train(recipe, **options, resume=True), whole)
 
 
+def test_a_run_stopped_in_its_first_epoch_has_the_whole_film(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu"}
+    assert not train(recipe, **options, stop=stop).finished
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert (state["position"]["epoch"], state["position"]["step"]) == (0, 1)
+    _assert_same(train(recipe, **options, resume=True), whole)
+    with np.load(tmp_path / "film.npz") as film, np.load(whole.folder / "film.npz") as other:
+        for name in film:
+            if film[name].dtype.kind == "f":
+                assert np.allclose(film[name], other[name], atol=2e-3), name
+            else:
+                assert np.array_equal(film[name], other[name]), name
+
+
 def test_ctrl_c_keeps_a_state_that_resumes(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -203,8 +223,13 @@ optimizer: {name: sgd, lr: 0.1}
     options = {"data": str(pictures), "precision": "no", "device": "cpu"}
     script = tmp_path / "script.py"
     script.write_text(f"""
+import threading
 from vit_explorer.training import train
 train({str(recipe)!r}, out={str(tmp_path / "two")!r}, **{options!r})
+stop = threading.Event()
+parted = {{"out": {str(tmp_path / "parted")!r}, **{options!r}}}
+assert not train({str(recipe)!r}, stop=stop, watch=lambda row: stop.set(), **parted).finished
+assert train({str(recipe)!r}, resume=True, **parted).finished
 """)
     # accelerate's own launcher needs MPI for several processes on a CPU; torchrun does not.
     launch = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
@@ -218,6 +243,10 @@ train({str(recipe)!r}, out={str(tmp_path / "two")!r}, **{options!r})
         assert a["images"] == b["images"] == 64
         assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-5)
         assert a["test_loss"] == pytest.approx(b["test_loss"], abs=1e-5)
+    parted = json.loads((tmp_path / "parted/log.json").read_text())
+    for a, b in zip(two, parted, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-6)
+        assert a["images"] == b["images"]
 
 
 @pytest.mark.parametrize("views", [3, 0])
@@ -244,7 +273,7 @@ def test_a_distillation_token_learns_from_a_checkpoint(
 def test_a_run_begins_with_the_weights_and_the_film_of_another(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    overrides = [f"initial_weights={whole.weights}", "epochs=1"]
+    overrides = [f"initial_weights={whole.weights}", "epochs=1", "schedule.min_lr=0"]
     options = {"data": pictures, "device": "cpu", "precision": "no", "out": tmp_path}
     result = train(recipe, **options, overrides=[*overrides, "optimizer={name: sgd, lr: 1.0e-9}"])
     begun, ended = load_file(whole.weights), load_file(result.weights)
@@ -314,6 +343,48 @@ def test_folders_that_can_not_take_a_run_are_refused(
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="can't be made: Not a directory"):
         train(recipe, data=pictures, out=tmp_path / "file" / "run")
+
+
+def test_a_run_goes_on_with_its_own_data_and_precision(
+    recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    stop, out = threading.Event(), tmp_path / "run"
+    train(recipe, data=pictures, out=out, precision="no", device="cpu", stop=stop,
+          watch=lambda row: stop.set())  # fmt: skip
+    facts = json.loads((out / "run.json").read_text())
+    assert (facts["epochs"], facts["precision"], facts["data"]) == (1, "no", str(pictures))
+    fewer = tmp_path / "fewer"
+    for split in ("train", "test"):
+        for name in CLASSES[:2]:
+            shutil.copytree(pictures / split / name, fewer / split / name)
+    kept = (out / "state.pt").read_bytes()
+    with pytest.raises(DataError, match="started with 64 pictures of cat, dog, .* the same data"):
+        train(recipe, data=fewer, out=out, resume=True, device="cpu")
+    with pytest.raises(OptionError, match="with precision no and would go on with precision bf16"):
+        train(recipe, out=out, resume=True, device="cpu", precision="bf16")
+    assert (out / "state.pt").read_bytes() == kept
+    resumed = train(recipe, out=out, resume=True, device="cpu")
+    assert resumed.finished
+    assert json.loads((out / "run.json").read_text())["precision"] == "no"
+
+
+def test_a_run_of_an_older_recipe_goes_on(recipe: Path, pictures: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+    options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu"}
+    train(recipe, **options, stop=stop, watch=lambda row: stop.set())
+    written = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    del written["half_weights"], written["augment"]["zoom_share"]  # as if they came later
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(written))
+    assert train(tmp_path / "recipe.yaml", **options, resume=True).finished
+
+
+def test_settings_that_fail_late_leave_no_folder(
+    recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for change in ("optimizer={name: sgd, momentum: 0}", "optimizer.name=fusedsgd"):
+        with pytest.raises(RecipeError, match="can't be made with these settings"):
+            train(recipe, data=pictures, out=tmp_path / "run", overrides=[change])
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_data_is_refused_before_a_folder_is_made(recipe: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 import vit_explorer as vx
 from tests.noise import write_noise
-from vit_explorer.errors import RecipeError
+from vit_explorer.errors import OutputError, RecipeError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig, take_tokens
 from vit_explorer.training import loop, train
 from vit_explorer.training.augment import vary
@@ -165,6 +166,40 @@ def test_a_run_that_learns_tokens_resumes_to_the_same_numbers(
         assert one["test_loss"] == pytest.approx(other["test_loss"], abs=1e-6)
 
 
+def test_asking_a_teacher_can_be_stopped_and_begun_again(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    learn = [f"distill={{teacher: {teacher}, views: 1, layers: {{0: 0}}}}"]
+    options = {"data": pictures, "out": tmp_path, "overrides": learn, "device": "cpu"}
+    assert not train(recipe, **options, stop=stop).finished
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "run.json"}
+    assert train(recipe, **options, resume=True).finished
+
+
+def test_a_disk_without_room_for_the_tokens_is_said_before_the_teacher_is_asked(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    learn = [f"distill={{teacher: {teacher}, views: 200, layers: {{0: 0}}}}"]
+    with pytest.raises(OutputError, match="tokens need 0.0 GB and .* has 0.0 GB; make room"):
+        train(recipe, data=pictures, out=tmp_path, overrides=learn, device="cpu")
+    assert not (tmp_path / "teacher_tokens.npy").exists()
+
+
+def test_tokens_are_learnt_beside_a_distillation_token() -> None:
+    config = ViTConfig(
+        image_size=(16, 16), patch_size=(4, 4), dim=8, depth=2, heads=2, distillation_token=True
+    )
+    model = VisionTransformer(config).eval()
+    images = torch.randn(2, 3, 16, 16)
+    done = Student(model, [0], 6)(images)
+    torch.testing.assert_close((done.logits + done.taught) / 2, model(images))
+    assert not torch.allclose(done.logits, done.taught)
+
+
 def test_the_loss_of_tokens_teaches_the_blocks_up_to_its_own() -> None:
     config = ViTConfig(image_size=(16, 16), patch_size=(4, 4), dim=8, depth=3, heads=2)
     learner = Student(VisionTransformer(config), [1], 6)
@@ -180,8 +215,8 @@ def test_the_loss_of_tokens_teaches_the_blocks_up_to_its_own() -> None:
     [
         ("layers: {0: 3}", "the teacher has blocks 0 to 2"),
         ("layers: {2: 0}", "the model has blocks 0 to 1"),
-        ("layers: {0: 0}, views: 0", "tokens are stored, so views: 1"),
-        ("mirror: true, views: 0", "mirrors stored answers, so views: 1"),
+        ("layers: {0: 0}, views: 0", "tokens are stored; set views to 1 or more"),
+        ("mirror: true, views: 0", "mirrors stored answers; set views to 1 or more"),
         ("layers: {0: 0}, image_size: 32", r"a grid of \(4, 4\) and 1 prefix tokens, the teacher"),
     ],
 )

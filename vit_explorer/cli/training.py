@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +30,10 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe's name or YAML file; none lists the names.")
     ] = None,
-    data: Data = "cifar10",
+    data: Annotated[
+        str | None,
+        typer.Option(help="cifar10 (the default), or a folder; --resume knows its own."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; else runs/RECIPE.")] = None,
     change: Annotated[
         list[str] | None,
@@ -57,11 +61,10 @@ def train(
         progress=True,
     )
     if not result.finished:
-        kept = result.folder / "recipe.yaml"
-        print(
-            f"stopped; go on with: vit-explorer train {kept} --data {data} "
-            f"--out {result.folder} --resume"
-        )
+        given = ["--device", device] if device != "auto" else []
+        kept, folder = str(result.folder / "recipe.yaml"), str(result.folder)
+        again = shlex.join(["vit-explorer", "train", kept, "--out", folder, "--resume", *given])
+        print(f"stopped; go on with: {again}")
     elif result.metrics is not None:  # the main process alone measures
         _print_metrics(result.metrics)
         print(f"written to {result.folder}/")
@@ -84,6 +87,11 @@ def evaluate(
     loaded = load(model, weights, labels, image_size, device, True, mean, std)
     metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     _print_metrics(metrics)
+    if len(metrics.classes) < len(loaded.labels):
+        print(
+            f"Only the data's {len(metrics.classes)} classes counted as answers, of "
+            f"{len(loaded.labels)} that the model knows."
+        )
 
 
 def export_images(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vit_explorer.errors import DataError
+from vit_explorer.errors import DataError, OptionError
 from vit_explorer.models.zoo import LoadedModel, load_model
 from vit_explorer.training.data import find_pictures
 from vit_explorer.training.precision import choose_precision
@@ -56,9 +56,14 @@ def evaluate(
         data: "cifar10", a folder with CIFAR-10's files, or a folder of class folders.
         precision: "no" (float32) or "bf16".
 
+    Only the data's classes count as answers, also of a model that knows more.
+
     Raises:
         DataError: no such data, unreadable pictures, or classes that aren't the model's.
+        OptionError: another precision.
     """
+    if precision == "fp16":
+        raise OptionError("The precision was 'fp16', expected no or bf16.")
     source = find_pictures(data, "test")
     loaded = (
         model if isinstance(model, LoadedModel) else load_model(model, device=device, **options)

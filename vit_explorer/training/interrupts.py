@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Stopped(Exception):  # noqa: N818 - it is a request, not an error
+    """A run was asked to stop before its first step."""
+
+
 @contextmanager
 def interrupts(stop: threading.Event) -> Iterator[None]:
     """Let Ctrl-C and a polite kill set `stop`; a second one interrupts at once."""

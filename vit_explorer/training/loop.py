@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from textwrap import shorten
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vit_explorer.errors import RecipeError
+from vit_explorer.errors import DataError, OptionError, RecipeError
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.training import student
 from vit_explorer.training.augment import (
@@ -81,6 +84,11 @@ class Trainer:
         self.model = model = learner.model.to(self.device)
         self.size = student.image_size(model)
         self.steps = -(-len(train) // recipe.batch_size)
+        if len(train) // self.steps < accelerator.num_processes:
+            raise RecipeError(
+                f"Batches of {len(train) // self.steps} pictures can't be shared by "
+                f"{accelerator.num_processes} processes; raise batch_size or start fewer."
+            )
         self.readers = learner.readers.to(self.device)
         optimizer = student.make_optimizer(recipe, learner)
         self.student, self.optimizer = accelerator.prepare(learner, optimizer)
@@ -105,19 +113,46 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
             "readers": self.readers.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+            "about": self._about(),
             "optimizer": self.optimizer.state_dict(),
             "position": position,
         }
 
-    def restore(self, state: dict[str, object]) -> None:
-        self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; raises DataError on other data, OptionError in another
+        precision."""
+        before, now = state.get("about", {}), self._about()
+        for kind, key in ((DataError, "data"), (OptionError, "precision")):
+            if before and before[key] != now[key]:
+                was, would = (shorten(about[key], 80, placeholder=" …") for about in (before, now))
+                raise kind(
+                    f"The run was started with {was} and would go on with {would}; give the same "
+                    f"{key} again."
+                )
+        self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
-        self.readers.load_state_dict(state["readers"])  # type: ignore[arg-type]
+        self.readers.load_state_dict(state["readers"])
+        if self._scaler is not None and state.get("scaler"):
+            self._scaler.load_state_dict(state["scaler"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.position = Position(**state["position"])  # type: ignore[arg-type]
+        self.position = Position(**state["position"])
         if not self.accelerator.is_main_process:
             self.position.loss, self.position.right, self.position.seen = 0.0, 0, 0
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps fp16's gradients in range; other precisions have none."""
+        return self.accelerator.scaler
+
+    def _about(self) -> dict[str, str]:
+        """What a run must go on with."""
+        classes = ", ".join(self.train.classes)
+        return {
+            "data": f"{len(self.train):,} pictures of {classes}",
+            "precision": f"precision {self.accelerator.mixed_precision}",
+        }
 
     def run_epoch(self, progress: bool, pause: Callable[[], bool]) -> bool:
         """Train to the end of the epoch, or until `pause` asked to stop: then False."""
@@ -193,14 +228,14 @@ class Trainer:
         place.right += int((done.logits.argmax(dim=1) == labels).sum())
         place.seen += len(part)
 
-    def label(self, folder: RunFolder, progress: bool) -> None:
-        """Ask the teacher about the views of every picture, once for all epochs."""
+    def label(self, folder: RunFolder, progress: bool, stop: threading.Event) -> None:
+        """Ask the teacher about the views of every picture, once; raises as `Teacher.label`."""
         options, recipe = self.recipe.distill, self.recipe
         if self.teacher is None or options is None or options.views == 0:
             return
         self.views = draw_views(recipe.augment, recipe.seed, options.views, len(self.train))
         self.answers = self.teacher.label(
-            self.train, self.views, folder, self.accelerator.mixed_precision, progress
+            self.train, self.views, folder, self.accelerator.mixed_precision, progress, stop
         )
 
     def _views(self, part: Tensor) -> tuple[Tensor, Answer | None]:

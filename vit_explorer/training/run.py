@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from PIL import Image
 
 from vit_explorer.decode import Picture, open_picture
@@ -25,7 +27,7 @@ from vit_explorer.pictures import Preprocess
 from vit_explorer.training.data import decode, find_splits
 from vit_explorer.training.evaluate import Metrics, evaluate
 from vit_explorer.training.film import Film, find_film, make_film
-from vit_explorer.training.interrupts import interrupts
+from vit_explorer.training.interrupts import Stopped, interrupts
 from vit_explorer.training.loop import Trainer
 from vit_explorer.training.precision import choose_precision
 from vit_explorer.training.recipe import Recipe, load_recipe
@@ -58,7 +60,7 @@ class RunResult:
 def train(
     recipe: str | Path | Recipe,
     *,
-    data: str | Path = "cifar10",
+    data: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overrides: Sequence[str] = (),
@@ -73,25 +75,39 @@ def train(
 
     Args:
         recipe: name of a shipped recipe, a YAML file, or a Recipe.
-        data: "cifar10", a folder with CIFAR-10's files, or a folder of class folders.
+        data: "cifar10", a folder with CIFAR-10's files, or a folder of class folders; by default
+            that of the run that is resumed, or "cifar10".
         out: the run folder, by default runs/RECIPE.
         resume: go on with the run in `out`, to the numbers of an uninterrupted one.
         overrides: changes to the recipe, such as "optimizer.lr=1e-3".
-        precision: "auto", "no" (float32), "bf16" or, on a GPU, "fp16".
+        precision: "no" (float32), "bf16" or, on a GPU, "fp16"; "auto" is that of the run that is
+            resumed, or bf16 where the processor has it.
         stop: once set, the run keeps its state at the next step and returns; so does Ctrl-C.
         watch: called with each epoch's row of the log.
-        save_seconds: within an epoch the state is kept this often.
+        save_seconds: within an epoch the state is kept this often; several processes keep it at
+            the end of each.
 
     Raises:
-        RecipeError, DataError, ModelError, OptionError: before anything is written.
+        RecipeError, DataError, ModelError, OptionError: before anything is written; RecipeError
+            also where the loss is no number any more.
         OutputError: the run folder can't be written; what was written before is whole.
     """
     settings = load_recipe(recipe, overrides)
     chosen = find_device(device)
+    folder = RunFolder(out or Path("runs") / settings.name)
+    before = folder.read_facts() if resume else {}
+    data = data or before.get("data", "cifar10")
+    if precision == "auto":
+        precision = before.get("precision", precision)
     precision = choose_precision(precision, chosen)
     sources = find_splits(data)
-    folder = RunFolder(out or Path("runs") / settings.name)
-    accelerator = Accelerator(cpu=chosen.type == "cpu", mixed_precision=precision)
+    if chosen.index is not None:
+        torch.cuda.set_device(chosen)  # accelerate takes the current one
+    # The others wait while the first asks a teacher, which may take hours.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(
+        cpu=chosen.type == "cpu", mixed_precision=precision, kwargs_handlers=[patience]
+    )
     shown = progress and accelerator.is_main_process
     try:
         torch.manual_seed(settings.seed)
@@ -104,11 +120,12 @@ def train(
         )
         learner = make_student(settings, model, teacher)
         pictures = [decode(source, image_size(model), shown) for source in sources]
+        trainer = Trainer(settings, learner, pictures[0], pictures[1], accelerator, teacher)
         if accelerator.is_main_process:
             folder.prepare(settings, resume)
         accelerator.wait_for_everyone()
-        trainer = Trainer(settings, learner, pictures[0], pictures[1], accelerator, teacher)
-        run = _Run(trainer, folder, str(data), shown, watch, initial)
+        place = str(data) if data == "cifar10" else str(Path(data).absolute())
+        run = _Run(trainer, folder, place, shown, watch, initial)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
         if accelerator.num_processes == 1:
@@ -133,12 +150,13 @@ class _Run:
         self.saved = time.monotonic()
 
     def go(self, resume: bool, stop: threading.Event, save_seconds: float) -> RunResult:
+        self._begin_film()
         state = self.folder.read_state() if resume else None
         if state is not None:
             self.trainer.restore(state)
-        self._prepare(resumed=state is not None)
+            self._resume_film()
         with interrupts(stop):
-            finished = self._train(stop, save_seconds)
+            finished = self._prepare(stop) and self._train(stop, save_seconds)
         measured = self._measure() if finished and self.main else None
         self.trainer.accelerator.wait_for_everyone()
         return RunResult(
@@ -174,21 +192,33 @@ class _Run:
             self._save_state()
         return True
 
-    def _prepare(self, resumed: bool) -> None:
-        """The teacher's answers, the film's beginning, and what is known before the first step."""
-        trainer, recipe = self.trainer, self.trainer.recipe
-        if recipe.distill is not None:
-            with trainer.accelerator.main_process_first():
-                trainer.label(self.folder, self.progress)
-        if self.main and recipe.film:
-            self.film = make_film(self._loaded(), self._probes())
-            begun = find_film(recipe.initial_weights) if recipe.initial_weights else None
-            if self.film is not None and begun is not None:
-                with np.load(begun) as film:
-                    self.film.follow(dict(film))
-            if self.film is not None and resumed and (self.folder / "film.npz").exists():
-                with np.load(self.folder / "film.npz") as film:
-                    self.film.restore(dict(film), trainer.position.epoch)
+    def _begin_film(self) -> None:
+        """Frame 0 is the model before training, so this comes before a state is taken back."""
+        initial = self.trainer.recipe.initial_weights
+        if not self.main or not self.trainer.recipe.film:
+            return
+        self.film = make_film(self._loaded(), self._probes())
+        begun = find_film(initial) if initial else None
+        if self.film is not None and begun is not None:
+            with np.load(begun) as film:
+                self.film.follow(dict(film))
+
+    def _resume_film(self) -> None:
+        if self.film is not None and (self.folder / "film.npz").exists():
+            with np.load(self.folder / "film.npz") as film:
+                self.film.restore(dict(film), self.trainer.position.epoch)
+
+    def _prepare(self, stop: threading.Event) -> bool:
+        """What is known before the first step, and the teacher's answers; False if stopped."""
+        self._write_facts()
+        try:
+            with self.trainer.accelerator.main_process_first():
+                self.trainer.label(self.folder, self.progress, stop)
+        except Stopped:
+            return False
+        return True
+
+    def _write_facts(self) -> None:
         if self.main:
             self.folder.write_json("run.json", {**self._facts(), "data": self.data})
 
@@ -198,6 +228,7 @@ class _Run:
             self.film.record(int(row["epoch"]))
             folder.write_arrays("film.npz", self.film.arrays(rows))
         folder.write_log(rows)
+        self._write_facts()
         folder.write("curves.png", draw_curves(rows, self.trainer.recipe.name))
         folder.write("confusion.png", draw_confusion(metrics))
         self._write_weights("last.safetensors", metrics)
@@ -215,7 +246,8 @@ class _Run:
     def _measure(self) -> Metrics:
         """Measure the file that was written as `evaluate` does, and note that in the file."""
         path = self.folder / "last.safetensors"
-        metrics = evaluate(path, self.data, progress=self.progress)
+        device = str(self.trainer.device)
+        metrics = evaluate(path, self.data, device=device, progress=self.progress)
         self._write_weights("last.safetensors", metrics)
         self.folder.write("confusion.png", draw_confusion(metrics))
         self.folder.write_json("metrics.json", metrics.to_dict())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import pickle
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from vit_explorer.errors import OutputError, RecipeError
 from vit_explorer.models.checkpoints import FORMAT
-from vit_explorer.training.recipe import Recipe
+from vit_explorer.training.recipe import Recipe, load_recipe
 
 Row = dict[str, float]
 
@@ -59,7 +61,7 @@ class RunFolder:
                 f"{self.path} already holds a run; resume it, or give another folder."
             )
         if resume:
-            self._check_same(recipe, yaml.safe_load(before.read_text(encoding="utf-8")))
+            self._check_same(recipe, load_recipe(before))
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -69,9 +71,9 @@ class RunFolder:
             ) from None
         self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
 
-    def _check_same(self, recipe: Recipe, before: Mapping[str, Any]) -> None:
-        now = recipe.to_dict()
-        changed = [key for key in now if now[key] != before.get(key)]
+    def _check_same(self, recipe: Recipe, before: Recipe) -> None:
+        now, then = recipe.to_dict(), before.to_dict()
+        changed = [key for key in now if now[key] != then[key]]
         if changed:
             raise RecipeError(
                 f"The run in {self.path} was started with another {', '.join(changed)}; resume it "
@@ -108,6 +110,14 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         self.write(name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def read_facts(self) -> dict[str, Any]:
+        """What `run.json` says of the run so far, nothing where it can't be read."""
+        try:
+            facts = json.loads((self / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
 
     def write_log(self, rows: Sequence[Row]) -> None:
         """The whole log, as JSON and as CSV."""
@@ -170,6 +180,12 @@ class RunFolder:
     @contextmanager
     def writing_tokens(self, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
         """A file to fill with the teacher's tokens, bytes of that shape in order."""
+        needed, free = math.prod(shape), shutil.disk_usage(self.path).free
+        if needed > free:
+            raise OutputError(
+                f"The teacher's tokens need {needed / 1e9:.1f} GB and {self.path} has "
+                f"{free / 1e9:.1f} GB; make room and resume, or lower distill.views."
+            )
         with self.replacing(_TOKENS) as file:
             header = {"descr": "|i1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from vit_explorer.models.zoo import load_model
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import class_columns
+from vit_explorer.training.interrupts import Stopped
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
 from vit_explorer.training.tokens import Scale, block_outputs, mirror_tokens, unpack
@@ -95,8 +97,14 @@ class Teacher:
         folder: RunFolder,
         precision: str,
         progress: bool,
+        stop: threading.Event,
     ) -> Answers:
-        """What it says of every picture's views (V, n, 7), kept in the run folder."""
+        """What it says of every picture's views (V, n, 7), kept in the run folder.
+
+        Raises:
+            OutputError: the disk has no room for its tokens.
+            Stopped: `stop` was set; what it said so far is lost.
+        """
         content = hashlib.sha256(pictures.pixels.numpy().data)
         content.update(views.numpy().data)
         key = " ".join((self.model.sha256, content.hexdigest(), *map(str, self.layers)))
@@ -108,12 +116,14 @@ class Teacher:
             return Answers(stored, tokens, card.grid)
         found = []
         scale = self._scale(pictures, precision) if self.layers else None
+        count = len(views) * len(pictures)
         with ExitStack() as stack:
             file = stack.enter_context(folder.writing_tokens(shape)) if self.layers else None
-            bar = tqdm(desc="asking the teacher", disable=not progress, leave=False)
+            bar = tqdm(total=count, desc="asking the teacher", disable=not progress, leave=False)
             bar = stack.enter_context(bar)
-            bar.reset(total=len(views) * len(pictures))
             for answer in self._ask_all(pictures, views, precision):
+                if stop.is_set():
+                    raise Stopped
                 found.append(answer.logits.cpu())
                 if scale is not None and file is not None and answer.tokens is not None:
                     file.write(scale.pack(answer.tokens).tobytes())
