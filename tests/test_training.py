@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -77,7 +78,7 @@ def test_a_run_leaves_its_folder_and_a_model_that_explains(whole: RunResult, cat
     files = {path.name for path in whole.folder.iterdir()}
     assert files >= {"recipe.yaml", "run.json", "log.json", "log.csv", "curves.png", "film.npz"}
     assert files >= {"confusion.png", "last.safetensors", "best.safetensors", "state.pt"}
-    assert not [name for name in files if name.startswith(".")]
+    assert [name for name in files if name.startswith(".")] == [".lock"]
     rows = json.loads((whole.folder / "log.json").read_text())
     assert rows == list(whole.rows)
     assert [row["images"] for row in rows] == [64] * 3
@@ -190,7 +191,7 @@ def test_a_full_disk_loses_nothing_written_before(
     with pytest.raises(OutputError, match=r"state.pt can't be written: No space left.*resume"):
         train(recipe, **options, watch=fill)
     monkeypatch.undo()
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".lock"]
     assert len(json.loads((tmp_path / "log.json").read_text())) == 2
     vx.load_model(tmp_path / "last.safetensors")
     _assert_same(train(recipe, **options, resume=True), whole)
@@ -340,6 +341,9 @@ def test_folders_that_can_not_take_a_run_are_refused(
     overrides = ["seed=1", "optimizer.lr=1"]
     with pytest.raises(RecipeError, match="started with another seed, optimizer; resume it with"):
         train(recipe, data=pictures, out=whole.folder, resume=True, overrides=overrides)
+    busy = pytest.raises(OutputError, match="is being trained by another process; wait")
+    with FileLock(whole.folder / ".lock"), busy:
+        train(recipe, data=pictures, out=whole.folder, resume=True)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="can't be made: Not a directory"):
         train(recipe, data=pictures, out=tmp_path / "file" / "run")

@@ -174,7 +174,7 @@ def test_asking_a_teacher_can_be_stopped_and_begun_again(
     learn = [f"distill={{teacher: {teacher}, views: 1, layers: {{0: 0}}}}"]
     options = {"data": pictures, "out": tmp_path, "overrides": learn, "device": "cpu"}
     assert not train(recipe, **options, stop=stop).finished
-    assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "recipe.yaml", "run.json"}
     assert train(recipe, **options, resume=True).finished
 
 

@@ -128,6 +128,7 @@ def train(
         run = _Run(trainer, folder, place, shown, watch, initial)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
+        folder.release()
         if accelerator.num_processes == 1:
             # accelerate keeps one state a process, which would bind the next run to this one's.
             AcceleratorState._reset_state(reset_partial_state=True)

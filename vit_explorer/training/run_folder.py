@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -42,6 +43,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock = FileLock(self / ".lock")
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -50,7 +52,8 @@ class RunFolder:
         """Make the folder, or check that the run in it can go on.
 
         Raises:
-            OutputError: not writable, holds a run although `resume` is off, or none although on.
+            OutputError: not writable, holds a run although `resume` is off, or none although on,
+                or another process trains in it.
             RecipeError: the run in it was started with another recipe.
         """
         before = self / "recipe.yaml"
@@ -61,6 +64,7 @@ class RunFolder:
                 f"{self.path} already holds a run; resume it, or give another folder."
             )
         if resume:
+            self._claim()
             self._check_same(recipe, load_recipe(before))
             return
         try:
@@ -69,7 +73,27 @@ class RunFolder:
             raise OutputError(
                 f"The run folder {self.path} can't be made: {error.strerror}; give another."
             ) from None
+        self._claim()
         self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
+
+    def _claim(self) -> None:
+        """Keep other processes out until `release`; a process that dies lets go."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(
+                f"The run in {self.path} is being trained by another process; wait for its end."
+            ) from None
+        except NotImplementedError:
+            return  # a file system without locks
+        except OSError as error:
+            raise OutputError(
+                f"{self / '.lock'} can't be written: {error.strerror or error}."
+            ) from None
+
+    def release(self) -> None:
+        """Let other processes go on with the run."""
+        self._lock.release()
 
     def _check_same(self, recipe: Recipe, before: Recipe) -> None:
         now, then = recipe.to_dict(), before.to_dict()
