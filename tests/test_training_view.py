@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +55,10 @@ def checkpoint(scratch: Path, cat: Path, coffee: Path) -> Path:
         for parameter in model.module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
-    rows = [dict.fromkeys(names, 0.1 * (epoch + 1)) for epoch in range(EPOCHS)]
+    rows = [
+        {name: 0.1 * (epoch + 1) + 0.01 * place for place, name in enumerate(names)}
+        for epoch in range(EPOCHS)
+    ]
     np.savez_compressed(path.with_name("film.npz"), **film.arrays(rows))
     return path
 
@@ -113,7 +117,9 @@ def test_each_epoch_of_the_film_looks_different_and_needs_no_server(page: Page) 
     made: list[str] = []
     page.on("request", lambda request: made.append(request.url))
     seen = [page.evaluate(SHOWN)]
-    assert "Epoch 4 of 4" in seen[0]["where"]
+    assert seen[0]["where"] == "Epoch 4 of 4 · test accuracy 43.0&nbsp;%"
+    values = page.locator(".film .curve .value").all_inner_texts()
+    assert values == ["0.4", "0.42", "41.0\u00a0%", "43.0\u00a0%"]
     page.focus("#vx-frame")
     for _ in range(EPOCHS):
         page.keyboard.press("ArrowLeft")
@@ -149,6 +155,13 @@ def test_a_link_opens_the_film_at_its_epoch(page: Page) -> None:
     page.wait_for_function("document.querySelector('#vx-frame')?.value === '2'")
     page.evaluate("location.hash = 'training?epoch=1'")
     page.wait_for_function("document.querySelector('#vx-frame').value === '1'")
+    page.evaluate("location.hash = 'training'")
+    page.wait_for_function("document.querySelector('#vx-frame').value === '4'")
+    page.locator("#vx-frame").fill("0")
+    page.wait_for_function("location.hash.includes('epoch=0')")
+    page.reload()
+    page.wait_for_function("document.querySelector('#vx-frame')?.value === '0'")
+    assert "epoch=0" in page.url
 
 
 @pytest.mark.browser
@@ -158,6 +171,35 @@ def test_play_runs_to_the_last_epoch(page: Page) -> None:
     page.wait_for_function("document.querySelector('#vx-frame').value === '0'")
     page.wait_for_selector(".play:has-text('Play')")
     assert page.input_value("#vx-frame") == str(EPOCHS)
+
+
+@pytest.mark.browser
+def test_another_language_keeps_the_form_and_ends_what_plays(page: Page) -> None:
+    page.wait_for_selector(".train-form .primary:enabled")
+    page.select_option("#vx-recipe", "cifar10_sincos")
+    page.fill("#vx-data", "/my/pictures")
+    page.fill("#vx-epochs", "7")
+    page.click(".play")
+    page.click("#vx-language")
+    page.locator("#vx-tab-training", has_text="训练").wait_for()
+    page.wait_for_selector(".train-form .primary:enabled")
+    values = [page.input_value(f"#vx-{name}") for name in ("recipe", "data", "epochs")]
+    assert values == ["cifar10_sincos", "/my/pictures", "7"]
+    page.locator(".play", has_text="播放").wait_for()
+    page.locator("#vx-frame").fill("1")
+    page.wait_for_timeout(700)  # nearly three frames' time of a timer that was left behind
+    assert page.input_value("#vx-frame") == "1"
+
+
+@pytest.mark.browser
+def test_what_went_wrong_with_a_training_stays_to_be_read(page: Page, scratch: Path) -> None:
+    page.wait_for_selector(".train-form .primary:enabled")
+    page.fill("#vx-data", str(scratch / "missing"))
+    page.click(".train-form .primary")
+    page.locator(".live .note", has_text="does not exist").wait_for()
+    page.reload()
+    page.locator(".live .note", has_text="Failed after 0 of").wait_for()
+    assert "does not exist" in page.inner_text(".live .note")
 
 
 READ = """async (url) => {
@@ -279,6 +321,7 @@ def test_a_run_is_watched_and_a_closing_server_keeps_it(
         ({"order": "start", "recipe": "/etc/passwd", "data": "x"}, "There is no recipe"),
         ({"order": "start", "recipe": "smoke", "data": "  "}, "Name a folder"),
         ({"order": "start", "recipe": "smoke", "data": "a\0b"}, "Name a folder"),
+        ({"order": "start", "recipe": "smoke", "data": "~no-one/x"}, "a user this machine"),
         ({"order": "start", "recipe": "smoke", "data": "x", "epochs": 0}, "epochs"),
         ({"order": "start", "recipe": "smoke"}, "start.data is missing"),
         ({"order": "resume", "run": "../other"}, "There is no run"),
@@ -318,6 +361,21 @@ def test_fewer_epochs_than_a_recipe_ends_with_are_trained(
     assert load_recipe(trainings.folder / "cifar10_scratch" / "recipe.yaml").epochs == 1
 
 
+def test_the_rows_of_a_run_that_was_cut_off_are_counted_once(
+    trainings: Trainings, pictures: Path
+) -> None:
+    trainings.start("smoke", str(pictures), epochs=3)
+    wait_until(lambda: len((trainings.now() or {})["rows"]) >= 1)
+    trainings.stop()
+    wait_until(lambda: (trainings.now() or {})["state"] == "stopped")
+    log = trainings.folder / "smoke" / "log.json"
+    rows = json.loads(log.read_text())
+    log.write_text(json.dumps([*rows, {**rows[-1], "epoch": len(rows) + 1}]))  # no state of it
+    trainings.resume("smoke")
+    wait_until(lambda: (trainings.now() or {})["state"] == "finished")
+    assert [row["epoch"] for row in (trainings.now() or {})["rows"]] == [1, 2, 3]
+
+
 def test_names_of_runs_never_become_paths(small: vx.LoadedModel, trainings: Trainings) -> None:
     trainings.folder.mkdir()
     (trainings.folder.parent / "recipe.yaml").write_text("epochs: 1")
@@ -350,7 +408,11 @@ def test_a_film_that_does_not_fit_is_refused(
     with pytest.raises(DataError, match="film of another model"):
         film_bytes(film, small)
     damaged = tmp_path / "film.npz"
-    for content in (b"", b"only words", film.read_bytes()[:500]):
+    whole, partial = film.read_bytes(), io.BytesIO()
+    with np.load(film) as arrays:
+        np.savez(partial, **{name: arrays[name] for name in arrays if name != "probabilities"})
+    spoilt = whole[:400] + bytes(200) + whole[600:]
+    for content in (b"", b"only words", whole[:500], spoilt, partial.getvalue()):
         damaged.write_bytes(content)
         with pytest.raises(DataError, match="damaged"):
             film_bytes(damaged, small)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from vit_explorer.models.zoo import LoadedModel
 
 # More than this would keep a browser busy; then the position maps stay out.
 MAX_SIMILARITY_BYTES = 64 * 2**20
+_NEEDED = (
+    "epoch", "probes", "probe_names", "labels",
+    "filters", "probabilities", "rollout", "attention_distance",
+)  # fmt: skip
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -60,9 +65,9 @@ def _read(path: Path) -> Arrays:
     try:
         with np.load(path) as file:
             film = dict(file)
-        for name in ("epoch", "probes", "probe_names", "labels", "filters", "rollout", *_CURVES):
+        for name in (*_NEEDED, *_CURVES):
             film[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"The training film {path.name} is damaged ({type(error).__name__}); train again to "
             "make a new one."

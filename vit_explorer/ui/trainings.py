@@ -169,6 +169,10 @@ class Trainings:
             current = Training(run, settings.name, settings.epochs, rows=rows)
             stop = threading.Event()
 
+            def keep(row: Row) -> None:
+                # A run that was cut off may go on before the last epoch of its log.
+                current.rows[int(row["epoch"]) - 1 :] = [row]
+
             def go() -> RunResult:
                 return train(
                     settings,
@@ -177,7 +181,7 @@ class Trainings:
                     resume=resume,
                     device=self.device,
                     stop=stop,
-                    watch=current.rows.append,
+                    watch=keep,
                 )
 
             self._current, self._stop = current, stop
@@ -236,7 +240,12 @@ def _checked(data: str) -> str:
     if not data or len(data) > _LONGEST_PATH or "\0" in data:
         raise DataError("Name a folder of class folders on the server's machine, or cifar10.")
     # A run is resumed later, perhaps by a server that was started elsewhere.
-    return data if data == "cifar10" else str(Path(data).expanduser().absolute())
+    try:
+        return data if data == "cifar10" else str(Path(data).expanduser().absolute())
+    except RuntimeError:
+        raise DataError(
+            f"{data} begins with a user this machine doesn't know; write the whole path."
+        ) from None
 
 
 def _read_json(path: Path, otherwise: Any) -> Any:

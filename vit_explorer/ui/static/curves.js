@@ -28,7 +28,7 @@ export function createCurves({ onPick = null, context = null } = {}) {
 }
 
 function createChart({ name, format, top }, onPick, context) {
-  const values = Object.fromEntries(PARTS.map((part) => [part, el("output")]));
+  const values = Object.fromEntries(PARTS.map((part) => [part, el("span", { class: "value" })]));
   const legend = PARTS.map((part) =>
     el("span", { class: `key key-${part}` }, t(`curves.${part}`), " ", values[part]),
   );

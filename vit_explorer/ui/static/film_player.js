@@ -51,7 +51,7 @@ export function createFilmPlayer(context) {
     el(
       "div",
       { class: "film-model" },
-      el("div", {}, curves.node, el("p", { class: "note" }, t("film.curves.help"))),
+      el("div", { class: "film-curves" }, curves.node, el("p", { class: "note" }, t("film.curves.help"))),
       positions.node, filters.node,
       plotBox,
     ),
@@ -117,7 +117,8 @@ function createScrubber(store) {
     "aria-label": t("film.epoch"),
     oninput: () => store.set({ frame: Number(range.value), playing: false }),
   });
-  const where = el("output", { for: "vx-frame", class: "film-where" });
+  // The scrubber's own value says the same to a screen reader.
+  const where = el("output", { for: "vx-frame", class: "film-where", "aria-live": "off" });
   const node = el("div", { class: "toolbar film-bar" }, play, range, where);
 
   function toggle() {

@@ -194,7 +194,7 @@ export const beginningOf = (model) => ({ pinned: startToken(model), layer: model
 function plainOf({ model }) {
   const keys = KEPT.filter(({ setting }) => !setting).flatMap(({ keys: names }) => names);
   const plain = Object.fromEntries(keys.map((key) => [key, START[key]]));
-  return { ...plain, ...beginningOf(model) };
+  return { ...plain, ...beginningOf(model), epochWanted: Infinity }; // a film's last epoch
 }
 
 /** Follow the store; an address typed by hand or opened from a link is given to `onPlace`. */
@@ -205,7 +205,7 @@ export function keepPlace(store, tabs, setup, onPlace) {
     if (!state.result) return;
     history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup, { own: true }));
   };
-  store.on(["tab", "result", "language"], write);
+  store.on(["tab", "result", "language", "film"], write);
   store.on(
     KEPT.flatMap(({ keys }) => keys),
     () => {

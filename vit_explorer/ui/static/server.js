@@ -68,6 +68,14 @@ async function postJson(path, content, signal) {
   return (await post(path, content, signal)).json();
 }
 
+/** The server's own sentence, or ours where it has none. */
+async function refusal(response) {
+  const { error, detail } = await response.json().catch(() => ({}));
+  // FastAPI's own words, such as "Not Found", are no sentences.
+  const told = String(detail).endsWith(".") ? detail : t("state.refused", { status: response.status });
+  return new Error(error ?? told);
+}
+
 async function post(path, content, signal) {
   const response = await fetch(address(path), {
     method: "POST",
@@ -75,7 +83,7 @@ async function post(path, content, signal) {
     body: JSON.stringify(content),
     signal,
   });
-  if (!response.ok) throw new Error((await response.json()).error);
+  if (!response.ok) throw await refusal(response);
   return response;
 }
 
@@ -98,7 +106,7 @@ export async function readFloats(url) {
 /** A training film's bytes, or throws the server's own sentence. */
 export async function readFilm(url) {
   const response = await fetch(url);
-  if (!response.ok) throw new Error((await response.json()).error ?? t("state.offline"));
+  if (!response.ok) throw await refusal(response);
   return response.arrayBuffer();
 }
 

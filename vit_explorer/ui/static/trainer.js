@@ -22,7 +22,7 @@ export function createTrainer({ store, setup, actions, signal }) {
         follow();
       })
       .catch(tell);
-  const form = createForm(order);
+  const form = createForm(order, store);
   const live = createLive(order, actions);
   const runs = createRuns(order, actions);
   const node = el(
@@ -33,6 +33,7 @@ export function createTrainer({ store, setup, actions, signal }) {
     runs.node,
   );
   let waiting = 0;
+  let lost = false;
 
   async function refresh() {
     const runs = await readTraining();
@@ -47,12 +48,17 @@ export function createTrainer({ store, setup, actions, signal }) {
     waiting = setTimeout(async () => {
       try {
         const training = await readTraining(true);
+        if (lost && store.get().problem === t("state.offline")) store.set({ problem: "" });
+        lost = false;
         store.set({ training });
         if (ACTIVE.includes(training?.state)) return follow();
         if (training?.error) actions.fail(training.error);
         return await refresh();
       } catch {
-        return actions.fail(t("state.offline"));
+        // Said once: a phone that slept, or a server that comes back, goes on.
+        if (!lost) actions.fail(t("state.offline"));
+        lost = true;
+        return follow();
       }
     }, PACE);
   }
@@ -84,15 +90,22 @@ function field(label, control) {
   return el("label", { class: "field" }, el("span", {}, t(label)), control);
 }
 
-function createForm(order) {
+function createForm(order, store) {
+  const kept = store.get().trainForm; // a page in another language is built anew
   const recipe = el("select", { id: "vx-recipe", onchange: describe });
-  const data = el("input", { id: "vx-data", value: "cifar10", spellcheck: "false" });
-  const epochs = el("input", { id: "vx-epochs", type: "number", min: "1", max: "10000" });
+  const data = el("input", { id: "vx-data", value: kept.data, spellcheck: "false" });
+  const epochs = el("input", {
+    id: "vx-epochs",
+    type: "number",
+    min: "1",
+    max: "10000",
+    value: kept.epochs,
+  });
   const start = el("button", { class: "primary" }, t("train.start"));
   const note = el("p", { class: "note" });
   const node = el(
     "form",
-    { class: "train-form", onsubmit: submit },
+    { class: "train-form", onsubmit: submit, oninput: keep },
     field("train.recipe", recipe),
     field("train.data", data),
     field("train.epochs", epochs),
@@ -106,6 +119,11 @@ function createForm(order) {
     event.preventDefault();
     const wanted = epochs.value ? Number(epochs.value) : null;
     order({ order: "start", recipe: recipe.value, data: data.value, epochs: wanted });
+  }
+
+  function keep() {
+    const [wanted, place, count] = [recipe.value, data.value, epochs.value];
+    store.set({ trainForm: { recipe: wanted, data: place, epochs: count } });
   }
 
   function describe() {
@@ -122,7 +140,8 @@ function createForm(order) {
         recipe,
         recipes.map(({ name }) => el("option", { value: name }, name)),
       );
-      recipe.value = recipes.some(({ name }) => name === "smoke") ? "smoke" : recipes[0].name;
+      const known = recipes.some(({ name }) => name === kept.recipe);
+      recipe.value = known ? kept.recipe : recipes[0].name;
       describe();
     }
     start.disabled = ACTIVE.includes(training?.state);
@@ -162,7 +181,7 @@ function createLive(order, actions) {
       : "";
     const measuring = rows.length === epochs && state === "running";
     const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
-    setText(says, sentences(doing, speed));
+    setText(says, sentences(doing, training.error || speed));
     stop.hidden = !ACTIVE.includes(state);
     stop.disabled = state === "stopping";
     open.hidden = !training.has_weights;

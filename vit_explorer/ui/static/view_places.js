@@ -44,9 +44,10 @@ export const VIEW_PLACES = [
   {
     name: "epoch",
     keys: ["frame"],
-    write: only("training", ({ film, frame }) =>
-      film && frame < film.frames - 1 ? film.epochs[frame] : null,
-    ),
+    write: only("training", ({ film, frame, epochWanted }) => {
+      if (!film) return Number.isFinite(epochWanted) ? epochWanted : null;
+      return frame < film.frames - 1 ? film.epochs[frame] : null;
+    }),
     read: (text) => (/^\d{1,5}$/.test(text) ? { epochWanted: Number(text) } : null),
   },
   {

@@ -13,7 +13,7 @@ const CALM_FRAME_TIME = 1500;
 const LOOK = ["opacity", "colormap", "smooth", "theme"];
 
 export function createTrainingView(context) {
-  const { store } = context;
+  const { store, signal } = context;
   const player = createFilmPlayer(context);
   const trainer = createTrainer(context);
   const note = el("p", { class: "caption" });
@@ -26,22 +26,27 @@ export function createTrainingView(context) {
   const node = el("section", { class: "view view-training" }, player.node, missing, trainer.node);
   let timer = 0;
   let stale = true;
+  // A page in another language is built anew: what plays ends with the old one.
+  signal.addEventListener("abort", () => {
+    clearInterval(timer);
+    store.set({ playing: false });
+  });
 
   /** Fetch the film of the model at hand, once: every move after that needs no server. */
   async function fetchFilm({ film, model }) {
     if (store.get().filmOf === model.key) return;
     store.set({ film: null, filmOf: model.key, playing: false });
-    let problem = t("film.none.why");
+    let problem = { key: "film.none.why" };
     let opened = null;
     if (film.url) {
       try {
         opened = new Film(await readFilm(film.url));
       } catch (error) {
-        problem = error instanceof TypeError ? t("state.offline") : error.message;
+        problem = error instanceof TypeError ? { key: "state.offline" } : { text: error.message };
       }
     }
     if (store.get().filmOf !== model.key) return;
-    store.set({ film: opened, filmProblem: opened ? "" : problem, frame: 0, probe: 0 });
+    store.set({ film: opened, filmProblem: opened ? null : problem, frame: 0, probe: 0 });
     if (opened) goTo(opened, store.get().epochWanted ?? opened.lastEpoch);
   }
 
@@ -54,7 +59,8 @@ export function createTrainingView(context) {
     if (!state.result || state.tab !== "training") return;
     fetchFilm(state.result);
     if (state.film && state.epochWanted !== null) goTo(state.film, state.epochWanted);
-    setText(note, state.filmProblem);
+    const { key, text = key ? t(key) : "" } = state.filmProblem ?? {};
+    setText(note, text);
     missing.hidden = !state.filmProblem;
     player.node.hidden = !state.film;
     if (state.film) player.draw(state);
@@ -75,7 +81,8 @@ export function createTrainingView(context) {
   }
 
   function advance() {
-    const { film, frame } = store.get();
+    const { film, frame, playing } = store.get();
+    if (!playing) return;
     if (film && frame < film.frames - 1) store.set({ frame: frame + 1 });
     else store.set({ playing: false });
   }
