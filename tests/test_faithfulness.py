@@ -191,3 +191,18 @@ def test_a_backbone_without_classes_says_so(small: vx.LoadedModel, cat: Path) ->
     headless = dataclasses.replace(small, card=dataclasses.replace(small.card, classes=0))
     with pytest.raises(TargetError, match="no classifier"):
         vx.faithfulness(headless, cat, {"m": np.zeros((3, 4), np.float32)})
+
+
+def test_covered_pictures_are_given_by_their_tokens(
+    small: vx.LoadedModel, cat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sys.modules["vit_explorer.faithfulness"]
+    monkeypatch.setattr(asked, "tokens_at_once", lambda device: 3 * small.card.tokens)
+    sizes: list[int] = []
+    hook = small.module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    try:
+        vx.faithfulness(small, cat, {"m": np.eye(*small.card.grid)}, steps=3, random_maps=2,
+                        target=0)  # fmt: skip
+    finally:
+        hook.remove()
+    assert max(sizes) == 3

@@ -358,3 +358,12 @@ def test_wrong_options_are_named(
         return
     with pytest.raises(OptionError, match=message):
         METHODS[name](traced, **options)
+
+
+def test_ablation_cam_says_what_float16_can_not_hold(small: vx.LoadedModel, cat: Path) -> None:
+    plain = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    half = vx.load_model(copy.deepcopy(small.module).half(), preprocess=plain)
+    passed = vx.trace(half, cat)
+    with pytest.raises(OptionError, match="lower than float16 can hold; use fill='zero'"):
+        vx.METHODS["ablation_cam"](passed)
+    assert np.isfinite(vx.METHODS["ablation_cam"](passed, fill="zero").values).all()

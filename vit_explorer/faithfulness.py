@@ -22,7 +22,9 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.interception import evaluating
 from vit_explorer.methods import METHODS, Heatmap
+from vit_explorer.methods.asking import tokens_at_once
 from vit_explorer.models.card import first_tensor
+from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Prepared
 from vit_explorer.trace import Target, find_target, trace
@@ -269,8 +271,14 @@ def _curves(
 
     total = 3 + len(orders) * (steps - 1) * 2
     found: list[Tensor] = []
-    with model.lock, torch.inference_mode(), evaluating(model.module):
-        for batch in _batches(covered()):
+    size = max(1, min(BATCH, tokens_at_once(model.device) // model.card.tokens))
+    with (
+        model.lock,
+        torch.inference_mode(),
+        evaluating(model.module),
+        enough_memory(model.card.name),
+    ):
+        for batch in _batches(covered(), size):
             logits = first_tensor(model.module(batch)).float()
             found.append(logits.softmax(dim=-1)[:, target].cpu())
             if progress is not None:
@@ -297,11 +305,11 @@ def _masks(
         yield torch.from_numpy(mask)[None, None]
 
 
-def _batches(pictures: Iterator[Tensor]) -> Iterator[Tensor]:
+def _batches(pictures: Iterator[Tensor], size: int) -> Iterator[Tensor]:
     held: list[Tensor] = []
     for picture in pictures:
         held.append(picture)
-        if len(held) == BATCH:
+        if len(held) == size:
             yield torch.cat(held)
             held = []
     if held:

@@ -15,6 +15,7 @@ from vit_explorer.errors import ModelError, OptionError, TargetError, Unsupporte
 from vit_explorer.interception import switching
 from vit_explorer.methods.options import one_of
 from vit_explorer.models.card import first_tensor
+from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.readout import readout
 from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Prepared
@@ -83,17 +84,12 @@ def intervene_many(
     checked = [_check(model, change) for change in changes]
     prepared = model.prepare(picture)
     active = [change for change in checked if change.heads or change.patches]
-    with model.lock, torch.inference_mode():
-        try:
-            plain = _run(model, prepared, [_Checked()])
-            batches = [
-                _run(model, prepared, active[start : start + BATCH])
-                for start in range(0, len(active), BATCH)
-            ]
-        except torch.cuda.OutOfMemoryError:
-            raise ModelError(
-                f"{model.card.name} ran out of GPU memory; use a smaller image_size, or the cpu."
-            ) from None
+    with model.lock, torch.inference_mode(), enough_memory(model.card.name):
+        plain = _run(model, prepared, [_Checked()])
+        batches = [
+            _run(model, prepared, active[start : start + BATCH])
+            for start in range(0, len(active), BATCH)
+        ]
     logits = torch.cat((plain, *batches)).float().cpu()
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(

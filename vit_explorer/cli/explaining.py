@@ -171,5 +171,8 @@ def inspect(
 def _judged(model: vx.LoadedModel, result: vx.Explanation) -> vx.Explanation:
     with method_bars(unit="picture") as progress:
         told = partial(progress, "comparing with chance") if progress else None
-        trust = vx.faithfulness(model, result.prepared, result.heatmaps, progress=told)
+        target = result.target.index if result.target else None
+        trust = vx.faithfulness(
+            model, result.prepared, result.heatmaps, target=target, progress=told
+        )
     return dataclasses.replace(result, trust=trust)

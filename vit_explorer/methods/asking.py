@@ -8,16 +8,22 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import ModelError, TargetError
+from vit_explorer.errors import TargetError
 from vit_explorer.interception import evaluating, frozen
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.models.card import first_tensor
+from vit_explorer.models.devices import enough_memory
 from vit_explorer.trace import Trace
 
 # Pictures of 224 pixels and patches of 16 make 200 tokens. A CPU is no faster with larger batches,
 # and a user who stops waits for one.
 TOKENS_AT_ONCE = 16 * 200
 TOKENS_AT_ONCE_ELSEWHERE = 128 * 200
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """How many tokens, over all pictures, to give a model in one pass."""
+    return TOKENS_AT_ONCE if device.type == "cpu" else TOKENS_AT_ONCE_ELSEWHERE
 
 
 class Asked(nn.Module):
@@ -33,9 +39,7 @@ class Asked(nn.Module):
         # A tensor made in inference mode can't be differentiated; a copy made here can.
         self.pixels = trace.prepared.pixels.to(trace.model.device, torch.float32, copy=True)
         self.target = target
-        on_cpu = self.pixels.device.type == "cpu"
-        tokens = TOKENS_AT_ONCE if on_cpu else TOKENS_AT_ONCE_ELSEWHERE
-        self.batch = max(1, tokens // trace.card.tokens)
+        self.batch = max(1, tokens_at_once(self.pixels.device) // trace.card.tokens)
         self.total = total
         self.answered = 0
         self.progress = progress
@@ -71,9 +75,5 @@ def asking(trace: Trace, total: int, progress: Progress | None) -> Iterator[Aske
         borrowed.enter_context(torch.inference_mode(False))
         borrowed.enter_context(frozen(model.module))
         borrowed.enter_context(evaluating(model.module))
-        try:
-            yield Asked(trace, trace.target, total, progress)
-        except torch.cuda.OutOfMemoryError:
-            raise ModelError(
-                f"{model.card.name} ran out of GPU memory; use a smaller image_size, or the cpu."
-            ) from None
+        borrowed.enter_context(enough_memory(model.card.name))
+        yield Asked(trace, trace.target, total, progress)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import tqdm
 from torch import Tensor, nn
 
+from vit_explorer.errors import OptionError
 from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
@@ -158,6 +159,11 @@ def ablation_cam(
             tokens[torch.arange(len(tokens)), :, self.indices[: len(tokens)]] = 0
             return tokens
 
+    if fill == "low" and next(trace.model.module.parameters()).dtype == torch.float16:
+        raise OptionError(
+            "Ablation-CAM's fill 'low' is lower than float16 can hold; use fill='zero', or "
+            "precision='bfloat16'."
+        )
     ablation = {"zero": Zeroed, "low": AblationLayerVit}[one_of("fill", fill, ("zero", "low"))]()
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
     block = trace.model.blocks[trace.layer_index(layer)]

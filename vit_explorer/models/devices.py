@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-from vit_explorer.errors import OptionError
+from vit_explorer.errors import ModelError, OptionError
 
 
 def find_device(name: str) -> torch.device:
@@ -30,3 +33,14 @@ def find_precision(name: str) -> torch.dtype:
     if name not in types:
         raise OptionError(f"The precision was {name!r}, expected {', '.join(types)}.")
     return types[name]
+
+
+@contextmanager
+def enough_memory(name: str, otherwise: str = "") -> Iterator[None]:
+    """Raises ModelError, in one sentence, where a GPU's memory runs out."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise ModelError(
+            f"{name} ran out of GPU memory; use {otherwise}a smaller image_size, or the cpu."
+        ) from None
