@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
 from vit_explorer.errors import TargetError, UnsupportedModelError
 from vit_explorer.interception import attention_error
 from vit_explorer.models import hub
+from vit_explorer.models.card import covered_size
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
 from . import sweep_models
@@ -335,3 +337,71 @@ def test_any_module_that_passes_the_rule(cat: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="no `norm1` in block 3"):
         vx.explain(model, cat, methods=("grad_cam",))
     assert "grad_cam" in vx.explain(model, cat, methods="all").skipped
+
+
+def tiny(**options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    return timm.create_model("vit_tiny_patch16_224", **{**sizes, **options}).eval()
+
+
+def load_tiny(module: torch.nn.Module) -> vx.LoadedModel:
+    return vx.load_model(module, image_size=32, preprocess={"mean": (0.5,) * 3, "std": (0.5,) * 3})
+
+
+def test_heads_that_give_no_logits_are_no_classifiers(cat: Path) -> None:
+    unpooled = tiny(num_classes=7, class_token=False, global_pool="")
+    wrapped = torch.nn.DataParallel(tiny(num_classes=0))
+    for module in (unpooled, wrapped):
+        model = load_tiny(module)
+        assert model.card.classes == 0
+        result = vx.explain(model, cat, methods="fast")
+        assert result.target is None
+        assert "rollout" in result.heatmaps
+
+
+def test_a_head_that_reads_the_largest_of_the_patches_follows_the_patches(cat: Path) -> None:
+    model = load_tiny(tiny(num_classes=5, global_pool="avgmax"))
+    assert model.card.pooling == "avgmax"
+    passed = vx.trace(model, cat, gradients="last")
+    assert passed.reads_patches
+    assert "reads the patches" in vx.METHODS["attention_grad_cam"](passed).note
+
+
+def test_oblong_patches(cat: Path) -> None:
+    model = load_tiny(tiny(num_classes=5, patch_size=(16, 8)))
+    assert (model.card.grid, model.card.patch_size) == ((2, 4), (16, 8))
+    assert vx.check_patch_embedding(model, cat).error < 1e-4
+    assert vx.explain(model, cat, methods="fast").heatmaps["rollout"].values.shape == (2, 4)
+
+
+def test_a_size_that_patches_do_not_cover_becomes_the_size_they_do() -> None:
+    module = tiny(num_classes=5, img_size=(37, 32))
+    module.pretrained_cfg = {**module.pretrained_cfg, "input_size": (3, 37, 32)}
+    assert covered_size(module) == (32, 32)
+    assert covered_size(tiny()) is None
+    with pytest.raises(UnsupportedModelError, match="37×32 is not divisible"):
+        vx.load_model(module, preprocess={"mean": (0.5,) * 3, "std": (0.5,) * 3})
+
+
+def test_a_backbone_keeps_the_features_of_every_layer(cat: Path) -> None:
+    model = load_tiny(tiny(num_classes=0, depth=3))
+    options = {"eigen_cam": {"layer": 0}}
+    result = vx.explain(model, cat, methods="all", options=options)
+    assert "eigen_cam" in result.heatmaps
+    alone = vx.METHODS["eigen_cam"](result.trace, layer=0).values
+    assert np.array_equal(result.heatmaps["eigen_cam"].values, alone)
+    assert not np.allclose(alone, vx.METHODS["eigen_cam"](result.trace).values)
+
+
+def test_positions_that_are_interpolated_at_each_pass_are_shown_so(cat: Path) -> None:
+    module = tiny(num_classes=5, img_size=64, dynamic_img_size=True)
+    torch.nn.init.normal_(module.pos_embed)
+    whole = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    model = vx.load_model(module, image_size=(96, 64), preprocess=whole)
+    assert model.card.grid == (6, 4)
+    added = resample_abs_pos_embed(module.pos_embed, (6, 4), num_prefix_tokens=1)[0, 1:]
+    expected = torch.nn.functional.normalize(added, dim=-1)
+    found = vx.position_similarity(model).reshape(24, 24)
+    assert np.allclose(found, (expected @ expected.T).detach().numpy(), atol=1e-5)
+    assert vx.explain(model, cat, methods="fast").heatmaps["rollout"].values.shape == (6, 4)

@@ -53,6 +53,8 @@ class Request:
             skipped = {name: reason for name in chosen if METHODS[name].class_specific}
         chosen = {name: own for name, own in chosen.items() if name not in skipped}
         needs = [METHODS[name].needs(own, model.card.depth) for name, own in chosen.items()]
+        if not model.card.classes and all(METHODS[n].gradients == "none" for n in chosen):
+            needs = []  # such a model's trace keeps every layer's features without gradients
         return cls(chosen, skipped, every, _furthest(needs))
 
     def batch_size(self, model: LoadedModel, given: int | None = None) -> int:

@@ -15,6 +15,7 @@ from vit_explorer.errors import ModelError, OptionError, TargetError
 from vit_explorer.interception import AttentionCall, accept, frozen, recording
 from vit_explorer.layer import Layer
 from vit_explorer.models.card import ModelCard, first_tensor
+from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.pictures import Prepared
 from vit_explorer.targets import Target, find_target
@@ -95,7 +96,7 @@ class Trace:
     @property
     def reads_patches(self) -> bool:
         """Whether the head reads the patches themselves rather than a class token."""
-        pools_patches = bool(self.card.classes) and self.card.pooling in ("mean", "attention")
+        pools_patches = bool(self.card.classes) and self.card.pooling not in ("class", "none")
         return pools_patches or not self.card.has_class_token
 
     def readout(self) -> Tensor:
@@ -162,15 +163,9 @@ def trace_batch(
             "methods that need no class, or load weights with a head."
         )
     prepared = [model.prepare(picture) for picture in pictures]
-    with model.lock:
-        try:
-            return _run(model, prepared, indices, gradients)
-        except torch.cuda.OutOfMemoryError:
-            fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
-            raise ModelError(
-                f"{model.card.name} ran out of GPU memory; use {fewer}a smaller image_size, or "
-                "the cpu."
-            ) from None
+    fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
+    with model.lock, enough_memory(model.card.name, fewer):
+        return _run(model, prepared, indices, gradients)
 
 
 def _run(
@@ -190,7 +185,9 @@ def _run(
         pixels = torch.cat([picture.pixels for picture in prepared])
         borrowed.enter_context(frozen(model.module))
         recorded = borrowed.enter_context(recording(model.module, model.blocks))
-        borrowed.enter_context(_keeping(model.blocks, first, blocks, features))
+        # Without a logit there is no graph to begin late, so every layer's features can be kept.
+        since = min(first, depth - 1) if model.card.classes else 0
+        borrowed.enter_context(_keeping(model.blocks, first, since, blocks, features))
         output = first_tensor(model.module(pixels.to(next(model.module.parameters()))))
         calls = accept(recorded, depth, model.card.tokens, model.card.name, len(prepared))
         logits = _logits(model, output)
@@ -261,10 +258,12 @@ def _layer(call: AttentionCall, slope: Tensor | None, own: int) -> Layer:
 def _keeping(
     blocks: Sequence[nn.Module],
     first: int,
+    since: int,
     outputs: dict[int, Tensor],
     features: dict[int, Tensor],
 ) -> Iterator[None]:
-    """Keep the blocks' outputs and their `norm1` features; record a graph from block `first` on.
+    """Keep the blocks' outputs, and `norm1` features from block `since`; record a graph from block
+    `first` on.
 
     A graph that begins at a late block makes the backward pass as short as the view needs,
     without running anything twice.
@@ -288,7 +287,7 @@ def _keeping(
         for index, block in enumerate(blocks):
             handles.append(block.register_forward_hook(keep(outputs, index, detach=True)))
             norm = getattr(block, "norm1", None)
-            if index >= min(first, len(blocks) - 1) and isinstance(norm, nn.Module):
+            if index >= since and isinstance(norm, nn.Module):
                 handles.append(norm.register_forward_hook(keep(features, index, detach=False)))
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,4 +124,18 @@ def position_embeddings(model: LoadedModel) -> Tensor:
         return interpolate_positions(flat, base, card.grid, prefix_tokens=0)[0].unflatten(
             0, card.grid
         )
-    return positions[0, positions.shape[1] - gh * gw :].unflatten(0, card.grid)
+    stored = positions.shape[1]
+    if 0 <= stored - gh * gw <= card.prefix_tokens:
+        return positions[0, stored - gh * gw :].unflatten(0, card.grid)
+    # Some models keep a square of positions and interpolate it at each pass.
+    for prefix in range(min(card.prefix_tokens, stored - 1) + 1):
+        side = math.isqrt(stored - prefix)
+        if side**2 == stored - prefix:
+            flat = interpolate_positions(
+                positions[:, prefix:], (side, side), card.grid, prefix_tokens=0
+            )
+            return flat[0].unflatten(0, card.grid)
+    raise UnsupportedModelError(
+        f"{card.name} keeps {stored} positions, which don't fill its grid of {gh}×{gw}, so there "
+        "is no similarity map; load it at the size it was made for."
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.data import resolve_model_data_config
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
@@ -149,7 +150,7 @@ def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
     """Pixels a patch covers, from the patch embedding's stride or its grid."""
     embed = getattr(module, "patch_embed", None) or getattr(module, "embeds", None)
     ratio = getattr(embed, "feat_ratio", None)
-    size = ratio() if callable(ratio) else getattr(embed, "patch_size", None)
+    size = ratio(as_scalar=False) if callable(ratio) else getattr(embed, "patch_size", None)
     if size is None:
         strides = [
             child.stride
@@ -163,15 +164,23 @@ def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
             "convolution whose stride equals its kernel."
         )
     pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
-    native = (getattr(module, "pretrained_cfg", None) or {}).get("input_size", ())
-    # A few were trained on pictures whose last rows and columns no patch covers.
-    whole = tuple(native[1:]) == image_size
-    if not whole and any(side % patch for side, patch in zip(image_size, pair, strict=True)):
+    if any(side % patch for side, patch in zip(image_size, pair, strict=True)):
         raise UnsupportedModelError(
             f"The image size {image_size[0]}×{image_size[1]} is not divisible by {name}'s patch "
             f"size {pair[0]}×{pair[1]}; choose multiples of the patch."
         )
     return pair[0], pair[1]
+
+
+def covered_size(module: nn.Module) -> Pair | None:
+    """What the patches cover, where a model's own size has rows and columns that none does."""
+    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    if patch is None:
+        return None
+    native = resolve_model_data_config(module)["input_size"][1:]
+    pair = (patch, patch) if isinstance(patch, int) else tuple(patch)
+    covered = tuple(side // step * step for side, step in zip(native, pair, strict=True))
+    return None if covered == tuple(native) else (covered[0], covered[1])
 
 
 def find_prefix_names(core: nn.Module, count: int, read: Sequence[int]) -> tuple[str, ...]:
@@ -243,6 +252,9 @@ def find_position(core: nn.Module) -> str:
 def find_classes(module: nn.Module, core: nn.Module, output: torch.Tensor) -> int:
     """Number of logits; 0 for a backbone that returns features."""
     declared = getattr(core, "num_classes", None)
-    if declared is not None and (module is core or int(declared) == output.shape[-1]):
+    if output.ndim != 2:
+        return 0
+    headless = declared == 0 and output.shape[-1] == getattr(core, "num_features", None)
+    if declared is not None and (module is core or headless or int(declared) == output.shape[-1]):
         return int(declared)
-    return int(output.shape[-1]) if output.ndim == 2 else 0
+    return int(output.shape[-1])

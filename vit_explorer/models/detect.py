@@ -14,6 +14,7 @@ from vit_explorer.interception import AttentionCall, accept, frozen, recording
 from vit_explorer.models.card import (
     Pair,
     Structure,
+    covered_size,
     find_blocks,
     find_classes,
     find_core,
@@ -56,7 +57,8 @@ def check_architecture(build: Callable[[], nn.Module], image_size: Pair | None, 
     """
     with torch.device("meta"):
         module = build()
-        size = image_size or tuple(resolve_model_data_config(module)["input_size"][1:])
+        native = tuple(resolve_model_data_config(module)["input_size"][1:])
+        size = image_size or covered_size(module) or native
         try:
             detect(module, size, name)
         except _DoesNotRunError:

@@ -11,7 +11,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_co
 from torch import nn
 
 from vit_explorer.errors import ModelError
-from vit_explorer.models.card import Pair
+from vit_explorer.models.card import Pair, covered_size
 from vit_explorer.models.checkpoints import (
     Checkpoint,
     count_classes,
@@ -37,8 +37,10 @@ def from_timm(
     module = _create(name, pretrained, options)
     if checkpoint is not None:
         size = size or _size_of_positions(module, checkpoint)
-        if size is not None and "img_size" not in options:
-            module = _create(name, pretrained, {**options, "img_size": size})
+    size = size or covered_size(module)
+    if size is not None and "img_size" not in options:
+        module = _create(name, pretrained, {**options, "img_size": size})
+    if checkpoint is not None:
         load_state(module, checkpoint, name)
     data = resolve_model_data_config(module)
     if size is not None:
@@ -46,22 +48,23 @@ def from_timm(
     labels, labels_source = timm_labels(module, checkpoint)
     if checkpoint is not None and checkpoint.metadata:
         data = {**checkpoint.metadata["preprocess"], "input_size": data["input_size"]}
-    if checkpoint is not None:
-        source = f"timm, weights from {checkpoint.path.name}"
-        if checkpoint.key:
-            source += f", key {checkpoint.key}"
-    else:
-        source = "timm, pretrained" if pretrained else "timm, random weights"
     return Built(
         module=module,
         name=name,
-        source=source,
+        source=_source(checkpoint, pretrained),
         data=data,
         labels=labels,
         labels_source=labels_source,
         sha256=checkpoint.sha256 if checkpoint else "",
         metadata=checkpoint.metadata if checkpoint else {},
     )
+
+
+def _source(checkpoint: Checkpoint | None, pretrained: bool) -> str:
+    if checkpoint is None:
+        return "timm, pretrained" if pretrained else "timm, random weights"
+    key = f", key {checkpoint.key}" if checkpoint.key else ""
+    return f"timm, weights from {checkpoint.path.name}{key}"
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
