@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -271,3 +272,35 @@ def test_as_a_module_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("vit-explorer: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_trust_follows_the_class_that_was_asked_for(
+    checkpoint: Path, cat: Path, tmp_path: Path
+) -> None:
+    ranked = [guess.label for guess in vx.explain(vx.load_model(checkpoint), cat).predictions]
+    asked = ("--method", "rollout", "--target", ranked[-1], "--trust", "--out", tmp_path)
+    assert run("explain", cat, "--model", checkpoint, *asked) == 0
+    written = json.loads((tmp_path / "cat" / "explanation.json").read_text())
+    assert written["trust"]["label"] == ranked[-1] != ranked[0]
+
+
+def test_random_weights_are_for_timm_s_names(
+    checkpoint: Path, cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model in ("bundled", checkpoint):
+        assert run("explain", cat, "--model", model, "--random", "--out", tmp_path / "x") == 2
+        assert "has its own weights; random ones are for timm" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there names may be any bytes")
+def test_names_that_are_no_text_are_written_escaped(
+    checkpoint: Path, cat: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png")).write_bytes(cat.read_bytes())
+    (photos / "dog.png").write_bytes(cat.read_bytes())
+    assert run("batch", photos, "--model", checkpoint, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert len(found["pictures"]) == 2

@@ -237,7 +237,7 @@ def _write_summary(outcomes: Sequence[Outcome], model: LoadedModel, out: Path) -
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             partial = out / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(text, "utf-8", "backslashreplace")
             os.replace(partial, out / name)
     except OSError as error:
         reason = error.strerror or "no reason given"

@@ -40,7 +40,7 @@ def fill_folder(
             content = write(work)
             files = sorted([*(file.name for file in work.iterdir()), manifest])
             text = json.dumps({**content, "files": files}, indent=2, ensure_ascii=False)
-            (work / manifest).write_text(text + "\n", encoding="utf-8")
+            (work / manifest).write_text(text + "\n", "utf-8", "backslashreplace")
             folder.mkdir(exist_ok=True)
             for stale in _written_before(folder / manifest) - set(files):
                 (folder / stale).unlink(missing_ok=True)

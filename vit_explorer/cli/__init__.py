@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -60,6 +61,9 @@ def options_of_all(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exit code 2 and one line on stderr for bad usage or bad input."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text in its encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=list(arguments) or ["--help"], standalone_mode=False)
     except ExplorerError as error:

@@ -131,6 +131,10 @@ def _pair(size: int | Pair | None) -> Pair | None:
 def _from_name(
     name: str, weights: str | Path | None, size: Pair | None, pretrained: bool, *, prepare: bool
 ) -> Built:
+    file = Path(name).suffix in WEIGHT_ENDINGS
+    folder = Path(name).is_dir() and not timm.is_model(name)
+    if not pretrained and weights is None and (name == BUNDLED or file or folder):
+        raise ModelError(f"The model {name} has its own weights; random ones are for timm's names.")
     if name == BUNDLED:
         if weights is not None:
             raise ModelError(
@@ -143,9 +147,9 @@ def _from_name(
         if checkpoint.metadata and "timm" not in checkpoint.metadata["config"]:
             return _from_recipe(checkpoint, checkpoint.path.stem, size)
         return _from_timm_name(name, checkpoint, size, pretrained=False)
-    if Path(name).suffix in WEIGHT_ENDINGS:
+    if file:
         return _from_file(read_checkpoint(name), size)
-    if Path(name).is_dir() and not timm.is_model(name):
+    if folder:
         return from_folder(Path(name), size, prepare=prepare)
     return _from_timm_name(name, None, size, pretrained)
 
