@@ -537,3 +537,13 @@ def test_a_picture_must_be_rgb() -> None:
         Picture(Image.new("L", (2, 2)), "grey", "")
     with pytest.raises(OptionError, match="The transform is int"):
         Preprocess.from_transform(3, 224)  # type: ignore[arg-type]
+
+
+def test_an_opaque_step_that_gives_its_input_s_size_is_not_followed(cat: Path) -> None:
+    square = open_picture(open_picture(cat).image.resize((224, 224)))
+    inner = v1.Compose([v1.Resize(256), v1.CenterCrop(224)])
+    normalise = v1.Normalize((0.5,) * 3, (0.5,) * 3)
+    steps = v1.Compose([inner.__call__, v1.ToTensor(), normalise])
+    assert not Preprocess.from_transform(steps, 224)(square).box_known
+    plain = v1.Compose([v1.Grayscale(3), v1.ToTensor(), normalise])
+    assert Preprocess.from_transform(plain, 224)(square).box_known

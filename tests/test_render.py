@@ -302,3 +302,9 @@ def test_describe_signed_tells_both_sides() -> None:
     assert "The evidence for" not in negative.split("evidence against")[1]
     assert "100 % of the evidence for lies in the upper left quarter" in positive
     assert "100 % of the evidence against lies in the lower right quarter" in text
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000)])
+def test_the_patches_of_a_strip_fit_in_memory(size: tuple[int, int]) -> None:
+    sheet = render.numbered_patches(Image.new("RGB", size), (14, 14))
+    assert max(sheet.size) < 6000

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+from timm.data.transforms import (
+    CenterCropOrPad,
+    MaybePILToTensor,
+    MaybeToTensor,
+    ResizeKeepRatio,
+)
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -36,6 +41,12 @@ _RESIZES = (v1.Resize, v2.Resize, ResizeKeepRatio)
 _CENTER_CROPS = (v1.CenterCrop, v2.CenterCrop, CenterCropOrPad)
 _SEQUENCES = (v1.Compose, v2.Compose, torch.nn.Sequential)
 _NORMALIZES = (v1.Normalize, v2.Normalize)
+_KEEPS_PLACES = (
+    *_NORMALIZES, MaybeToTensor, MaybePILToTensor, torch.nn.Identity,
+    v1.ToTensor, v1.PILToTensor, v1.ConvertImageDtype, v1.Grayscale,
+    v2.ToTensor, v2.PILToTensor, v2.ToImage, v2.ToDtype, v2.ToPureTensor, v2.ConvertImageDtype,
+    v2.Grayscale, v2.RGB, v2.Identity,
+)  # fmt: skip
 
 Box = tuple[float, float, float, float]
 
@@ -121,8 +132,8 @@ class Preprocess:
 
         Mean and standard deviation are those of the Normalize step in its `.transforms`, 0 and 1
         if there is none. The box is followed through torchvision's (v1, v2) and timm's resizes and
-        centre crops and through steps that keep the size; a random step, or another one that
-        changes the size, makes it unknown (`Prepared.box_known`).
+        centre crops and through those that change values alone; any other step makes it unknown
+        (`Prepared.box_known`).
 
         Raises OptionError for a transform that can't be called.
         """
@@ -247,8 +258,8 @@ def _follow(box: Box, step: Any, before: tuple[int, int], after: tuple[int, int]
         left, right = _center(box[0], box[2], before[0], after[0])
         top, bottom = _center(box[1], box[3], before[1], after[1])
         return left, top, right, bottom
-    random = type(step).__name__.startswith("Random")
-    return box if before == after and not random else None
+    # Another step may crop as much as it enlarges, so that an equal size says nothing.
+    return box if before == after and isinstance(step, _KEEPS_PLACES) else None
 
 
 def _center(low: float, high: float, before: int, after: int) -> tuple[float, float]:

@@ -124,8 +124,8 @@ def numbered_patches(
 ) -> Image.Image:
     """Cut a picture into its (rows, columns) patches, numbered from 1 row by row.
 
-    RGB; patches keep the picture's aspect, at least `cell` pixels on the short side (by default
-    enough for the numbers), with `gap` white pixels between them.
+    RGB; patches keep the picture's aspect up to 8 to 1, at least `cell` pixels on the short side
+    (by default enough for the numbers), with `gap` white pixels between them.
     """
     rows, columns = grid
     if rows < 1 or columns < 1:
@@ -133,7 +133,7 @@ def numbered_patches(
     digits = len(str(rows * columns))
     size = 13
     cell = max(cell or 0, 10 + size * digits * 2 // 3, 480 // max(rows, columns))
-    aspect = (image.width / columns) / (image.height / rows)
+    aspect = min(max((image.width / columns) / (image.height / rows), 1 / 8), 8.0)
     wide, tall = round(cell * max(1.0, aspect)), round(cell * max(1.0, 1 / aspect))
     picture = image.convert("RGB").resize((wide * columns, tall * rows), Image.Resampling.BICUBIC)
     sheet = Image.new(
