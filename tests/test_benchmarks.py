@@ -72,3 +72,20 @@ def test_memory_is_measured_above_the_bare_pass(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "_peak", lambda _, stage: asked.append(stage) or 100.0 * len(asked))
     assert memory.measure(name) == memory.Memory(100.0, 200.0, 400)
     assert asked == ["forward", "explained"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "bundled"], "time timm's plain ViTs, and bundled is none"),
+        (["--model", "beit_base_patch16_224"], "beit_base_patch16_224 is none"),
+        (["--json", "."], "is a folder; name a file in it"),
+    ],
+)
+def test_benchmarks_that_can_not_be_made_are_refused(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmarks", "--rounds", "1", "--no-memory", *arguments])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err

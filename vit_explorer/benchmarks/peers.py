@@ -53,11 +53,11 @@ class ExtractedRollout:
 
 def multiply(attentions: Sequence[Tensor], prefix: int) -> NDArray[np.float32]:
     """Class row of the product of all layers' mean attention with the residual, (n,)."""
-    product = torch.eye(attentions[0].shape[-1])
+    product = identity = torch.eye(attentions[0].shape[-1], device=attentions[0].device)
     for attention in attentions:
-        mixed = attention.mean(dim=1)[0] + torch.eye(attention.shape[-1])
+        mixed = attention.mean(dim=1)[0] + identity
         product = mixed / mixed.sum(dim=-1, keepdim=True) @ product
-    return product[0, prefix:].numpy()
+    return product[0, prefix:].cpu().numpy()
 
 
 def grad_cam_package(model: vx.LoadedModel) -> Callable[[Tensor], NDArray[np.float32]]:

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import timm
 import torch
+from timm.models import VisionTransformer
 from torch import Tensor
 
 import vit_explorer as vx
 from vit_explorer.benchmarks import peers
+from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.models.zoo import asset
 
 MODELS = ("deit_tiny_patch16_224", "vit_base_patch16_224")
@@ -139,9 +142,18 @@ def measure(
     device: str = "cpu",
     told: Callable[[int, int], None] | None = None,
 ) -> Speed:
-    """Run every job in turn, `rounds` times after one to warm up; `told` follows (done, all)."""
+    """Run every job in turn, `rounds` times after one to warm up; `told` follows (done, all).
+
+    Raises UnsupportedModelError for other models than timm's plain ViTs, which the peers need.
+    """
     torch.manual_seed(0)
-    model = vx.load_model(name, pretrained=False, device=device)
+    known = timm.is_model(name)
+    model = vx.load_model(name, pretrained=False, device=device) if known else None
+    if model is None or not isinstance(model.module, VisionTransformer):
+        raise UnsupportedModelError(
+            f"The benchmarks time timm's plain ViTs, and {name} is none; name one such as "
+            f"{MODELS[0]}."
+        )
     prepared = model.prepare(asset("cat.png"))
     jobs = _jobs(model, prepared)
     seconds: dict[str, list[float]] = {job: [] for job in jobs}

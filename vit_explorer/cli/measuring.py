@@ -38,6 +38,8 @@ def benchmarks(
 
     if json_file is not None and not json_file.parent.is_dir():
         raise OutputError(f"The folder {json_file.parent} of --json does not exist; make it first.")
+    if json_file is not None and json_file.is_dir():
+        raise OutputError(f"The file {json_file} of --json is a folder; name a file in it.")
     console = Console()
     found = []
     for name in model or speed.MODELS:
