@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import vit_explorer as vx
 from vit_explorer.errors import RecipeError
 from vit_explorer.training import list_recipes, load_recipe
+from vit_explorer.training.film import make_film
 from vit_explorer.training.student import Student, build_model, make_optimizer
 
 
@@ -106,3 +108,13 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:
     broken.write_text("just words")
     with pytest.raises(RecipeError, match="holds no settings"):
         load_recipe(broken)
+
+
+@pytest.mark.parametrize("position", ["learned", "learned_2d", "sincos"])
+def test_the_film_of_every_kind_of_positions_shows_them(position: str, cat: Path) -> None:
+    recipe = load_recipe("smoke", [f"model.position={position}"])
+    module = build_model(recipe, 3).eval()
+    model = vx.load_model(module, preprocess={"mean": recipe.mean, "std": recipe.std})
+    film = make_film(model, [vx.open_picture(cat)])
+    assert film is not None
+    assert film.frames[0]["position_similarity"].shape == (model.card.grid[0] ** 2,) * 2

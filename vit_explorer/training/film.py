@@ -61,7 +61,7 @@ class Film:
                 np.float16
             ),
         }
-        if self.model.card.position in ("learned", "learned_2d", "sincos"):
+        if self.model.card.position_maps:
             patches = self.model.card.grid[0] * self.model.card.grid[1]
             similarity = position_similarity(self.model).reshape(patches, patches)
             frame["position_similarity"] = similarity.astype(np.float16)

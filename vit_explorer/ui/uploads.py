@@ -63,7 +63,8 @@ class Uploads:
                     if received > MAX_BYTES[kind]:
                         raise ModelError(
                             f"The file {path.name} has more than {MAX_BYTES[kind] // 10**6:,} MB; "
-                            "start the page with it instead: vit-explorer app --weights FILE."
+                            "start the page with it instead: vit-explorer app --model NAME "
+                            "--weights FILE."
                         )
                     file.write(chunk)
         except BaseException:  # the connection may also end with a cancellation
