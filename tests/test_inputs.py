@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError, TargetError
-from vit_explorer.methods import METHODS
+from vit_explorer.methods import METHODS, inputs
 
 from .test_methods import relative_error
 
@@ -136,3 +137,9 @@ def test_a_backbone_has_no_class_to_explain(cat: Path) -> None:
     for name in NAMES:
         with pytest.raises(TargetError, match="no class to explain"):
             METHODS[name](traced)
+
+
+def test_black_and_white_of_a_transform_that_normalises_bytes(small: vx.LoadedModel) -> None:
+    card = dataclasses.replace(small.card, mean=(127.5,) * 3, std=(127.5,) * 3)
+    assert inputs._COLOURS["black"](card).flatten().tolist() == [-1, -1, -1]
+    assert inputs._COLOURS["white"](card).flatten().tolist() == [1, 1, 1]

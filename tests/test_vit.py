@@ -272,8 +272,9 @@ def test_patch_dropout_keeps_the_prefix_and_a_share() -> None:
     assert torch.equal(model.eval().patch_drop(tokens), tokens)
 
 
-def test_distillation_heads() -> None:
-    model = build(distillation_token=True)
+@pytest.mark.parametrize("width", [None, 5])
+def test_distillation_heads(width: int | None) -> None:
+    model = build(distillation_token=True, representation_size=width)
     images = torch.randn(2, 3, 16, 24)
     own, distilled = model.heads(model.forward_features(images))
     assert not torch.allclose(own, distilled)

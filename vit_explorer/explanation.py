@@ -127,7 +127,7 @@ class Explanation:
         return render.comparison(self.prepared.crop, panels)
 
     def caption(self, name: str) -> str:
-        """What a map shows, in a few words: its target, layer or other options, and its note."""
+        """What a map shows, in a few words: its target, layer or other options."""
         heatmap = self._heatmap(name)
         target = heatmap.target_label or "the same for every class"
         changed = [

@@ -38,7 +38,8 @@ _FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> Tensor:
     """One layer's attention from the class token (or the mean patch) to each patch: (gh, gw).
 
-    Values are probabilities: 0 to 1, at most 1 in sum. `head` is an index or "mean", "max", "min".
+    Values are probabilities: 0 to 1, and at most 1 in sum but for "max". `head` is an index or
+    "mean", "max", "min".
     """
     chosen = trace.layers[trace.layer_index(layer)]
     heads = len(chosen.query)

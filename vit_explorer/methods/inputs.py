@@ -92,6 +92,8 @@ def integrated_gradients(
 
 def _normalised(card: ModelCard, level: float) -> Tensor:
     mean, std = torch.tensor(card.mean), torch.tensor(card.std)
+    if max(card.mean) > 1:
+        level *= 255  # such a transform normalises bytes
     return ((level - mean) / std)[:, None, None]
 
 

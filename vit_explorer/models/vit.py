@@ -417,7 +417,9 @@ class VisionTransformer(nn.Module):
         """Logits (B, classes) of the class head and of the distillation head, for training;
         without a distillation token the class head's twice."""
         logits = self._class_logits(tokens)
-        return logits, logits if self.head_dist is None else self.head_dist(tokens[:, 1])
+        if self.head_dist is None:
+            return logits, logits
+        return logits, self.head_dist(self.pre_logits(tokens[:, 1]))
 
     def forward_head(self, tokens: Tensor) -> Tensor:
         """Tokens (B, N, D) to logits (B, classes); two heads are averaged, as in DeiT."""
