@@ -132,8 +132,8 @@ class Preprocess:
 
         Mean and standard deviation are those of the Normalize step in its `.transforms`, 0 and 1
         if there is none. The box is followed through torchvision's (v1, v2) and timm's resizes and
-        centre crops and through those that change values alone; any other step makes it unknown
-        (`Prepared.box_known`).
+        centre crops, through those that change values alone, and through a callable that leaves
+        the colours as they are; any other step makes it unknown (`Prepared.box_known`).
 
         Raises OptionError for a transform that can't be called.
         """
@@ -170,8 +170,8 @@ class Preprocess:
             value, box = self._tamed(picture.image)
             known: Box | None = box
             for step in _steps(self.transform):
-                before, value = _size(value), step(value)
-                known = known and _follow(known, step, before, _size(value))
+                before, value = value, step(value)
+                known = known and _follow(known, step, before, value)
         except Exception as error:  # a user's transform may raise anything
             raise PictureError(
                 f"{picture.name!r} could not be prepared for the model "
@@ -250,16 +250,25 @@ def _size(value: Any) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _follow(box: Box, step: Any, before: tuple[int, int], after: tuple[int, int]) -> Box | None:
+def _follow(box: Box, step: Any, given: Any, made: Any) -> Box | None:
     """Where the frame after a step lies in the original, from where the frame before it lay."""
     if isinstance(step, _RESIZES):
         return box
+    before, after = _size(given), _size(made)
     if isinstance(step, _CENTER_CROPS):
         left, right = _center(box[0], box[2], before[0], after[0])
         top, bottom = _center(box[1], box[3], before[1], after[1])
         return left, top, right, bottom
     # Another step may crop as much as it enlarges, so that an equal size says nothing.
-    return box if before == after and isinstance(step, _KEEPS_PLACES) else None
+    keeps = isinstance(step, _KEEPS_PLACES) or _look_alike(given, made)
+    return box if before == after and keeps else None
+
+
+def _look_alike(given: Any, made: Any) -> bool:
+    """Whether a step only changed how the same colours are stored, as `convert("RGB")` does."""
+    if not (isinstance(given, Image.Image) and isinstance(made, Image.Image)):
+        return False
+    return given.convert("RGB").tobytes() == made.convert("RGB").tobytes()
 
 
 def _center(low: float, high: float, before: int, after: int) -> tuple[float, float]:
