@@ -144,7 +144,7 @@ def test_the_bundled_model_is_as_good_as_it_says(shared: Path, tmp_path: Path) -
     model = vx.load_model("bundled")
     stated = model.metadata["metrics"]
     assert stated["samples"] == 10_000
-    assert stated["accuracy"] >= 0.85
+    assert stated["accuracy"] >= 0.87
     assert {"seed", "epochs", "hardware", "seconds", "versions"} <= set(model.metadata["training"])
     with tarfile.open(shared / "data/cifar10-jpeg.tar.xz") as archive:
         for member in archive:
