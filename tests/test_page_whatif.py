@@ -142,6 +142,7 @@ def wait_for_words(page: Page, words: str) -> None:
 
 def shares(page: Page) -> dict[str, tuple[float, float]]:
     """By label, the percentages before and after that the page shows."""
+    settle(page)  # a change is asked about in the next frame
     page.wait_for_selector(f"{VIEW} .shifts:not(.waiting)")
     settle(page)
     rows: dict[str, tuple[float, float]] = {}
