@@ -374,7 +374,7 @@ def test_a_run_goes_on_with_its_own_data_and_precision(
 
 def test_a_run_of_an_older_recipe_goes_on(recipe: Path, pictures: Path, tmp_path: Path) -> None:
     stop = threading.Event()
-    options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu"}
+    options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu:0"}
     train(recipe, **options, stop=stop, watch=lambda row: stop.set())
     written = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     del written["half_weights"], written["augment"]["zoom_share"]  # as if they came later

@@ -101,7 +101,7 @@ def train(
         precision = before.get("precision", precision)
     precision = choose_precision(precision, chosen)
     sources = find_splits(data)
-    if chosen.index is not None:
+    if chosen.type == "cuda" and chosen.index is not None:
         torch.cuda.set_device(chosen)  # accelerate takes the current one
     # The others wait while the first asks a teacher, which may take hours.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
