@@ -453,8 +453,8 @@ def test_nothing_jumps_when_results_arrive(
         print(
             "cumulative layout shift:", round(first, 4), round(page.evaluate("window.vxShift"), 4)
         )
-        assert first < 0.1
-        assert page.evaluate("window.vxShift") < 0.1
+        assert first < 0.05
+        assert page.evaluate("window.vxShift") < 0.05
         assert unexpected(wrong) == []
 
 
