@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 
 import vit_explorer as vx
 from tests.noise import write_noise
+from vit_explorer import cli, training
 from vit_explorer.errors import DataError, ModelError, OptionError, OutputError, RecipeError
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
 from vit_explorer.training.film import Film
@@ -139,6 +140,17 @@ def test_a_run_stopped_in_its_first_epoch_has_the_whole_film(
                 assert np.allclose(film[name], other[name], atol=2e-3), name
             else:
                 assert np.array_equal(film[name], other[name]), name
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_one_process_of_several_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], main: bool
+) -> None:
+    stopped = RunResult(Path("runs/a"), Path("runs/a/last.safetensors"), False, (), None, main)
+    monkeypatch.setattr(training, "train", lambda *_args, **_options: stopped)
+    cli.app(["train", "smoke"], standalone_mode=False)
+    again = "go on with: vit-explorer train runs/a/recipe.yaml --out runs/a --resume"
+    assert (again in capsys.readouterr().out) is main
 
 
 def test_ctrl_c_keeps_a_state_that_resumes(
@@ -337,7 +349,7 @@ def test_folders_that_can_not_take_a_run_are_refused(
     with pytest.raises(OutputError, match="already holds a run; resume it"):
         train(recipe, data=pictures, out=whole.folder)
     with pytest.raises(OutputError, match="holds no run to resume"):
-        train(recipe, data=pictures, out=tmp_path, resume=True)
+        train(recipe, data=tmp_path / "nowhere", out=tmp_path, resume=True)
     overrides = ["seed=1", "optimizer.lr=1"]
     with pytest.raises(RecipeError, match="started with another seed, optimizer; resume it with"):
         train(recipe, data=pictures, out=whole.folder, resume=True, overrides=overrides)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -262,8 +264,10 @@ def test_train_watch_stop_resume_and_open(page: Page, pictures: Path, scratch: P
         f"document.querySelector('.live .line-test').getAttribute('points').split(' ').length "
         f"> {epochs}"
     )
+    assert page.evaluate("document.activeElement.textContent") == "smoke"  # the run's heading
     page.get_by_role("button", name="Stop").click()
     page.locator(".live .note", has_text="Stopped after").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "smoke"
     assert (run / "state.pt").stat().st_mtime_ns > kept
 
     page.locator(".runs button", has_text="Open in explorer").click()
@@ -374,6 +378,22 @@ def test_the_rows_of_a_run_that_was_cut_off_are_counted_once(
     trainings.resume("smoke")
     wait_until(lambda: (trainings.now() or {})["state"] == "finished")
     assert [row["epoch"] for row in (trainings.now() or {})["rows"]] == [1, 2, 3]
+
+
+def test_a_run_of_another_process_is_shown_as_such(trainings: Trainings, pictures: Path) -> None:
+    trainings.start("smoke", str(pictures), epochs=1)
+    wait_until(lambda: (trainings.now() or {})["state"] == "finished")
+    (before,) = trainings.describe()["runs"]
+    code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print()\n input()"
+    command = [sys.executable, "-uc", code, str(trainings.folder / "smoke" / ".lock")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        (during,) = trainings.describe()["runs"]
+        other.communicate("\n")
+    (after,) = trainings.describe()["runs"]
+    assert (before["training"], during["training"], after["training"]) == (False, True, False)
 
 
 def test_names_of_runs_never_become_paths(small: vx.LoadedModel, trainings: Trainings) -> None:

@@ -60,12 +60,14 @@ def train(
         precision=precision,
         progress=True,
     )
+    if not result.main:
+        return
     if not result.finished:
         given = ["--device", device] if device != "auto" else []
         kept, folder = str(result.folder / "recipe.yaml"), str(result.folder)
         again = shlex.join(["vit-explorer", "train", kept, "--out", folder, "--resume", *given])
         print(f"stopped; go on with: {again}")
-    elif result.metrics is not None:  # the main process alone measures
+    elif result.metrics is not None:
         _print_metrics(result.metrics)
         print(f"written to {result.folder}/")
 

@@ -48,13 +48,17 @@ _PROBES = 5
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: `weights` for `load_model`; not `finished` when it was stopped early."""
+    """What a run left: `weights` for `load_model`; not `finished` when it was stopped early.
+
+    Of several processes the `main` one writes and measures; the others have no `metrics`.
+    """
 
     folder: Path
     weights: Path
     finished: bool
     rows: tuple[Row, ...]
     metrics: Metrics | None
+    main: bool = True
 
 
 def train(
@@ -95,6 +99,7 @@ def train(
     settings = load_recipe(recipe, overrides)
     chosen = find_device(device)
     folder = RunFolder(out or Path("runs") / settings.name)
+    folder.check(settings, resume)  # again in `prepare`: decoding the pictures takes a while
     before = folder.read_facts() if resume else {}
     data = data or before.get("data", "cifar10")
     if precision == "auto":
@@ -166,6 +171,7 @@ class _Run:
             finished=finished,
             rows=tuple(self.trainer.position.rows),
             metrics=measured,
+            main=self.main,
         )
 
     def _train(self, stop: threading.Event, save_seconds: float) -> bool:

@@ -48,12 +48,11 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def prepare(self, recipe: Recipe, resume: bool) -> None:
-        """Make the folder, or check that the run in it can go on.
+    def check(self, recipe: Recipe, resume: bool) -> None:
+        """Whether a run can start in this folder, or the run in it go on.
 
         Raises:
-            OutputError: not writable, holds a run although `resume` is off, or none although on,
-                or another process trains in it.
+            OutputError: it holds a run although `resume` is off, or none although on.
             RecipeError: the run in it was started with another recipe.
         """
         before = self / "recipe.yaml"
@@ -64,8 +63,18 @@ class RunFolder:
                 f"{self.path} already holds a run; resume it, or give another folder."
             )
         if resume:
-            self._claim()
             self._check_same(recipe, load_recipe(before))
+
+    def prepare(self, recipe: Recipe, resume: bool) -> None:
+        """Make the folder, or take the run in it over.
+
+        Raises:
+            OutputError: not writable, another process trains in it, or as `check`.
+            RecipeError: as `check`.
+        """
+        self.check(recipe, resume)
+        if resume:
+            self._claim()
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -90,6 +99,18 @@ class RunFolder:
             raise OutputError(
                 f"{self / '.lock'} can't be written: {error.strerror or error}."
             ) from None
+
+    def is_training(self) -> bool:
+        """Whether a process, this one or another, trains in the folder just now."""
+        if not (self / ".lock").exists():
+            return False
+        try:
+            with FileLock(self / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+        except (NotImplementedError, OSError):
+            return False  # no locks, or not ours to lock: nothing is known
 
     def release(self) -> None:
         """Let other processes go on with the run."""

@@ -24,6 +24,7 @@ from vit_explorer.errors import (
     nearest,
 )
 from vit_explorer.training import Recipe, RunResult, list_recipes, load_recipe, train
+from vit_explorer.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +232,7 @@ class Trainings:
             "epochs": len(rows),
             "accuracy": rows[-1]["test_accuracy"] if rows else None,
             "finished": finished,
+            "training": RunFolder(folder).is_training(),
             "has_weights": (folder / WEIGHTS).is_file(),
         }
 

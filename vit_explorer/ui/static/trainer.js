@@ -24,7 +24,7 @@ export function createTrainer({ store, setup, actions, signal }) {
       .catch(tell);
   const form = createForm(order, store);
   const live = createLive(order, actions);
-  const runs = createRuns(order, actions);
+  const runs = createRuns(order, actions, live.focus);
   const node = el(
     "section",
     { class: "trainer" },
@@ -151,7 +151,7 @@ function createForm(order, store) {
 
 /** The run under way, or the one that ended last. */
 function createLive(order, actions) {
-  const title = el("h3");
+  const title = el("h3", { tabindex: "-1" });
   const says = el("p", { class: "note", role: "status" });
   const stop = el(
     "button",
@@ -182,19 +182,21 @@ function createLive(order, actions) {
     const measuring = rows.length === epochs && state === "running";
     const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
     setText(says, sentences(doing, training.error || speed));
+    const held = document.activeElement === stop;
     stop.hidden = !ACTIVE.includes(state);
     stop.disabled = state === "stopping";
     open.hidden = !training.has_weights;
+    if (held && (stop.hidden || stop.disabled)) title.focus(); // else the keyboard starts anew
     const columns = COLUMNS.map((name) => [name, rows.map((row) => row[name])]);
     // A long run's first epochs would be a dot in the corner of an axis to its end.
     const last = Math.min(epochs, Math.max(SHORTEST_AXIS, 2 * rows.length));
     curves.node.hidden = !rows.length;
     curves.draw({ curves: Object.fromEntries(columns), last, at: null });
   }
-  return { node, draw };
+  return { node, draw, focus: () => title.focus() };
 }
 
-function createRuns(order, actions) {
+function createRuns(order, actions, leave) {
   const body = el("tbody");
   const folder = el("p", { class: "note" });
   const heads = ["train.run", "train.epochs", "train.accuracy", "train.state", "train.actions"];
@@ -221,9 +223,9 @@ function createRuns(order, actions) {
   );
   let shown = null;
 
-  function row({ name, epochs, accuracy, finished, has_weights: open }, active) {
-    const training = active && active.run === name;
-    const state = training ? "train.active" : finished ? "train.finished" : "train.paused";
+  function row({ name, epochs, accuracy, finished, training, has_weights: open }, active) {
+    const busy = training || active?.run === name; // another process's, or this server's
+    const state = busy ? "train.active" : finished ? "train.finished" : "train.paused";
     const act = (words, what, disabled) =>
       el("button", { type: "button", disabled, onclick: what }, t(words));
     return el(
@@ -239,7 +241,7 @@ function createRuns(order, actions) {
         act("train.open", () => actions.explainModel(`run:${name}`), !open),
         finished
           ? null
-          : act("train.resume", () => order({ order: "resume", run: name }), Boolean(active)),
+          : act("train.resume", () => order({ order: "resume", run: name }), Boolean(active) || busy),
       ),
     );
   }
@@ -251,10 +253,12 @@ function createRuns(order, actions) {
     shown = key;
     node.hidden = !runs.runs.length;
     setText(folder, t("train.folder", { folder: runs.folder }));
+    const held = body.contains(document.activeElement);
     replace(
       body,
       runs.runs.map((run) => row(run, active)),
     );
+    if (held) leave();
   }
   return { node, draw };
 }
