@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from tests.browser import address, browser, page, silent, small_checkpoint
+from vit_explorer.ui import Workbench, build_app
+from vit_explorer.ui.workbench import Result
 
 __all__ = ["address", "browser", "page", "silent", "small_checkpoint"]
 
@@ -86,3 +90,19 @@ def load_small(module: object) -> vx.LoadedModel:
         ),
         image_size=size,
     )
+
+
+@pytest.fixture(scope="module")
+def workbench(small: vx.LoadedModel) -> Workbench:
+    return Workbench(small)
+
+
+@pytest.fixture(scope="module")
+def result(workbench: Workbench) -> Result:
+    return workbench.analyse("cat.png", workbench.start_name, None)
+
+
+@pytest.fixture(scope="module")
+def client(workbench: Workbench) -> Iterator[TestClient]:
+    with TestClient(build_app(workbench), base_url="http://localhost") as started:
+        yield started

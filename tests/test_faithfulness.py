@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -185,6 +186,13 @@ def test_a_map_equal_everywhere_correlates_with_nothing(small: vx.LoadedModel, c
     assert _rank_correlation(flat, rising) == 0
     assert _rank_correlation(rising, rising**3) == pytest.approx(1)
     assert _rank_correlation(rising, -rising) == pytest.approx(-1)
+
+
+def test_a_single_output_can_not_be_followed(cat: Path) -> None:
+    module = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=1)
+    model = vx.load_model(module, image_size=64)
+    with pytest.raises(TargetError, match="a single output, whose softmax probability is always 1"):
+        vx.faithfulness(model, cat, {"corner": np.eye(4, dtype=np.float32)})
 
 
 def test_a_backbone_without_classes_says_so(small: vx.LoadedModel, cat: Path) -> None:

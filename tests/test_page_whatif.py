@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from tests.browser import pixels, settle, show, unexpected, watched_page
-from vit_explorer.ui import Workbench, build_app, whatif
+from vit_explorer.ui import Workbench, whatif
 from vit_explorer.ui.workbench import Result
 
 if TYPE_CHECKING:
@@ -21,22 +20,6 @@ if TYPE_CHECKING:
 
 VIEW = "#vx-view-whatif"
 NOTHING = {"patches": [], "heads": [], "how": "drop"}
-
-
-@pytest.fixture(scope="module")
-def workbench(small: vx.LoadedModel) -> Workbench:
-    return Workbench(small)
-
-
-@pytest.fixture(scope="module")
-def result(workbench: Workbench) -> Result:
-    return workbench.analyse("cat.png", workbench.start_name, None)
-
-
-@pytest.fixture(scope="module")
-def client(workbench: Workbench) -> Iterator[TestClient]:
-    with TestClient(build_app(workbench), base_url="http://localhost") as started:
-        yield started
 
 
 def test_a_change_tells_what_python_does(result: Result) -> None:

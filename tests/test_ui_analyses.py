@@ -27,22 +27,6 @@ from vit_explorer.ui.workbench import Result
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def workbench(small: vx.LoadedModel) -> Workbench:
-    return Workbench(small)
-
-
-@pytest.fixture(scope="module")
-def result(workbench: Workbench) -> Result:
-    return workbench.analyse("cat.png", workbench.start_name, None)
-
-
-@pytest.fixture(scope="module")
-def client(workbench: Workbench) -> Iterator[TestClient]:
-    with TestClient(build_app(workbench), base_url="http://localhost") as started:
-        yield started
-
-
 def asked(client: TestClient, result: Result, body: dict[str, Any]) -> list[dict[str, Any]]:
     """The lines of an answer."""
     path = f"/explorer/results/{result.key}/analyses"

@@ -143,7 +143,7 @@ def faithfulness(
 
     Raises:
         OptionError: a map of another grid, no maps, or counts below 1.
-        TargetError: a model without classes, or maps made for several targets.
+        TargetError: a model with fewer than two classes, or maps made for several targets.
     """
     gh, gw = model.card.grid
     for name, count in (("steps", steps), ("random_maps", random_maps)):
@@ -227,6 +227,11 @@ def _choose_target(
         raise TargetError(
             f"{model.card.name} has no classifier, so there is no probability to follow; load "
             "weights with a head."
+        )
+    if model.card.classes == 1:
+        raise TargetError(
+            f"{model.card.name} has a single output, whose softmax probability is always 1, so no "
+            "map can change it; load a model of two classes or more to score maps."
         )
     return index
 
