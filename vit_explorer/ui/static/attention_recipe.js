@@ -13,7 +13,7 @@ export function pythonOf(state) {
     ...lines,
     "order = (-values).ravel().argsort(kind='stable')",
     `kept = int((values.ravel()[order].cumsum() < ${mass} * values.sum()).sum()) + 1`,
-    "values.ravel()[order[kept:]] = 0",
+    "values.flat[order[kept:]] = 0",
   ];
 }
 
@@ -47,10 +47,11 @@ function rolledLines(state) {
   ];
 }
 
-/** The command knows the class token's row alone, and rollout through all layers. */
+/** The command knows the class token's whole row alone, and rollout through all layers. */
 export function commandOf(state) {
-  const { layer, direction, pinned, result, rolled } = state;
+  const { layer, direction, mass, pinned, result, rolled } = state;
   const { model } = result;
+  if (mass < 1) return null;
   if (direction !== "from" || model.prefix[pinned] !== "class") return null;
   if (model.pooling !== "class" || (rolled && layer !== model.depth - 1)) return null;
   const head = fusionOf(state);

@@ -141,7 +141,7 @@ function describePlace(state) {
   if (comparePart === "map") return "";
   if (comparePart === "positions") return tokenName(result.model, zoomedToken(state));
   const query = tokenName(result.model, state.pinned);
-  const fusion = fusionOf(state);
+  const fusion = fusionOf({ ...state, rolled: false });
   const which = typeof fusion === "number" ? fusion + 1 : t(`attention.${fusion}`);
   return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("attention.from") });
 }

@@ -4,6 +4,7 @@ import { niceStep, svg } from "./chart.js";
 import { el, keepSize, replace, setText } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
 import { percent, short } from "./format.js";
+import { listenForPicks } from "./picking.js";
 import { t } from "./words.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [42, 8, 6, 20];
@@ -53,13 +54,11 @@ function createChart({ name, format, top }, onPick, context) {
 
   if (onPick) {
     const pick = (event) => {
-      if (!scale || (event.type === "pointermove" && !event.buttons)) return;
-      plot.setPointerCapture(event.pointerId);
+      if (!scale) return;
       const share = (event.clientX - plot.getBoundingClientRect().left - LEFT) / scale.wide;
       onPick(Math.min(scale.last, Math.max(0, Math.round(share * scale.last))));
     };
-    plot.addEventListener("pointerdown", pick);
-    plot.addEventListener("pointermove", pick);
+    listenForPicks(plot, pick);
   }
 
   function draw(what) {

@@ -9,26 +9,27 @@ import { t } from "./words.js";
 /**
  * Every part is a function of the store's state, asked when the menu's entry is chosen:
  * `title`: the figure's heading; `detail`: what the caption adds to model, target and picture, such
- * as "Layer 3"; `targeted`: whether it depends on the class, which is then named; `figure`: { paint(context, width, height), aspect, bar?: { table, limits, format } },
- * or { svg }; `table`: rows of a CSV, the names of its columns first; `npz`: the path of the exact
- * numbers under results/KEY/data/, without its ending, where the table's columns are not enough;
- * `python`: lines after `model` and `picture` are there; `options`: of the command `explain`. An entry
- * is not offered where its part is left out or returns null.
+ * as "Layer 3"; `targeted`: whether it depends on the class, which is then named; `figure`:
+ * { paint(context, width, height), aspect, bar?: { table, limits, format } }, or { svg }; `table`: rows
+ * of a CSV, the names of its columns first; `tabled`: whether there is one, if not always; `npz`: the
+ * path of the exact numbers under results/KEY/data/, without its ending, or null where the table's
+ * columns are all there is; `python`: lines after `model` and `picture` are there; `options`: of the
+ * command `explain`. An entry is not offered where its part is left out, nor code where it is null.
  */
 export function createFigureMenu({ store, actions }, name, parts) {
   const entries = {
     png: async (state) => save(await toPng(makeSvg(state)), "png"),
     svg: (state) => save(new Blob([makeSvg(state).text], { type: "image/svg+xml" }), "svg"),
     csv: (state) => save(new Blob([csv(parts.table(state))], { type: "text/csv" }), "csv"),
-    npz: (state) =>
-      parts.npz
-        ? follow(address(`results/${state.result.key}/data/${parts.npz(state)}.npz`))
-        : makeNpz(parts.table(state)).then((blob) => save(blob, "npz")),
+    npz: async (state) => {
+      const path = parts.npz?.(state);
+      if (path) follow(address(`results/${state.result.key}/data/${path}.npz`));
+      else save(await makeNpz(parts.table(state)), "npz");
+    },
     python: (state) => copy(code(state, parts.python(state))),
     command: (state) => copy(command(state, parts.options(state))),
   };
-  const needs = { png: "figure", svg: "figure", csv: "table", command: "options" };
-  if (!parts.npz) needs.npz = "table";
+  const needs = { png: "figure", svg: "figure", csv: "table", npz: "table", command: "options" };
   const offered = Object.keys(entries).filter((entry) => parts[needs[entry] ?? entry]);
   const box = el(
     "div",
@@ -49,20 +50,27 @@ export function createFigureMenu({ store, actions }, name, parts) {
       "aria-label": t("figure.menu"),
       title: t("figure.menu"),
       "aria-haspopup": "true",
-      onclick: open,
+      onclick: prepare,
     },
     "⤓",
   );
+  button.popoverTargetElement = box; // the browser opens it and, at the second press, closes it
+  box.addEventListener("toggle", ({ newState }) => {
+    if (newState === "open") box.querySelector("button").focus();
+  });
 
-  function open() {
+  function prepare() {
     if (!box.isConnected) button.after(box);
     placeUnder(box, button);
-    for (const entry of box.children) {
-      const part = parts[needs[entry.dataset.save] ?? entry.dataset.save];
-      entry.hidden = part(store.get()) === null;
-    }
-    box.togglePopover();
-    box.querySelector("button").focus();
+    const state = store.get();
+    const tabled = parts.tabled?.(state) ?? true;
+    const missing = {
+      csv: !tabled,
+      npz: !tabled,
+      python: parts.python?.(state) === null,
+      command: parts.options?.(state) === null,
+    };
+    for (const entry of box.children) entry.hidden = Boolean(missing[entry.dataset.save]);
   }
 
   async function choose(entry) {

@@ -105,6 +105,8 @@ export function createHeadSwitches({ store }) {
 
   function draw(state) {
     const { model, pass, attention } = state.result;
+    if (!attention.whole)
+      attention.data.loadQuery(startToken(model)).catch(() => store.set({ arrivals: -1 }));
     const shape = `${model.depth} ${model.heads} ${model.grid}`;
     if (shape !== built) rebuild(model);
     built = shape;

@@ -3,6 +3,9 @@
 import { el } from "./dom.js";
 import { t } from "./words.js";
 
+const isField = ({ target }) => Boolean(target.closest?.('input[type="file"]'));
+const inDialog = () => Boolean(document.querySelector("dialog[open]"));
+
 /** Returns the veil that covers the page while a picture is held over it. */
 export function listenForPictures({ actions, signal }) {
   const veil = el(
@@ -12,9 +15,10 @@ export function listenForPictures({ actions, signal }) {
   );
 
   window.addEventListener("dragover", (event) => {
-    if (![...event.dataTransfer.types].includes("Files")) return;
+    if (![...event.dataTransfer.types].includes("Files") || isField(event)) return;
     event.preventDefault();
-    veil.hidden = false;
+    if (inDialog()) event.dataTransfer.dropEffect = "none";
+    else veil.hidden = false;
   }, { signal });
   window.addEventListener(
     "dragleave",
@@ -26,9 +30,9 @@ export function listenForPictures({ actions, signal }) {
   window.addEventListener("drop", (event) => {
     veil.hidden = true;
     const [file] = event.dataTransfer.files;
-    if (!file) return;
+    if (!file || isField(event)) return;
     event.preventDefault();
-    actions.explainFile(file);
+    if (!inDialog()) actions.explainFile(file);
   }, { signal });
   window.addEventListener("paste", (event) => {
     const typing = event.target instanceof HTMLInputElement;

@@ -105,14 +105,18 @@ export function createLayerMatrix(context) {
     for (const { name, layer, button, canvas } of cells) {
       const map = layers[name]?.[layer];
       button.disabled = !map;
-      if (!map) continue;
+      if (!map) {
+        canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+        continue;
+      }
       const table = tableFor(state.colormap, map.signed);
       const image = thumbnail(map.values, state.result.model.grid, table, map.limits);
       canvas.getContext("2d").putImageData(image, 0, 0);
     }
   }
 
-  const shownOf = (result) => names.filter((name) => analysesOf(result).layers[name]);
+  /** Methods that this model has a map of at some layer. */
+  const shownOf = (result) => names.filter((name) => analysesOf(result).layers[name]?.some(Boolean));
 
   /** Height of one row of the saved matrix, in which a cell is as wide as the layers leave it. */
   const rowOf = ({ result: { model } }) =>
@@ -146,8 +150,8 @@ export function createLayerMatrix(context) {
   function linesOf({ result }) {
     const [, columns] = result.model.grid;
     return shownOf(result).flatMap((name) =>
-      analysesOf(result).layers[name].flatMap(({ values }, layer) =>
-        Array.from(values, (value, at) => [
+      analysesOf(result).layers[name].flatMap((map, layer) =>
+        Array.from(map?.values ?? [], (value, at) => [
           name,
           layer + 1,
           Math.floor(at / columns) + 1,

@@ -2,6 +2,7 @@
 
 import { niceStep, svg } from "./chart.js";
 import { keepSize, replace } from "./dom.js";
+import { listenForPicks } from "./picking.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [40, 10, 8, 34];
 const CHARACTER = 7;
@@ -15,15 +16,12 @@ export function createLineChart({ onPick = null, onRelease = () => {} } = {}) {
 
   if (onPick) {
     const pick = (event) => {
-      if (!shown || (event.type === "pointermove" && !event.buttons)) return;
-      node.setPointerCapture(event.pointerId);
+      if (!shown) return;
       const wide = size.width - LEFT - RIGHT;
       const share = (event.clientX - node.getBoundingClientRect().left - LEFT) / wide;
       onPick(Math.min(last, Math.max(0, Math.round(share * last))));
     };
-    node.addEventListener("pointerdown", pick);
-    node.addEventListener("pointermove", pick);
-    node.addEventListener("pointerup", onRelease);
+    listenForPicks(node, pick, onRelease);
   }
 
   /**

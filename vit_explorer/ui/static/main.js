@@ -3,11 +3,13 @@
 import { createActions } from "./actions.js";
 import { setTables } from "./colours.js";
 import { el, replace } from "./dom.js";
+import { keepEdit } from "./edits.js";
 import { createStatus, createTabs } from "./frame.js";
 import { createHeader } from "./header.js";
 import { listenForPictures } from "./intake.js";
 import { createLook } from "./look.js";
 import { followOther } from "./other.js";
+import { forgetFailures } from "./packed.js";
 import { createPanels } from "./panels.js";
 import { beginningOf, choicesOf, keepPlace, readPlace } from "./place.js";
 import { prepareResult } from "./results.js";
@@ -40,6 +42,7 @@ export async function mount(root, bridge) {
   });
   actions.other = followOther({ store, setup, bridge });
   keepPlace(store, tabs, setup, actions.explainPlace);
+  keepEdit(store);
   translateOnChange(root, { store, setup, actions });
   actions.explainPlace(place);
   let whole = false;
@@ -128,8 +131,9 @@ function build(root, context) {
 async function adopt(store, result, isNewest, problem) {
   const before = store.get();
   const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
-  const { same, ...ready } = await prepareResult(result, before, arrived);
+  const ready = await prepareResult(result, before, arrived);
   if (!isNewest()) return;
+  forgetFailures();
   const { model } = result;
   const alike = before.result?.model.id === model.id;
   store.set({
@@ -143,6 +147,6 @@ async function adopt(store, result, isNewest, problem) {
     ...choicesOf(before.linked, result),
     linked: {},
   });
-  if (!same && result.attention.whole)
+  if (result.attention.whole)
     result.attention.data.loadAll().catch(() => store.set({ arrivals: -1 }));
 }

@@ -120,14 +120,10 @@ function createCaveat(map, title) {
       type: "button",
       class: "limits-button",
       "aria-label": t("explain.caveat", { title }),
-      "aria-expanded": "false",
-      "aria-controls": caveat.id,
-      onclick: () => {
-        placeUnder(caveat, button);
-        caveat.togglePopover();
-      },
+      onclick: () => placeUnder(caveat, button),
     },
     "?",
   );
+  button.popoverTargetElement = caveat;
   return { caveat, button };
 }

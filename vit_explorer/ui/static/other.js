@@ -1,5 +1,6 @@
 // The second result of the Compare view: another model on the picture, or the model on another picture.
 
+import { forgetFailures } from "./packed.js";
 import { prepareResult } from "./results.js";
 import { createAnalyser, sendPicture } from "./server.js";
 import { t } from "./words.js";
@@ -14,7 +15,10 @@ function requestFor({ place }, { kind, name }) {
 /** Keep `other` of the store to `otherWanted`, whenever the first result changes. */
 export function followOther({ store, setup, bridge }) {
   let asked = "";
+  let turns = 0;
   const fail = (problem) => store.set({ other: null, otherBusy: "", otherProblem: problem });
+  // A file that can't be sent leaves the comparison that is shown.
+  const refuse = (problem) => store.set({ otherBusy: "", otherProblem: problem });
   const analyser = createAnalyser(bridge, {
     onLoading: (model, seconds) => store.set({ otherBusy: t("state.loading", { model, seconds }) }),
     onError: fail,
@@ -24,11 +28,12 @@ export function followOther({ store, setup, bridge }) {
   async function adopt(result, turn) {
     const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
     const before = store.get().other ?? { result: null };
-    const { same, ...ready } = await prepareResult(result, before, arrived);
+    const ready = await prepareResult(result, before, arrived);
     if (turn !== asked) return;
+    forgetFailures();
     result.place = JSON.parse(turn);
     store.set({ other: ready, otherBusy: "", otherProblem: "", twin: {} });
-    if (!same && result.attention.whole)
+    if (result.attention.whole)
       result.attention.data.loadAll().catch(() => store.set({ arrivals: -1 }));
   }
 
@@ -48,6 +53,7 @@ export function followOther({ store, setup, bridge }) {
   return {
     /** Ask again for what failed, or for something else. */
     want(kind, name, label = name) {
+      turns += 1;
       if (store.get().otherProblem) asked = "";
       store.set({ otherWanted: { kind, name, label } });
     },
@@ -55,6 +61,7 @@ export function followOther({ store, setup, bridge }) {
     /** Wait no longer; what is shown stays. */
     stop() {
       analyser.stop();
+      turns += 1;
       asked = "";
       store.set({ otherBusy: "", otherWanted: null, told: t("action.stopped") });
     },
@@ -62,14 +69,16 @@ export function followOther({ store, setup, bridge }) {
     async wantFile(file) {
       if (file.size > setup.max_bytes) {
         const [size, limit] = [file.size, setup.max_bytes].map((bytes) => (bytes / 1e6).toFixed(1));
-        fail(t("picture.tooLarge", { size, limit }));
+        refuse(t("picture.tooLarge", { size, limit }));
         return;
       }
+      const turn = (turns += 1);
       store.set({ otherBusy: t("state.working", { name: file.name }), otherProblem: "" });
       try {
-        this.want("picture", await sendPicture(file), file.name);
+        const name = await sendPicture(file);
+        if (turn === turns) this.want("picture", name, file.name);
       } catch (error) {
-        fail(error instanceof TypeError ? t("state.offline") : error.message);
+        if (turn === turns) refuse(error instanceof TypeError ? t("state.offline") : error.message);
       }
     },
   };

@@ -30,16 +30,27 @@ export function unpack(buffer) {
 export function numbersOf(store, result, path) {
   const key = `${result.pass} ${path}`;
   if (!held.has(key)) {
-    held.set(key, null);
-    if (held.size > KEPT) held.delete(held.keys().next().value);
+    keep(key, null);
     fetchPacked(`results/${result.key}/${path}`)
       .catch(() => ({ failed: true }))
       .then((numbers) => {
-        held.set(key, numbers);
+        keep(key, numbers);
         store.set({ numbers: store.get().numbers + 1 });
       });
-  }
+  } else keep(key, held.get(key));
   return held.get(key);
+}
+
+/** What could not be had may be asked for again: another answer has come from the server. */
+export function forgetFailures() {
+  for (const [key, numbers] of held) if (numbers?.failed) held.delete(key);
+}
+
+/** As the newest; what was not read for longest goes. */
+function keep(key, numbers) {
+  held.delete(key);
+  held.set(key, numbers);
+  if (held.size > KEPT) held.delete(held.keys().next().value);
 }
 
 async function fetchPacked(path) {

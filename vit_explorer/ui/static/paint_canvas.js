@@ -27,7 +27,8 @@ function between([fromRow, fromColumn], [row, column]) {
 }
 
 export function createPaintCanvas({ store }) {
-  const patches = createPatchCanvas({ store, label: t("whatif.canvas"), paint, marker: "brushAt" });
+  const label = t("whatif.canvas");
+  const patches = createPatchCanvas({ store, label, paint, marker: "brushAt", taps: false });
   const { canvas } = patches;
   let stroke = null;
 

@@ -9,7 +9,8 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
  * `paint(context, width, height, state)` draws what lies under the marker;
  * `region(state, width, height)` says where the grid lies in it (default: everywhere). `marker` is
  * the store's key of the marked token, and `shown(state, token)` where a token is drawn that has no
- * place in the grid.
+ * place in the grid. A finger chooses by a tap, so that a swipe scrolls the page, unless `taps` is
+ * off: then it chooses at once.
  */
 export function createPatchCanvas({
   store,
@@ -19,7 +20,9 @@ export function createPatchCanvas({
   keyboard = true,
   marker = "pinned",
   shown = (state, token) => token,
+  taps = true,
 }) {
+  let touched = false;
   const canvas = el("canvas", {
     class: "patch-canvas",
     tabindex: keyboard ? "0" : null,
@@ -27,7 +30,8 @@ export function createPatchCanvas({
     "aria-label": label,
     onpointermove: point,
     onpointerleave: () => store.set({ hover: null }),
-    onpointerdown: pin,
+    onpointerdown: begin,
+    onclick: (event) => touched && pin(event),
     onkeydown: press,
   });
   new ResizeObserver(draw).observe(canvas);
@@ -50,6 +54,11 @@ export function createPatchCanvas({
 
   function point(event) {
     store.set({ hover: tokenUnder(event) });
+  }
+
+  function begin(event) {
+    touched = taps && event.pointerType === "touch";
+    if (!touched) pin(event);
   }
 
   function pin(event) {

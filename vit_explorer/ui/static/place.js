@@ -215,9 +215,10 @@ export function keepPlace(store, tabs, setup, onPlace) {
   );
   window.addEventListener("hashchange", () => {
     const { tab, place, language, linked } = readPlace(tabs, setup);
-    store.set({ tab, ...(language && { language }) });
+    store.set({ tab });
     // Going back leads to an address of our own, which must not bring back an earlier picture.
     if (history.state?.explorer) return;
+    if (language) store.set({ language });
     const { result } = store.get();
     const first = { model: setup.model, picture: setup.examples[0].name, target: null };
     const wanted = { ...first, ...place };

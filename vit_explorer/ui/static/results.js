@@ -27,10 +27,12 @@ export async function prepareResult(result, before, onArrival) {
     result.positions.url ? positionValues(before.result, result) : null,
   ]);
   result.positions.values = positions;
-  result.attention.data = same
-    ? before.result.attention.data
-    : new Attention(result.attention, onArrival);
-  return { result, image: same ? before.image : new PixelSource(whole, seen, result), seen, same };
+  if (same) {
+    result.attention.data = before.result.attention.data;
+    // The server forgets the results of longest ago, so what is still missing comes from the newest.
+    result.attention.data.info = result.attention;
+  } else result.attention.data = new Attention(result.attention, onArrival);
+  return { result, image: same ? before.image : new PixelSource(whole, seen, result), seen };
 }
 
 function positionValues(before, result) {

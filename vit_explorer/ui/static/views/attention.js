@@ -15,6 +15,7 @@ import { numbersOf } from "../packed.js";
 import { createPatchCanvas, markCell } from "../patch_canvas.js";
 import { cropAspect } from "../picture.js";
 import { maximum, overlay, range } from "../pixels.js";
+import { createRest } from "../rest.js";
 import { queryToken } from "../store.js";
 import { list, t } from "../words.js";
 
@@ -59,7 +60,7 @@ export function createAttentionView(context) {
       bar: { table: tableFor(state.colormap), limits: limitsOf(state), format: percent },
     }),
     table: (state) => gridTable(patchValues(state), state.result.model.grid),
-    npz: (state) => `attention/${state.layer}`,
+    npz: ({ rolled, layer }) => (rolled ? null : `attention/${layer}`),
     python: pythonOf,
     options: commandOf,
   });
@@ -84,6 +85,7 @@ export function createAttentionView(context) {
   );
 
   let known = { key: "", map: null };
+  const rests = createRest(store);
 
   /** Attention, or rollout, between the query and every token; null while it is not here. */
   function currentMap(state) {
@@ -93,7 +95,7 @@ export function createAttentionView(context) {
     if (known.key !== key) {
       const { data } = result.attention;
       const map = rolled
-        ? rolledMap(store, state, query)
+        ? rolledMap(store, state, query, rests)
         : data.map({ layer, head, direction, query });
       known = { key, map };
     }
@@ -182,10 +184,12 @@ function describeQuery(state) {
 }
 
 /** Rollout by the layers at hand, or by the server where those are too large to be. */
-function rolledMap(store, state, query) {
-  const { layer, direction, result } = state;
+function rolledMap(store, state, query, rests) {
+  const { layer, direction, pinned, result } = state;
   const { whole, data, tokens } = result.attention;
   if (whole) return data.rollout({ layer, fusion: fusionOf(state), query, direction });
+  // A pass through all layers for each patch on the pointer's way would queue up.
+  if (query !== pinned && !rests(query)) return null;
   const rows = numbersOf(store, result, `rollouts/${query}`)?.arrays?.rollout;
   return rows?.subarray(layer * tokens, (layer + 1) * tokens) ?? null;
 }

@@ -1,7 +1,7 @@
 // What if: patches painted away and heads switched off, and what the prediction becomes.
 
 import { el, segmented, setText } from "../dom.js";
-import { change, isPlain, keepEdit, redo, reset, undo } from "../edits.js";
+import { change, isPlain, redo, reset, undo } from "../edits.js";
 import { answerTo, changeOf, createAsker } from "../effects.js";
 import { createFigureMenu } from "../figure_menu.js";
 import { percent } from "../format.js";
@@ -104,6 +104,7 @@ export function createWhatIfView(context) {
     const answer = answerTo(state, changeOf(state));
     shifts.node.classList.toggle("waiting", !answer);
     menu.hidden = !answer?.value;
+    shifts.node.hidden = Boolean(answer?.error);
     if (answer?.error) setText(says, answer.error);
     if (answer?.value) {
       shifts.draw(answer.value);
@@ -112,7 +113,6 @@ export function createWhatIfView(context) {
     ask();
   }
 
-  keepEdit(store);
   store.on(DRAWN_BY, draw);
   store.on(["hover", "brushAt"], ({ result, tab }) => {
     if (result?.target && tab === "whatif") canvas.draw();
