@@ -83,7 +83,7 @@ def test_a_training_program_s_file_loads(
     model = vx.load_model(TINY, weights=path)
     torch.testing.assert_close(model.module.state_dict(), state, rtol=0, atol=0)
     assert model.card.source == f"timm, weights from last.ckpt{key and f', key {key}'}"
-    assert load_arguments("file:last.ckpt", model)["weights"] == "last.ckpt"
+    assert load_arguments(model)["weights"] == "last.ckpt"
 
 
 @pytest.mark.parametrize(

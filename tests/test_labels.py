@@ -40,6 +40,8 @@ def test_forms(tmp_path: Path, file: str, text: str) -> None:
         ("a.csv", "", "no CSV of index and name"),
         ("a.json", '{"ant": 0, "bee": 0, "cow": 2}', "no JSON list of names, nor an object"),
         ("a.json", '"ant"', "no JSON list of names, nor an object"),
+        ("a.json", "[" * 200_000, "no JSON list of names, nor an object"),
+        ("a.csv", 'name\n"ant\n' + "bee\n" * 60_000, "no CSV of index and name"),
         ("a.txt", "ant\n\nbee\n  \n", r"2 labels .* 3 classes \(line 2 of a.txt is blank\); give"),
         ("a.txt", "\nant\nbee\n", r"\(line 1 of a.txt is blank\)"),
         ("a.txt", "ant\nbee\n\n", "which has 3 classes; give one label a class"),

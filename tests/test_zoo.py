@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import vit_explorer as vx
-from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.errors import ExplorerError, ModelError, OptionError
 from vit_explorer.models import hub
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
+from vit_explorer.ui import Workbench
+from vit_explorer.ui.payload import describe_result
 
 CONFIG = {"image_size": [32, 32], "patch_size": [8, 8], "dim": 16, "depth": 2, "heads": 2}
 
 
-def one_sentence(error: pytest.ExceptionInfo[ModelError]) -> str:
+def one_sentence(error: pytest.ExceptionInfo[ExplorerError]) -> str:
     message = str(error.value)
     assert "\n" not in message and message.endswith(".") and 40 < len(message) < 400
     return message
@@ -41,6 +45,14 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+def rewrite(checkpoint: Path, metadata: dict[str, str]) -> None:
+    """Change the texts that a file says of itself."""
+    with safe_open(checkpoint, framework="pt") as file:
+        kept = {**(file.metadata() or {}), **metadata}
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(state, checkpoint, kept)
+
+
 def test_own_checkpoint_describes_itself(checkpoint: Path, cat: Path) -> None:
     model = vx.load_model(checkpoint)
     assert model.labels == ("ant", "bee", "cow")
@@ -49,6 +61,46 @@ def test_own_checkpoint_describes_itself(checkpoint: Path, cat: Path) -> None:
     larger = vx.load_model(checkpoint, image_size=(32, 48))
     assert larger.card.grid == (4, 6)
     assert vx.explain(larger, cat).heatmaps["rollout"].values.shape == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": None}, "has no 'config', expected an object"),
+        ({"preprocess": None}, "has no 'preprocess', expected an object"),
+        ({"labels": None}, "has no 'labels', expected a list"),
+        ({"labels": {"0": "ant"}}, "has no 'labels', expected a list"),
+        ({"config": {"dim": "wide"}}, "describes no ViT"),
+        ({"config": {"timm": "local-dir:/tmp"}}, "expected a name of timm's"),
+        ({"config": {"timm": 5}}, "expected a name of timm's"),
+        ({"preprocess": {}}, "lacks input_size, mean, std"),
+        ({"preprocess": {"input_size": [3], "mean": [0], "std": [1]}}, "needs input_size"),
+    ],
+)
+def test_metadata_that_lacks_what_a_model_needs(
+    checkpoint: Path, changes: dict[str, Any], message: str
+) -> None:
+    rewrite(checkpoint, {key: json.dumps(value) for key, value in changes.items()})
+    with pytest.raises(ExplorerError, match=message) as error:
+        vx.load_model(checkpoint)
+    one_sentence(error)
+
+
+def test_deep_metadata_is_refused(checkpoint: Path) -> None:
+    rewrite(checkpoint, {"recipe": "[" * 200_000})
+    with pytest.raises(ModelError, match="is damaged, expected JSON values") as error:
+        vx.load_model(checkpoint)
+    one_sentence(error)
+
+
+def test_odd_facts_of_a_training_are_left_out(checkpoint: Path, cat: Path) -> None:
+    rewrite(checkpoint, {"metrics": "[0.9]", "training": '"long"', "labels": '["ant", 2, {}]'})
+    model = vx.load_model(checkpoint)
+    assert model.labels == ("ant", "2", "{}")
+    assert set(model.metadata) == {"format", "config", "labels", "preprocess"}
+    workbench = Workbench(model)
+    described = describe_result(workbench.analyse("cat.png", workbench.start_name, None))
+    assert described["model"]["accuracy"] is None
 
 
 def test_class_count_and_size_come_from_the_checkpoint(shared: Path, cat: Path) -> None:

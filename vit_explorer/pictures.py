@@ -77,8 +77,7 @@ class Prepared:
         if not self.box_known:
             return self.shown
         left, top, right, bottom = self.box
-        shrink = min(1.0, math.sqrt(_MAX_CROP / ((right - left) * (bottom - top))))
-        size = (max(1, round((right - left) * shrink)), max(1, round((bottom - top) * shrink)))
+        size = self._crop_size()
         width, height = self.picture.image.size
         inside = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
         if inside == self.box:
@@ -92,6 +91,18 @@ class Prepared:
         padded = self.shown.resize(size, Image.Resampling.BICUBIC)
         padded.paste(self.picture.image.resize(part, Image.Resampling.BICUBIC, box=inside), corner)
         return padded
+
+    def _crop_size(self) -> tuple[int, int]:
+        left, top, right, bottom = self.box
+        shrink = min(1.0, math.sqrt(_MAX_CROP / ((right - left) * (bottom - top))))
+        return max(1, round((right - left) * shrink)), max(1, round((bottom - top) * shrink))
+
+    @property
+    def bytes(self) -> int:
+        """Memory it takes beside the whole picture's, with the crop, made or not."""
+        crop = math.prod(self._crop_size()) if self.box_known else 0
+        shown = self.shown.width * self.shown.height
+        return self.pixels.numel() * self.pixels.element_size() + 3 * (shown + crop)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ STATE_KEYS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema",
     "state_dict", "model_state_dict", "model", "net",
 )  # fmt: skip
+# What the metadata of our own files says, as JSON: of the model, and of its training.
+NEEDED = {"config": dict, "preprocess": dict, "labels": list}
+FACTS = ("recipe", "metrics", "training")
 PATCHES = "patch_embed.proj.weight"
 
 
@@ -92,15 +95,30 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], st
         ) from None
     if metadata.get("format") != FORMAT:
         return state, {}, metadata.get("model") or metadata.get("architecture") or ""
+    return state, _decoded(metadata, path.name), ""
+
+
+def _decoded(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
+    """What `train` wrote, with what a model needs; facts of another kind are left out."""
     try:
         decoded = {
             key: value if key == "format" else json.loads(value) for key, value in metadata.items()
         }
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ModelError(
-            f"The metadata of {path.name} is damaged, expected JSON values; export it again."
+            f"The metadata of {name} is damaged, expected JSON values; export it again."
         ) from None
-    return state, decoded, ""
+    for key, kind in NEEDED.items():
+        if not isinstance(decoded.get(key), kind):
+            told = "an object" if kind is dict else "a list"
+            raise ModelError(
+                f"The metadata of {name} has no {key!r}, expected {told} as `vit-explorer train` "
+                "writes it; export the file again."
+            )
+    decoded["labels"] = [str(label) for label in decoded["labels"]]
+    return {
+        key: value for key, value in decoded.items() if key not in FACTS or isinstance(value, dict)
+    }
 
 
 def _read_pickled_tensors(path: Path) -> tuple[dict[str, Tensor], str]:

@@ -58,7 +58,7 @@ def _from_json(text: str, file: str) -> list[Any]:
         if all(type(value) is int for value in content.values()):
             return _ordered((index, name) for name, index in content.items())
         return _ordered((int(index), name) for index, name in content.items())
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise ModelError(
             f"The label file {file} is no JSON list of names, nor an object of the indices "
             '"0", "1" and so on to names, or of names to them.'
@@ -66,13 +66,13 @@ def _from_json(text: str, file: str) -> list[Any]:
 
 
 def _from_csv(text: str, file: str) -> list[str]:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
-    rows = [row for row in rows if any(row)]
     try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+        rows = [row for row in rows if any(row)]
         if len({len(row) for row in rows}) != 1:
             raise ValueError("rows of several lengths")
         return _named(rows)
-    except ValueError:
+    except (ValueError, csv.Error):
         raise ModelError(
             f"The label file {file} is no CSV of index and name, each index from 0 once, nor of "
             "one name a line under a heading; quote names that hold commas."

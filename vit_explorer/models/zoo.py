@@ -53,6 +53,11 @@ def available_models() -> tuple[str, ...]:
     return (BUNDLED, *timm.list_models())
 
 
+def is_model_name(name: str) -> bool:
+    """Whether a name is one of `available_models`, or one of them with a tag of timm's weights."""
+    return name in available_models() or timm.models.is_model_pretrained(name)
+
+
 def load_model(
     model: str | Path | nn.Module = BUNDLED,
     *,
@@ -159,7 +164,7 @@ def _from_file(checkpoint: Checkpoint, size: Pair | None) -> Built:
         return _from_recipe(checkpoint, checkpoint.path.stem, size)
     # The file may be anyone's: it may name a model of timm, and no address.
     named = checkpoint.architecture
-    if re.fullmatch(r"[\w.]+", named) and timm.is_model(named):
+    if _is_timm_name(named):
         return from_timm(named, checkpoint, size, pretrained=False)
     raise NoArchitectureError(
         f"The file {checkpoint.path.name} doesn't say its architecture; give the timm name as the "
@@ -167,12 +172,29 @@ def _from_file(checkpoint: Checkpoint, size: Pair | None) -> Built:
     )
 
 
+def _is_timm_name(name: str) -> bool:
+    return bool(re.fullmatch(r"[\w.]+", name)) and timm.is_model(name)
+
+
 def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> Built:
     """A checkpoint that `train` wrote describes itself."""
     config, data = checkpoint.metadata["config"], dict(checkpoint.metadata["preprocess"])
     if "timm" in config:
-        return _from_timm_name(config["timm"], checkpoint, size, pretrained=False)
-    module = VisionTransformer(ViTConfig.from_dict(config))
+        named = str(config["timm"])
+        if not _is_timm_name(named):
+            raise ModelError(
+                f"The metadata of {checkpoint.path.name} names the model {named!r}, expected a "
+                "name of timm's; export the file again."
+            )
+        return from_timm(named, checkpoint, size, pretrained=False)
+    try:
+        made = ViTConfig.from_dict(config)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"The metadata of {checkpoint.path.name} describes no ViT ({error}); export the file "
+            "again."
+        ) from None
+    module = VisionTransformer(made)
     load_state(module, checkpoint, name)
     if size is not None:
         module.set_image_size(size)
@@ -239,11 +261,11 @@ def _finish(
     transform: Callable[..., Any] | None,
     preprocess_given: tuple[str, ...],
 ) -> LoadedModel:
-    size: Pair = (int(built.data["input_size"][1]), int(built.data["input_size"][2]))
     if transform is not None:
-        preprocess = Preprocess.from_transform(transform, size)
+        preprocess = Preprocess.from_transform(transform, tuple(built.data["input_size"][1:]))
     else:
         preprocess = Preprocess.from_config(built.data)
+    size: Pair = preprocess.input_size[1:]
     blocks, structure = detect(built.module, size, built.name)
     names, labels_source = _choose_labels(built, labels, structure.classes)
     card = ModelCard(

@@ -1,10 +1,11 @@
-"""A cache bounded in bytes: what was not used for longest goes first."""
+"""What threads share: a cache bounded in bytes, and work that is done once for all who ask."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -13,6 +14,7 @@ Value = TypeVar("Value")
 class ByteCache(Generic[Value]):
     """Values by key, together at most `limit` bytes by `measure`; safe under threads.
 
+    What was not used for longest goes first.
     A single value above the limit is kept alone: it was asked for, so it is needed once.
     """
 
@@ -45,5 +47,34 @@ class ByteCache(Generic[Value]):
         """What the values take together, by `measure`."""
         return self._bytes
 
+    def values(self) -> list[Value]:
+        """All that are held; none counts as used by this."""
+        with self._lock:
+            return [value for value, _ in self._values.values()]
+
     def __len__(self) -> int:
         return len(self._values)
+
+
+class Once(Generic[Value]):
+    """Work by key: whoever asks while it is under way waits for its end; safe under threads."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, Future[Value]] = {}
+        self._lock = threading.Lock()
+
+    def do(self, key: str, work: Callable[[], Value]) -> Value:
+        """What `work` returns or raises, or what that under way for the same key does."""
+        own: Future[Value] = Future()
+        with self._lock:
+            first = self._under_way.setdefault(key, own)
+        if first is not own:
+            return first.result()
+        try:
+            own.set_result(work())
+        except BaseException as error:
+            own.set_exception(error)
+        finally:
+            with self._lock:
+                del self._under_way[key]
+        return own.result()

@@ -1,23 +1,26 @@
-"""How a model on the page is loaded elsewhere: `load_model`'s arguments, without folders."""
+"""How a model on the page is loaded elsewhere: `load_model`'s arguments."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import timm
 
 from vit_explorer.explain import LoadedModel
-from vit_explorer.ui.workbench import RUN
 
 
-def load_arguments(name: str, model: LoadedModel) -> dict[str, Any]:
-    """`model` and, where needed, `weights`, `labels`, `image_size`, `pretrained`, `preprocess`."""
+def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
+    """`model` and, where needed, `weights`, `labels`, `image_size`, `pretrained`, `preprocess`.
+
+    `run` is the weights file of a run of this page; others are named without their folder.
+    """
     card = model.card
     weights = card.source.removeprefix("timm, weights from ")
     file = card.source.removeprefix("file ")
     given: dict[str, Any] = {"model": card.name}
-    if name.startswith(RUN):
-        given["model"] = f"runs/{name.removeprefix(RUN)}/{file}"
+    if run is not None:
+        given["model"] = run.as_posix()
     elif file != card.source and card.name != "bundled":
         given["model"] = file
     elif weights != card.source:

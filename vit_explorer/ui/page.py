@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 TITLE = "ViT Explorer"
 NEWS_EVERY = 1.0
+# Most of these wait, for a download or for their turn; each holds one of the server's 40 threads.
+ANSWERS_AT_ONCE = 16
 UNEXPECTED = (
     "Something went wrong that the page has no words for; the server's log has the details. "
     "What was shown before is still here."
@@ -80,16 +82,16 @@ def build_blocks(workbench: Workbench) -> gr.Blocks:
             explorer,
             show_progress="hidden",
             trigger_mode="multiple",
-            concurrency_id="model",
-            concurrency_limit=1,
+            concurrency_limit=ANSWERS_AT_ONCE,
             api_visibility="private",
         )
         add_endpoints(workbench)
     return blocks
 
 
-def answers(workbench: Workbench, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def answers(workbench: Workbench, asked: Any) -> Iterator[dict[str, Any]]:
     """Answers to one request: what is being done, then the result or one sentence of refusal."""
+    asked = asked if isinstance(asked, dict) else {}  # anyone may send an event
     request = asked.get("request")
     key = (str(asked.get("page")), request if isinstance(request, int) else 0)
     model, target = str(asked.get("model")), asked.get("target")

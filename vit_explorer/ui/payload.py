@@ -92,7 +92,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
     model, card = result.model, result.model.card
     return {
         "id": result.model_name,
-        "load": load_arguments(result.model_name, model),
+        "load": load_arguments(model, result.weights),
         "key": f"{result.model_name} {model.sha256[:16]}",
         "name": card.name,
         "device": _device(model.device),

@@ -48,8 +48,7 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = Fa
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
-        if workbench.trainings is not None:
-            await run_in_threadpool(workbench.trainings.close)
+        await run_in_threadpool(workbench.close)
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.

@@ -12,6 +12,7 @@ import re
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,30 @@ from vit_explorer.explain import (
     open_picture,
 )
 from vit_explorer.models.labels import read_labels
-from vit_explorer.models.zoo import NoArchitectureError, asset
+from vit_explorer.models.zoo import NoArchitectureError, asset, is_model_name
 from vit_explorer.pictures import Picture
 from vit_explorer.training.film import find_film
-from vit_explorer.ui.cache import ByteCache
+from vit_explorer.ui.cache import ByteCache, Once
 from vit_explorer.ui.stops import Stops
 from vit_explorer.ui.trainings import Trainings
-from vit_explorer.ui.uploads import Given, Uploads
+from vit_explorer.ui.uploads import Given, Uploads, cut_name
 
 EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 MAX_UPLOAD_BYTES = 20 * 10**6
 PICTURE_CACHE_BYTES = 400 * 2**20
 RESULT_CACHE_BYTES = 600 * 2**20
 MODELS_KEPT = 2
+# Keys of results that were asked for without a target.
+ASKED_KEPT = 10_000
+# Further ones wait: each takes its memory before any is let go.
+LOADS_AT_ONCE = 4
 RUN = "run:"
 FILE = "file:"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One explained (picture, model, target)."""
+    """One explained (picture, model, target); `weights` is the file of a run's model."""
 
     key: str
     pass_key: str
@@ -52,16 +57,24 @@ class Result:
     model: LoadedModel = field(repr=False)
     explanation: Explanation = field(repr=False)
     film: Path | None = None
+    weights: Path | None = None
 
     @property
+    def picture(self) -> Picture:
+        """The whole picture, which other results may share."""
+        return self.explanation.picture
+
+    @cached_property
     def bytes(self) -> int:
-        """Memory the result holds, to the nearest few percent."""
+        """Memory the result holds, the model's aside, to the nearest few percent."""
         trace = self.explanation.trace
         tensors = [*trace.blocks, *trace.features.values(), *trace.feature_gradients.values()]
         for layer in trace.layers:
             parts = (layer.query, layer.key, layer.value, layer.output, layer.output_gradient)
-            tensors += [part for part in parts if part is not None]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            tensors += [part for part in (*parts, layer.bias) if part is not None]
+        stored = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
+        held = sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
+        return held + self.explanation.prepared.bytes + _picture_bytes(self.picture)
 
 
 class Workbench:
@@ -82,8 +95,12 @@ class Workbench:
         self.trainings = trainings
         self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, _picture_bytes)
         self._results: ByteCache[Result] = ByteCache(RESULT_CACHE_BYTES, lambda held: held.bytes)
+        self._asked: ByteCache[str] = ByteCache(ASKED_KEPT, lambda _: 1)
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
-        self._loading = threading.Lock()
+        self._loading: Once[LoadedModel] = Once()
+        self._loads = threading.BoundedSemaphore(LOADS_AT_ONCE)
+        self._pass = threading.Lock()
+        self._naming = threading.Lock()
         self._given: dict[str, tuple[Given, str]] = {}
         self.uploads = Uploads()
         self.stops = Stops()
@@ -95,7 +112,7 @@ class Workbench:
             PictureError: the bytes are no picture that can be opened.
         """
         # The name becomes a folder of the download, so it may be no path and no "..".
-        shown = re.sub(r"[^\w .()+-]", "_", Path(name).name).strip(" .")[:80] or "picture"
+        shown = cut_name(re.sub(r"[^\w .()+-]", "_", Path(name).name).strip(" .")) or "picture"
         picture = open_picture(data, name=shown)
         self._pictures.put(picture.sha256, picture)
         return picture.sha256
@@ -126,12 +143,15 @@ class Workbench:
         if name == self.start_name:
             return self.start_model
         key = self._version(name)
-        with self._loading:
-            held = self._models.get(key)
-            if held is None:
-                held = self._load(name)
-                self._models.put(key, held)
-            return held
+        # A slow download keeps nobody waiting but those who want that model.
+        return self._models.get(key) or self._loading.do(key, partial(self._keep, key, name))
+
+    def _keep(self, key: str, name: str) -> LoadedModel:
+        held = self._models.get(key)
+        if held is None:
+            held = self._load(name)
+            self._models.put(key, held)
+        return held
 
     def begin_loading(self, name: str) -> Future[LoadedModel]:
         """Load a model in a thread of its own, which runs to its end even if nobody waits."""
@@ -164,7 +184,7 @@ class Workbench:
         name = f"{FILE}{named.name}" if given.weights else f"{FILE}{architecture}, {named.name}"
         identity = _identity(model)
         others = (f"{name} ({number})" for number in itertools.count(2))
-        with self._loading:
+        with self._naming:
             for free in itertools.chain((name,), others):
                 if free not in self._given or self._given[free][1] == identity:
                     break
@@ -173,6 +193,7 @@ class Workbench:
         return free
 
     def _load_given(self, given: Given) -> LoadedModel:
+        given.check()
         name = given.architecture
         if given.weights is None:
             return relabelled(self.model(name), given.labels)
@@ -181,7 +202,7 @@ class Workbench:
         model = name or given.weights
         weights = given.weights if name else None
         try:
-            return load_model(model, weights=weights, labels=given.labels, device=self.device)
+            return self._read(model, weights=weights, labels=given.labels)
         except NoArchitectureError:
             raise ModelError(
                 f"The file {Path(model).name} doesn't say its architecture; fill in Architecture "
@@ -190,8 +211,11 @@ class Workbench:
 
     @property
     def kept_bytes(self) -> int:
-        """What the pictures and results held take."""
-        return self._pictures.bytes + self._results.bytes
+        """What the pictures and results held take, a picture that several share counted once."""
+        results = self._results.values()
+        pictures = [*self._pictures.values(), *(result.picture for result in results)]
+        alone = sum(result.bytes - _picture_bytes(result.picture) for result in results)
+        return alone + sum(map(_picture_bytes, {id(one): one for one in pictures}.values()))
 
     def _run_weights(self, name: str) -> Path | None:
         if self.trainings is None or not name.startswith(RUN):
@@ -206,18 +230,21 @@ class Workbench:
     def _load(self, name: str) -> LoadedModel:
         weights = self._run_weights(name)
         if weights is not None:
-            return load_model(weights, device=self.device)
+            return self._read(weights)
         if name in self._given:
             return self._load_given(self._given[name][0])
         self._check_name(name)
-        return load_model(name, device=self.device)
+        return self._read(name)
+
+    def _read(self, model: str | Path, **options: Any) -> LoadedModel:
+        with self._loads:
+            return load_model(model, **options, device=self.device)
 
     @staticmethod
     def _check_name(name: str) -> None:
-        # load_model also takes paths and hub addresses, which a page must not be able to name.
-        known = available_models()
-        if name.partition(".")[0] not in known or re.search(r"[/\\:]", name):
-            close = nearest(name, known) or "; choose one of the list."
+        # load_model also takes files, folders and addresses, which a page must not be able to name.
+        if not is_model_name(name):
+            close = nearest(name, available_models()) or "; choose one of the list."
             raise ModelError(f"There is no model {name!r}{close}")
 
     def is_loaded(self, name: str) -> bool:
@@ -240,16 +267,38 @@ class Workbench:
         model = self.model(model_name)
         pass_key = _digest(picture.sha256, picture.name, model_name, _identity(model))
         asked = _digest(pass_key, target)
-        held = self._results.get(asked)
+        held = self._held(asked)
         if held is not None:
             return held
-        explanation = explain(model, picture, methods="fast", target=target)
-        chosen = explanation.target.index if explanation.target else None
-        key = _digest(pass_key, chosen)
-        result = Result(key, pass_key, model_name, model, explanation, self.film(model_name))
-        for name in {asked, key}:
-            self._results.put(name, result)
-        return result
+        # One at a time: several models' passes need the memory of all and are no sooner done. The
+        # model first, or a long analysis of it would keep the passes of the others waiting.
+        with model.lock, self._pass:
+            held = self._held(asked)
+            if held is not None:
+                return held
+            explanation = explain(model, picture, methods="fast", target=target)
+            chosen = explanation.target.index if explanation.target else None
+            result = Result(
+                _digest(pass_key, chosen),
+                pass_key,
+                model_name,
+                model,
+                explanation,
+                self.film(model_name),
+                self._run_weights(model_name),
+            )
+            self._results.put(result.key, result)
+            self._asked.put(asked, result.key)
+            return result
+
+    def _held(self, asked: str) -> Result | None:
+        return self._results.get(self._asked.get(asked) or asked)
+
+    def close(self) -> None:
+        """Remove the files that were sent, and let a training keep what it learned."""
+        self.uploads.close()
+        if self.trainings is not None:
+            self.trainings.close()
 
 
 def relabelled(model: LoadedModel, labels: Path | None) -> LoadedModel:

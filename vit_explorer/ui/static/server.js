@@ -33,6 +33,15 @@ export async function readMemory() {
   return response.json();
 }
 
+/** An answer's JSON; nothing of one that is none, as a proxy's or a failing server's. */
+function read(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
 /** Send a checkpoint or labels; returns the file's key. `onProgress` gets the share that was sent. */
 export function sendFile(kind, file, signal, onProgress) {
   // fetch does not tell how far a request has come.
@@ -44,9 +53,9 @@ export function sendFile(kind, file, signal, onProgress) {
     request.onerror = () => reject(new TypeError("network"));
     request.onabort = () => reject(new Error("stopped"));
     request.onload = () => {
-      const answer = JSON.parse(request.responseText);
-      if (request.status === 200) resolve(answer.upload);
-      else reject(new Error(answer.error));
+      const answer = read(request.responseText);
+      if (request.status === 200 && answer.upload) resolve(answer.upload);
+      else reject(new Error(answer.error ?? t("state.refused", { status: request.status })));
     };
     signal.addEventListener("abort", () => request.abort());
     request.send(file);
