@@ -205,7 +205,7 @@ def test_covered_pictures_are_given_by_their_tokens(
     small: vx.LoadedModel, cat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = sys.modules["vit_explorer.faithfulness"]
-    monkeypatch.setattr(asked, "tokens_at_once", lambda device: 3 * small.card.tokens)
+    monkeypatch.setattr(asked, "pictures_at_once", lambda device, tokens: 3)
     sizes: list[int] = []
     hook = small.module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     try:

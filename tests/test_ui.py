@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 import re
 import socket
+import sys
+import urllib.request
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -15,12 +22,17 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import vit_explorer as vx
-from vit_explorer.errors import ModelError, OptionError, PictureError
+from tests.browser import running_app
+from vit_explorer.errors import ModelError, OptionError, PictureError, UnsupportedModelError
 from vit_explorer.ui import Workbench, build_app, payload, serve
+from vit_explorer.ui.api import add_endpoints
 from vit_explorer.ui.cache import ByteCache
-from vit_explorer.ui.page import UNEXPECTED, answers
+from vit_explorer.ui.page import ANSWERS_AT_ONCE, UNEXPECTED, answers, build_blocks
 from vit_explorer.ui.routes import static_folder
 from vit_explorer.ui.workbench import MAX_UPLOAD_BYTES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
 
 BYTES = {"content-type": "application/octet-stream"}
 
@@ -160,6 +172,153 @@ def test_bad_requests_get_one_sentence(workbench: Workbench, asked: dict[str, ob
     assert isinstance(error, str)
     assert error != UNEXPECTED
     assert error.endswith(".")
+
+
+@pytest.mark.parametrize("asked", [None, "words", 3, ["a"]])
+def test_an_event_that_is_no_object_gets_one_sentence(workbench: Workbench, asked: object) -> None:
+    *_, answer = answers(workbench, asked)
+    assert answer["error"].startswith("There is no model") and answer["part"] == "model"
+
+
+def test_the_page_s_readers_wait_for_no_program(workbench: Workbench) -> None:
+    with gr.Blocks() as blocks:
+        add_endpoints(workbench)
+    programs = {each.concurrency_id for each in blocks.fns.values() if each.api_name != "models"}
+    page = build_blocks(workbench)
+    (event,) = [each for each in page.fns.values() if each.api_visibility == "private"]
+    assert programs == {"programs"} and event.concurrency_id != "programs"
+    assert event.concurrency_limit == ANSWERS_AT_ONCE
+
+
+def endpoints(workbench: Workbench) -> dict[str, Any]:
+    with gr.Blocks() as blocks:
+        add_endpoints(workbench)
+    return {str(each.api_name): each.fn for each in blocks.fns.values()}
+
+
+def test_endpoints_take_numbers_for_targets_and_heads(workbench: Workbench) -> None:
+    asked = endpoints(workbench)
+    for target in (0, "0", 3):
+        assert asked["explain"]("cat.png", [], target)["target"]["index"] == int(target)
+    top = asked["explain"]("cat.png", [], None)["predictions"][0]["index"]
+    assert asked["explain"]("cat.png", [], "")["target"]["index"] == top
+    first = asked["attention"]("cat.png", 1, 0)
+    assert first["patches"] == asked["attention"]("cat.png", 1, "0")["patches"]
+    assert first["patches"] != asked["attention"]("cat.png", 1, 1)["patches"]
+    assert asked["models"](None)[0] == workbench.start_name
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("explain", {"methods": None}, "The methods were None, expected names"),
+        ("explain", {"methods": 3}, "The methods were 3, expected names"),
+        ("explain", {"methods": [["rollout"]]}, "expected names"),
+        ("explain", {"methods": [], "target": [0]}, "The target was"),
+        ("explain", {"methods": [], "model": 5}, "There is no model '5'"),
+        ("attention", {"head": -1}, "The head was '-1'"),
+        ("attention", {"head": None}, "The head was 'None'"),
+        ("attention", {"query": 0}, "The query was '0'"),
+        ("attention", {"query": [1, 2]}, "The query was"),
+    ],
+)
+def test_endpoints_refuse_in_one_sentence(
+    workbench: Workbench, name: str, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(gr.Error) as error:
+        endpoints(workbench)[name]("cat.png", **given)
+    assert said in error.value.message and error.value.message.endswith(".")
+
+
+def test_parts_that_a_model_lacks_are_no_failure(
+    client: TestClient, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = workbench.analyse("cat.png", workbench.start_name, None).key
+
+    def lack(*_: object, **__: object) -> None:
+        raise UnsupportedModelError("The model has no positions that are added to its tokens.")
+
+    monkeypatch.setattr(payload, "position_similarity", lack)
+    monkeypatch.setattr("vit_explorer.ui.layers.token_similarity", lack)
+    for path in ("positions", "similarities/1"):
+        answer = client.get(f"/explorer/results/{key}/{path}")
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("The model has no positions")
+
+
+def test_addresses_never_break_the_header_of_an_answer(
+    client: TestClient, workbench: Workbench
+) -> None:
+    asked = {"params": {"name": '漢 "字".png'}, "content": png(), "headers": BYTES}
+    picture = client.post("/explorer/pictures", **asked).json()["picture"]
+    key = workbench.analyse(picture, workbench.start_name, None).key
+    for item in ("漢", "a%0D%0ASet-Cookie: b=c", '%22; filename="x'):
+        answer = client.get(f"/explorer/results/{key}/data/positions/{item}.npz")
+        assert answer.status_code == 404 and answer.json()["detail"].endswith(".")
+    answer = client.get(f"/explorer/results/{key}/data/positions.npz")
+    shown = 'attachment; filename="_ ___-positions.npz"'
+    assert answer.headers["content-disposition"] == shown
+
+
+def test_an_archive_that_can_t_be_written_is_said(
+    client: TestClient, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = workbench.analyse("cat.png", workbench.start_name, None).key
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place in ("vit_explorer.output.Path.write_text", "tempfile.mkdtemp"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, full)
+            answer = client.get(f"/explorer/results/{key}/explanation.zip")
+        assert answer.status_code == 422
+        assert answer.json()["detail"].endswith(
+            "make room in its temporary folder and download again."
+        )
+
+
+def test_a_table_s_columns_may_have_any_name(client: TestClient) -> None:
+    columns = ["file", "allow_pickle", "漢/字"]
+    answer = client.post("/explorer/table.npz", json={"columns": columns, "rows": [[1, "a", 2]]})
+    with np.load(io.BytesIO(answer.content)) as arrays:
+        assert {name: arrays[name].tolist() for name in arrays} == {
+            "file": [1], "allow_pickle": ["a"], "漢/字": [2],
+        }  # fmt: skip
+    refused = client.post("/explorer/table.npz", json={"columns": ["a" * 70_000], "rows": []})
+    assert refused.status_code == 422 and refused.json()["error"].endswith(".")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is ended without a signal there")
+def test_what_was_sent_ends_with_the_server(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    sent = "explorer/uploads/labels?name=n.txt"
+    with running_app("--model", str(small_checkpoint), scratch=tmp_path) as address:
+        asked = urllib.request.Request(f"{address}{sent}", b"a\nb", BYTES)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert json.load(opener.open(asked, timeout=10))["upload"]
+        assert [file.name for file in tmp_path.rglob("n.txt")] == ["n.txt"]
+    assert list(tmp_path.glob("vit-explorer-*")) == []
+
+
+@pytest.mark.browser
+def test_an_upload_s_answer_without_words_is_a_refusal(page: Page) -> None:
+    def say_nothing(route: Route) -> None:
+        route.fulfill(status=200, content_type="text/plain", body="Internal Server Error")
+
+    page.route("**/explorer/uploads/**", say_nothing)
+    said = page.evaluate(
+        """async () => {
+          const { sendFile } = await import(new URL("explorer/static/server.js", document.baseURI));
+          const file = new File(["a"], "n.txt");
+          const sent = sendFile("labels", file, new AbortController().signal, () => {});
+          const late = new Promise((done) => setTimeout(done, 5000, "no answer"));
+          return Promise.race([sent.catch(String), late]);
+        }"""
+    )
+    assert "The server has no answer to that (200)" in said
 
 
 def test_an_unforeseen_failure_is_logged_and_answered(

@@ -22,7 +22,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.interception import evaluating
 from vit_explorer.methods import METHODS, Heatmap
-from vit_explorer.methods.asking import tokens_at_once
+from vit_explorer.methods.asking import pictures_at_once
 from vit_explorer.models.card import first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.zoo import LoadedModel
@@ -276,7 +276,7 @@ def _curves(
 
     total = 3 + len(orders) * (steps - 1) * 2
     found: list[Tensor] = []
-    size = max(1, min(BATCH, tokens_at_once(model.device) // model.card.tokens))
+    size = min(BATCH, pictures_at_once(model.device, model.card.tokens))
     with (
         model.lock,
         torch.inference_mode(),

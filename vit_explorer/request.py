@@ -44,7 +44,13 @@ class Request:
                 f"explain received {type(model).__name__} as its model; load it first with "
                 "load_model."
             )
-        asked = (methods,) if isinstance(methods, str) else tuple(methods)
+        single = isinstance(methods, str) or not isinstance(methods, Iterable)
+        asked: tuple[Any, ...] = (methods,) if single else tuple(methods)
+        if not all(isinstance(name, str) for name in asked):
+            raise OptionError(
+                f"The methods were {methods!r}, expected names such as 'rollout', or () for "
+                "predictions alone."
+            )
         every = "all" in asked or "fast" in asked
         chosen = _choose_options(_known(asked) if every else asked, options or {})
         skipped = {}

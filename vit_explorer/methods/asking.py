@@ -21,9 +21,10 @@ TOKENS_AT_ONCE = 16 * 200
 TOKENS_AT_ONCE_ELSEWHERE = 128 * 200
 
 
-def tokens_at_once(device: torch.device) -> int:
-    """How many tokens, over all pictures, to give a model in one pass."""
-    return TOKENS_AT_ONCE if device.type == "cpu" else TOKENS_AT_ONCE_ELSEWHERE
+def pictures_at_once(device: torch.device, tokens: int) -> int:
+    """How many pictures of so many tokens to give a model in one pass."""
+    most = TOKENS_AT_ONCE if device.type == "cpu" else TOKENS_AT_ONCE_ELSEWHERE
+    return max(1, most // tokens)
 
 
 class Asked(nn.Module):
@@ -39,7 +40,7 @@ class Asked(nn.Module):
         # A tensor made in inference mode can't be differentiated; a copy made here can.
         self.pixels = trace.prepared.pixels.to(trace.model.device, torch.float32, copy=True)
         self.target = target
-        self.batch = max(1, tokens_at_once(self.pixels.device) // trace.card.tokens)
+        self.batch = pictures_at_once(self.pixels.device, trace.card.tokens)
         self.total = total
         self.answered = 0
         self.progress = progress

@@ -37,7 +37,7 @@ def add_endpoints(workbench: Workbench) -> None:
     def explain(
         picture: dict[str, Any] | str,
         methods: list[str],
-        target: str = "",
+        target: str | int = "",
         model: str = "",
     ) -> dict[str, Any]:
         """Explain what a Vision Transformer sees in a picture: predictions, and heatmaps.
@@ -51,14 +51,15 @@ def add_endpoints(workbench: Workbench) -> None:
             model: a name that /models lists; empty is the page's own.
         """
         names: Any = "all" if methods == ["all"] else methods
-        loaded = workbench.model(model or workbench.start_name)
+        aim = None if target in ("", None) else target
+        loaded = workbench.model(str(model or workbench.start_name))
         opened = picture_of(workbench, picture)
-        return describe(explain_picture(loaded, opened, methods=names, target=target or None))
+        return describe(explain_picture(loaded, opened, methods=names, target=aim))
 
     def attention(
         picture: dict[str, Any] | str,
         layer: int = -1,
-        head: str = "mean",
+        head: str | int = "mean",
         query: str = "",
         model: str = "",
     ) -> dict[str, Any]:
@@ -74,12 +75,13 @@ def add_endpoints(workbench: Workbench) -> None:
             query: the patch that looks, as "row,column" from 1; empty is the class token.
             model: as in /explain.
         """
-        loaded = workbench.model(model or workbench.start_name)
+        loaded = workbench.model(str(model or workbench.start_name))
         passed = trace(loaded, picture_of(workbench, picture))
         card = loaded.card
         number = passed.layer_index(layer)
-        rows = passed.attention_rows(number, [_token(query, card.grid, card.prefix_tokens)])[:, 0]
-        row = _fused(rows, head)
+        token = 0 if query in ("", None) else _token(str(query), card.grid, card.prefix_tokens)
+        rows = passed.attention_rows(number, [token])[:, 0]
+        row = _fused(rows, str(head))
         return {
             "model": card.name,
             "layer": number,
@@ -96,10 +98,12 @@ def add_endpoints(workbench: Workbench) -> None:
             pattern: part of a name; empty for all of them.
         """
         names = dict.fromkeys((workbench.start_name, *available_models()))
-        return [name for name in names if pattern.casefold() in name.casefold()]
+        part = str(pattern or "").casefold()
+        return [name for name in names if part in name.casefold()]
 
-    gr.api(_refusing(explain), api_name="explain", concurrency_id="model")
-    gr.api(_refusing(attention), api_name="attention", concurrency_id="model")
+    # A line of their own: a program that asks a lot must not keep the page's readers waiting.
+    gr.api(_refusing(explain), api_name="explain", concurrency_id="programs")
+    gr.api(_refusing(attention), api_name="attention", concurrency_id="programs")
     gr.api(models, api_name="models")
 
 
@@ -117,8 +121,6 @@ def _refusing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _token(query: str, grid: tuple[int, int], prefix: int) -> int:
-    if not query:
-        return 0
     parts = [int(part) if part.strip().isdecimal() else 0 for part in query.split(",")]
     if len(parts) != 2 or not (1 <= parts[0] <= grid[0] and 1 <= parts[1] <= grid[1]):
         raise OptionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from vit_explorer.errors import OptionError
 from vit_explorer.explain import METHODS, position_similarity
 from vit_explorer.ui.workbench import Result
 
+LONGEST_NAME = 1000
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -26,9 +29,16 @@ def npz_bytes(result: Result, name: str, item: str = "") -> bytes:
     """
     if name not in DATA:
         raise OptionError(f"There are no numbers called {name!r}; choose one of {', '.join(DATA)}.")
+    return _packed(DATA[name](result, item))
+
+
+def _packed(arrays: Arrays) -> bytes:
+    """Arrays in NumPy's format; `np.savez` takes no array called "file" or "allow_pickle"."""
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = dict(DATA[name](result, item))
-    np.savez_compressed(buffer, **arrays)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -44,12 +54,14 @@ def table_bytes(table: Table) -> bytes:
     """A table in NumPy's format, an array a column; what is missing is not a number.
 
     Raises:
-        OptionError: a row is not as long as there are columns, or two columns have one name.
+        OptionError: a row is not as long as there are columns, or names that are long or repeated.
     """
     width = len(table.columns)
     if len(set(table.columns)) < width or any(len(row) != width for row in table.rows):
         raise OptionError(f"The table's rows should have {width} different columns.")
-    found: dict[str, Any] = {}
+    if any(len(name) > LONGEST_NAME for name in table.columns):
+        raise OptionError(f"A column's name has more than {LONGEST_NAME} characters; shorten it.")
+    found: Arrays = {}
     for name, *cells in zip(table.columns, *table.rows, strict=True):
         given = ["" if cell is None else cell for cell in cells]
         words = any(isinstance(cell, str) and cell for cell in given)
@@ -58,9 +70,7 @@ def table_bytes(table: Table) -> bytes:
             if words
             else [np.nan if cell == "" else cell for cell in given]
         )
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **found)
-    return buffer.getvalue()
+    return _packed(found)
 
 
 def _maps(result: Result, name: str) -> Arrays:
@@ -86,7 +96,9 @@ def _attention(result: Result, layer: str) -> Arrays:
     return {"attention": result.explanation.trace.attention(number).cpu().numpy()}
 
 
-def _positions(result: Result, _: str) -> Arrays:
+def _positions(result: Result, item: str) -> Arrays:
+    if item:
+        raise OptionError(f"The positions have no part {item!r}; leave it out.")
     return {"similarity": position_similarity(result.model)}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import mimetypes
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -37,6 +39,12 @@ from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Result, Workbe
 # Some systems map .js to text/plain, which browsers refuse as a module.
 mimetypes.add_type("text/javascript", ".js")
 
+logger = logging.getLogger(__name__)
+
+UNWRITABLE = (
+    "The explanation's files can't be written on the server; make room in its temporary folder and "
+    "download again."
+)
 THUMBNAIL_SIDE = 192
 BYTES = "application/octet-stream"
 LARGEST_TABLE = 16 * 2**20
@@ -163,7 +171,10 @@ def _held(workbench: Workbench, key: str) -> Result:
 
 def _sender(workbench: Workbench, media: str, make: Callable[..., bytes]) -> Callable[..., Any]:
     def send(key: str, index: int = 0) -> Response:
-        content = make(_held(workbench, key), index)
+        try:
+            content = make(_held(workbench, key), index)
+        except ExplorerError as error:
+            raise HTTPException(404, str(error)) from None
         return Response(content, media_type=media)
 
     return send
@@ -196,9 +207,7 @@ def _numbers(workbench: Workbench) -> Callable[..., Any]:
             content = npz_bytes(result, name, item)
         except ExplorerError as error:
             raise HTTPException(404, str(error)) from None
-        stem = "-".join(
-            filter(None, (_ascii(folder_name(result.explanation.picture.name)), name, item))
-        )
+        stem = "-".join(filter(None, (folder_name(result.picture.name), name, item)))
         return Response(content, media_type=BYTES, headers=_as_file(f"{stem}.npz"))
 
     return send
@@ -215,11 +224,9 @@ async def _table(request: Request) -> Response:
 
 
 def _as_file(name: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{name}"'}
-
-
-def _ascii(name: str) -> str:
-    return name.encode("ascii", "replace").decode().replace("?", "_")
+    # A header is one line of ASCII, and in it a name ends at a quotation mark.
+    plain = re.sub(r"[^ !#-\[\]-~]", "_", name)
+    return {"Content-Disposition": f'attachment; filename="{plain}"'}
 
 
 def _labels(workbench: Workbench) -> Callable[..., Any]:
@@ -246,12 +253,16 @@ def _download(workbench: Workbench) -> Callable[..., Any]:
     def download(key: str) -> Response:
         explanation = _held(workbench, key).explanation
         buffer = io.BytesIO()
-        with tempfile.TemporaryDirectory() as folder:
-            written = explanation.save(folder)
-            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                for file in sorted(written.iterdir()):
-                    archive.write(file, f"{written.name}/{file.name}")
-        headers = _as_file(f"{_ascii(written.name)}-explanation.zip")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                written = explanation.save(folder)
+                with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+                    for file in sorted(written.iterdir()):
+                        archive.write(file, f"{written.name}/{file.name}")
+        except (ExplorerError, OSError):
+            logger.exception("the explanation of %r can't be written", explanation.picture.name)
+            raise HTTPException(422, UNWRITABLE) from None
+        headers = _as_file(f"{written.name}-explanation.zip")
         return Response(buffer.getvalue(), media_type="application/zip", headers=headers)
 
     return download
