@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from vit_explorer import cli, training
 from vit_explorer.errors import DataError, ModelError, OptionError, OutputError, RecipeError
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
 from vit_explorer.training.film import Film
+from vit_explorer.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("cat", "dog", "frog", "ship")
@@ -359,6 +361,24 @@ def test_folders_that_can_not_take_a_run_are_refused(
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="can't be made: Not a directory"):
         train(recipe, data=pictures, out=tmp_path / "file" / "run")
+
+
+def test_a_look_at_a_run_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    look, folder = FileLock(tmp_path / ".lock"), RunFolder(tmp_path)
+    look.acquire()
+    begun = threading.Event()
+
+    def claim() -> None:
+        begun.set()
+        folder._claim()
+
+    with ThreadPoolExecutor() as pool:
+        claiming = pool.submit(claim)
+        assert begun.wait(5)
+        time.sleep(0.1)
+        look.release()
+        claiming.result(timeout=5)
+    assert RunFolder(tmp_path).is_training()
 
 
 def test_a_run_goes_on_with_its_own_data_and_precision(

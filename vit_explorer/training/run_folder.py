@@ -30,6 +30,8 @@ from vit_explorer.training.recipe import Recipe, load_recipe
 
 Row = dict[str, float]
 
+# Whoever lists runs holds each one's lock for a moment, to see whether it is held.
+_CLAIM_SECONDS = 1.0
 _TOKENS = "teacher_tokens.npy"
 
 
@@ -88,7 +90,7 @@ class RunFolder:
     def _claim(self) -> None:
         """Keep other processes out until `release`; a process that dies lets go."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_CLAIM_SECONDS)
         except Timeout:
             raise OutputError(
                 f"The run in {self.path} is being trained by another process; wait for its end."

@@ -51,7 +51,7 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
     header = {
         "epochs": film["epoch"].tolist(),
         "names": film["probe_names"].tolist(),
-        "labels": film["labels"].tolist(),
+        "labels": list(model.labels),
         "curves": {name: _numbers(film[name]) for name in _CURVES},
         "shapes": {name: list(part.shape) for name, part in parts.items()},
     }
@@ -78,7 +78,11 @@ def _read(path: Path) -> Arrays:
 def _check_fits(film: Arrays, path: Path, model: LoadedModel) -> None:
     found = film["attention_distance"].shape[2:]
     expected = (model.card.depth, model.card.heads)
-    if found != expected or tuple(film["labels"].tolist()) != model.labels:
+    labels = film["labels"].tolist()
+    # The weights' own names: others may have been given for them.
+    own = model.metadata.get("labels")
+    same = len(labels) == model.card.classes if own is None else labels == own
+    if found != expected or not same:
         raise DataError(
             f"The {path.name} next to the weights is the film of another model ({found[0]} layers "
             f"of {found[1]} heads, {len(film['labels'])} classes); put it with its own weights."
