@@ -12,14 +12,23 @@ import torch
 import torch.nn.functional as F
 
 import vit_explorer as vx
-from tests.browser import open_explorer, pixels, settle, show, unexpected, watched_page
+from tests.browser import (
+    open_explorer,
+    pixels,
+    settle,
+    show,
+    unexpected,
+    wait_for_picture,
+    wait_quiet,
+    watched_page,
+)
 from vit_explorer.ui import Workbench, layers
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +156,9 @@ def test_similarity_follows_pointer_and_keys_without_the_server(
     page: Page, silent: Callable[[], list[str]]
 ) -> None:
     show(page, "layers")
-    page.wait_for_selector(f"{VIEW} .layer-strip button")
-    page.wait_for_load_state("networkidle")
+    for strip in (0, 1):
+        page.wait_for_selector(f"{VIEW} .layer-strip >> nth={strip} >> button >> nth=0")
+    wait_quiet(page)
     asked = len(silent())
     canvas = f"{VIEW} .stage canvas"
     strip = f"{VIEW} .layer-strip canvas"
@@ -181,3 +191,56 @@ def test_a_link_gives_back_the_layer_and_the_patch(browser: Browser, address: st
         assert "row 3, column 4" in page.inner_text(f"{VIEW} h3 >> nth=-2")
         assert unexpected(wrong) == []
         open_explorer(page, address)
+
+
+LENS = """async () => {
+  const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
+  const { createLens } = await load("lens.js");
+  const says = (leaders) => {
+    const settled = leaders.lastIndexOf(1) + 1;
+    const lens = {
+      target: 0,
+      settled,
+      predictions: leaders.map((index) => [{ index, label: `${index}`, probability: 1 }]),
+      curves: [{ index: 0, label: "cat", values: leaders.map(() => 0.5) }],
+    };
+    const { node, draw } = createLens({ store: { set() {} } });
+    draw({ layer: 0 }, lens);
+    return node.querySelector(".lens-says").textContent;
+  };
+  return [[1, 0, 0], [0, 0, 1], [1, 1, 1]].map(says);
+}"""
+
+
+@pytest.mark.browser
+def test_the_lens_tells_a_class_that_led_before_from_one_that_never_did(page: Page) -> None:
+    leads, lost, never = page.evaluate(LENS)
+    assert leads.endswith("From layer 1 on, cat stays first.")
+    assert lost.endswith("cat is first at earlier layers, but not at the end.")
+    assert never.endswith("cat is never first.")
+
+
+@pytest.mark.browser
+def test_numbers_of_the_picture_before_are_not_shown_as_this_one_s(page: Page) -> None:
+    show(page, "layers")
+    page.wait_for_selector(f"{VIEW} .lens-table tbody tr")
+    menu = page.locator(f"{VIEW} .figure-button").first
+    assert menu.is_visible()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/depth", hold)
+    page.get_by_role("button", name="Explain rocket.jpg").click()
+    wait_for_picture(page, "rocket.jpg")
+    page.locator(f"{VIEW} .depth-waits", has_text="Fetching").wait_for()
+    assert not page.locator(f"{VIEW} .depth-card:visible").count()
+    assert not menu.is_visible()
+    held[0].fulfill(body="no JSON")
+    page.locator(f"{VIEW} .depth-waits", has_text="did not arrive").wait_for()
+    assert not menu.is_visible()
+    page.unroute("**/depth")
+    page.locator("#vx-depth").fill("2")
+    page.wait_for_selector(f"{VIEW} .lens-table tbody tr >> visible=true")
+    assert page.locator(f"{VIEW} .depth-waits").inner_text() == ""

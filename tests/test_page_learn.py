@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +16,26 @@ from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torchvision.transforms import Compose, Resize, ToTensor
 
 import vit_explorer as vx
-from tests.browser import open_explorer, settle
+from tests.browser import (
+    open_explorer,
+    running_app,
+    saved,
+    settle,
+    show,
+    unexpected,
+    watched_page,
+    write_checkpoint,
+)
 from tests.conftest import load_small
 from tests.packed import unpack
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.ui.learn import filter_bytes, head_bytes, patch_bytes, walk_bytes
 from vit_explorer.ui.packing import pack
-from vit_explorer.ui.workbench import Result, Workbench
+from vit_explorer.ui.results import Result
+from vit_explorer.ui.workbench import Workbench
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +140,31 @@ def test_a_relative_bias_is_sent_with_its_head(cat: Path) -> None:
     assert "positions matrix" not in unpack(walk_bytes(held))[1]
 
 
+PLAIN = {
+    "normalised": False,
+    "apart": True,
+    "biases": ["q", "k", "v", "o"],
+    "query_norm": False,
+    "rotary": False,
+    "scaled": False,
+    "bias": False,
+    "scale": 0.25,
+    "two_heads": False,
+}
+
+
 @pytest.mark.parametrize(
-    ("options", "normalised", "apart"),
-    [({"pre_norm": True}, True, True), ({"block_fn": ResPostBlock}, False, False)],
+    ("options", "otherwise"),
+    [
+        ({}, {}),
+        ({"pre_norm": True}, {"normalised": True}),
+        ({"block_fn": ResPostBlock}, {"apart": False}),
+        ({"init_values": 1e-5}, {"scaled": True}),
+        ({"qk_norm": True}, {"query_norm": True}),
+        ({"qkv_bias": False}, {"biases": ["o"]}),
+    ],
 )
-def test_other_builds_are_said(options: dict[str, object], normalised: bool, apart: bool) -> None:
+def test_other_builds_are_said(options: dict[str, object], otherwise: dict[str, object]) -> None:
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
     settings: dict[str, Any] = {**shape, "num_classes": 4, **options}
@@ -139,9 +172,43 @@ def test_other_builds_are_said(options: dict[str, object], normalised: bool, apa
     transform = Compose([Resize((32, 32)), ToTensor()])
     bench = Workbench(vx.load_model(module, transform=transform, image_size=(32, 32)))
     facts, read = unpack(walk_bytes(bench.analyse("cat.png", bench.start_name, None)))
-    assert facts["normalised"] is normalised
+    assert {name: facts[name] for name in PLAIN} == {**PLAIN, **otherwise}
     assert facts["error"] < 1e-5
-    assert ("parts" in read) is apart
+    assert ("parts" in read) is facts["apart"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "otherwise"),
+    [
+        ("ViTForImageClassification", {}),
+        ("DeiTForImageClassificationWithTeacher", {"two_heads": True}),
+        ("Dinov2ForImageClassification", {"scaled": True}),
+        ("BeitForImageClassification", {"scaled": True, "biases": ["q", "v", "o"]}),
+    ],
+)
+def test_the_parts_of_a_transformers_model_are_found(
+    kind: str, otherwise: dict[str, object], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    cls = getattr(transformers, kind)
+    torch.manual_seed(0)
+    config = cls.config_class(**sizes, intermediate_size=64, image_size=32, patch_size=8)
+    cls(config).save_pretrained(tmp_path)
+    side = {"height": 32, "width": 32}
+    transformers.ViTImageProcessor(size=side).save_pretrained(tmp_path)
+    model = vx.load_model(tmp_path)
+    bench = Workbench(model)
+    held = bench.analyse("cat.png", bench.start_name, None)
+    facts, read = unpack(walk_bytes(held))
+    assert {name: facts[name] for name in PLAIN} == {**PLAIN, **otherwise}
+    assert facts["error"] < 1e-5
+    before, attention, mlp = (read["parts"][:, :, at, 1:] for at in range(3))
+    np.testing.assert_allclose((before + attention + mlp)[0], before[1], atol=1e-5)
+    facts, read = unpack(patch_bytes(held, 5))
+    by_hand = float((read["pixels"] * read["filter"]).sum()) + facts["bias"]
+    assert by_hand == pytest.approx(facts["value"], abs=1e-4)
+    assert vx.check_patch_embedding(model, "assets/cat.png").error < 1e-5
 
 
 def test_a_patch_times_a_filter_is_the_convolution(small: vx.LoadedModel, result: Result) -> None:
@@ -199,3 +266,126 @@ def test_the_walk_is_walked_and_its_sums_are_the_model_s(
         assert page.inner_text(".learn-figure:visible .says, .learn-figure:visible .caption")
     page.get_by_role("button", name="Open Explain").click()
     page.wait_for_selector("#vx-view-explain:visible")
+
+
+@pytest.mark.browser
+def test_a_step_s_numbers_are_saved_as_they_are(
+    page: Page, address: str, small_checkpoint: Path, cat: Path
+) -> None:
+    page.goto("about:blank")
+    open_explorer(page, address, "learn?step=5&patch=2,3&layer=2&head=3")
+    page.wait_for_selector("#vx-view-learn .mixed")
+    of = vx.trace(vx.load_model(small_checkpoint), cat).layers[1]
+    token = 1 + 8 + 2
+    shares = of.attention([token])[2, 0]
+    top = shares.argsort(descending=True)[:4]
+    place = '[data-step="softmax"]'
+    names, *rows = csv.reader(io.StringIO(saved(page, place, "csv")[1].decode()))
+    assert names == ["name", "s", "exp(s - max s)", "a", "v 1", "v 2", "v 3"]
+    np.testing.assert_allclose([float(row[3]) for row in rows[:4]], shares[top], rtol=1e-4)
+    values = [[float(cell) for cell in row[4:]] for row in rows[:4]]
+    np.testing.assert_allclose(values, of.value[2, top, :3], atol=1e-5)
+    with np.load(io.BytesIO(saved(page, place, "npz")[1])) as arrays:
+        assert list(arrays) == names
+        assert {arrays[name].dtype.kind for name in names[1:]} == {"f"}
+
+
+@pytest.fixture(scope="module")
+def odd_address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An app whose model has one head, a relative bias, two tokens that are read, and 3 classes."""
+    scratch = tmp_path_factory.mktemp("odd")
+    checkpoint = write_checkpoint(
+        scratch / "odd.safetensors",
+        heads=1,
+        dim=16,
+        depth=2,
+        classes=3,
+        image_size=(32, 24),
+        distillation_token=True,
+        position="relative",
+    )
+    with running_app("--model", str(checkpoint), scratch=scratch) as started:
+        yield started
+
+
+@pytest.fixture
+def odd_page(browser: Browser, odd_address: str) -> Iterator[Page]:
+    with watched_page(browser, odd_address) as (opened, wrong):
+        open_explorer(opened, odd_address, "learn")
+        yield opened
+        assert unexpected(wrong) == []
+
+
+def _formula(page: Page, step: int) -> str:
+    page.click(f".learn-dots button:nth-child({step})")
+    page.wait_for_selector(".learn-formula math")
+    settle(page)
+    return "; ".join(page.locator(".learn-formula math").all_text_contents())
+
+
+@pytest.mark.browser
+def test_formulas_and_sentences_are_of_the_model_at_hand(odd_page: Page) -> None:
+    assert _formula(odd_page, 3) == "ti=zi"
+    formula = "q=WQLN(x)+bQ; kj=WKLN(xj)+bK; sj=q·kjd+bj; d=16"
+    assert _formula(odd_page, 4) == formula
+    assert "adds a bias b" in odd_page.inner_text(".learn-text")
+    assert _formula(odd_page, 5).endswith("vj=WVLN(xj)+bV")
+    assert _formula(odd_page, 6) == "A=WOo1+bO"
+    assert _formula(odd_page, 7).startswith("x′=x+A; M=MLP(LN(x′))")
+    assert "LN" not in odd_page.inner_text(".learn-text")
+    assert _formula(odd_page, 9).startswith("y=yclass token+ydistillation token2")
+    assert "each of the 3 classes" in odd_page.inner_text(".learn-text")
+    says = odd_page.inner_text('[data-step="prediction"] .says')
+    assert says.endswith("times as likely.")
+    _, table = saved(odd_page, '[data-step="prediction"]', "csv")
+    assert "others" not in table.decode()
+
+
+BUILDS = """async () => {
+  const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
+  const [{ STEPS }, { facts }] = await Promise.all(["learn/steps.js", "facts.js"].map(load));
+  const told = (step, model, built) =>
+    [STEPS[step].formula(model, built)].flat().map((each) => each?.textContent ?? null);
+  const built = { apart: true, biases: [], scale: 0.25, limits: {}, error: 0 };
+  const model = { heads: 2, head_width: 16, classes: 4 };
+  return {
+    turned: told("scores", model, { ...built, rotary: true, query_norm: true, scale: 0.5 }),
+    unread: told("scores", model, { ...built, apart: false }),
+    scaled: [...told("heads", model, { ...built, scaled: true }),
+             ...told("residual", model, { ...built, scaled: true })],
+    other: told("residual", model, { ...built, apart: false }),
+    headless: [STEPS.prediction.kinds({ classes: 0 }), told("prediction", { classes: 0 }, built)],
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_formulas_follow_how_a_model_is_built(page: Page) -> None:
+    told = page.evaluate(BUILDS)
+    assert told["turned"][:3] == ["q=R(N(WQLN(x)))", "kj=Rj(N(WKLN(xj)))", "sj=q·kj×0.5"]
+    assert told["unread"][0] == "q=WQu"
+    assert told["scaled"][:3] == ["A=λ1∘(WO[o1;o2])", "x′=x+A", "M=λ2∘MLP(LN(x′))"]
+    assert told["other"] == [None]
+    assert told["headless"] == [{"text": ".none", "try": ".none"}, [None]]
+
+
+@pytest.mark.browser
+def test_a_few_classes_and_no_positions_are_shown_right(odd_page: Page) -> None:
+    show(odd_page, "layers")
+    odd_page.wait_for_selector(".lens-table tbody tr")
+    assert odd_page.locator(".lens-table thead th").count() == 4
+    card = ".depth-card:has(.lens-table)"
+    names, *rows = csv.reader(io.StringIO(saved(odd_page, card, "csv")[1].decode()))
+    assert names == ["depth", "class 1", "p 1", "class 2", "p 2", "class 3", "p 3"]
+    assert {len(row) for row in rows} == {7}
+    with np.load(io.BytesIO(saved(odd_page, card, "npz")[1])) as arrays:
+        assert list(arrays) == names
+
+    show(odd_page, "positions")
+    odd_page.wait_for_selector(".without .level-name")
+    assert odd_page.text_content(".without .level-name") == "equal attention"
+    show(odd_page, "model")
+    assert "32×24 pixels (height × width)" in odd_page.inner_text(".facts")
+    assert "32×24 pixels (height × width)" in odd_page.inner_text(
+        "#vx-view-model figcaption >> nth=0"
+    )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
-from tests.browser import open_explorer, pixels, settle, show
+from tests.browser import open_explorer, pixels, saved, settle, show, wait_quiet
 from tests.conftest import load_small
 from tests.packed import unpack
 from vit_explorer.explain import position_components
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.ui.positions import bias_bytes, component_bytes, interpolated_bytes
-from vit_explorer.ui.workbench import Result, Workbench
+from vit_explorer.ui.results import Result
+from vit_explorer.ui.workbench import Workbench
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -57,8 +61,12 @@ def test_components_are_those_of_the_covariance(small: vx.LoadedModel) -> None:
 def test_positions_move_to_another_grid(small: vx.LoadedModel, relative: Result) -> None:
     held = result_of(small)
     _, read = unpack(interpolated_bytes(held, 6, 5))
-    np.testing.assert_array_equal(read["similarity"], vx.position_similarity(small, grid=(6, 5)))
-    for rows, columns in ((33, 32), (0, 4)):
+    positions: torch.Tensor = small.module.pos_embed.detach()[:, 1:]  # type: ignore
+    options = {"old_size": list(small.card.grid), "num_prefix_tokens": 0}
+    moved = resample_abs_pos_embed(positions, [6, 5], **options)[0]
+    expected = F.cosine_similarity(moved[:, None], moved[None], dim=-1)
+    np.testing.assert_allclose(read["similarity"].reshape(30, 30), expected, atol=1e-5)
+    for rows, columns in ((49, 48), (0, 4)):
         with pytest.raises(IndexError):
             interpolated_bytes(held, rows, columns)
     with pytest.raises(IndexError):
@@ -122,3 +130,75 @@ def test_positions_have_colours_profiles_and_other_grids(page: Page, address: st
     page.get_by_role("button", name="colours").click()
     page.wait_for_function("document.querySelector('.components').width === 8")
     page.wait_for_function("location.hash.includes('part=components')")
+
+
+@pytest.mark.browser
+def test_a_sweep_over_the_patches_asks_for_one_s_numbers(
+    page: Page, silent: Callable[[], list[str]]
+) -> None:
+    show(page, "patches")
+    canvas = page.locator("#vx-view-patches .stage canvas").first
+    bounds = canvas.bounding_box()
+    assert bounds is not None
+    wait_quiet(page)
+
+    def asked() -> list[str]:
+        return [url.rpartition("/")[2] for url in silent() if "/patches/" in url]
+
+    start = len(asked())
+    size = bounds["width"] / 8
+    for column in range(8):
+        page.mouse.move(bounds["x"] + (column + 0.5) * size, bounds["y"] + size / 2)
+        settle(page)
+    page.wait_for_function("!document.querySelector('.pixel-value').textContent.includes('…')")
+    assert "7" in asked()[start:]
+    # A busy machine may rest on the way.
+    assert len(asked()[start:]) <= 3
+
+
+GRIDS = """async () => {
+  const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
+  const { otherGrids } = await load("position_grids.js");
+  const sizes = [[8, 8], [24, 24], [37, 37], [40, 40], [2, 2], [14, 21]];
+  return sizes.map((grid) => otherGrids(grid).map(({ grid: other }) => other.join("×")));
+}"""
+
+
+@pytest.mark.browser
+def test_other_grids_are_other_and_each_is_there_once(page: Page, address: str) -> None:
+    assert page.evaluate(GRIDS) == [
+        ["4×4", "12×12", "16×16"],
+        ["12×12", "36×36", "48×48"],
+        ["18×18", "48×48"],
+        ["20×20", "48×48"],
+        ["3×3", "4×4"],
+        ["7×10", "21×31", "28×42"],
+    ]
+    page.goto("about:blank")
+    open_explorer(page, address, "positions?part=grid&scale=1.5&patch=2,3")
+    page.locator(".before-after figcaption", has_text="now, 8×8").wait_for()
+    buttons = page.locator(".position-part:visible .segmented button")
+    assert buttons.all_inner_texts() == ["× 0.5", "× 1.5", "× 2"]
+    page.get_by_role("button", name="profiles").click()
+    _, drawn = saved(page, ".position-part:visible", "svg")
+    for name in ("its row 2", "its column 3"):
+        assert f">{name}</text>" in drawn.decode()
+
+
+STAGE = """async () => {
+  const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
+  const { stageText } = await load("patch_stages.js");
+  const sizes = { channels: 3, patch: [4, 4], image: [8, 8], grid: [2, 2] };
+  const model = { ...sizes, prefix: [], mean: [], std: [] };
+  const result = { model, picture: { width: 9, height: 9 }, box_known: true };
+  return [null, { normalised: false }, { normalised: true }].map((facts) =>
+    stageText("positions", result, facts));
+}"""
+
+
+@pytest.mark.browser
+def test_the_sum_is_said_to_enter_layer_1_only_where_it_does(page: Page) -> None:
+    unknown, plain, normalised = page.evaluate(STAGE)
+    assert "layer 1" not in unknown
+    assert plain.endswith("The result enters layer 1.")
+    assert normalised.endswith("This model normalises the tokens once more before layer 1.")

@@ -13,8 +13,14 @@ from torch import Tensor, nn
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.interception import evaluating
 from vit_explorer.methods.weights import position_embeddings
-from vit_explorer.models.card import find_core, find_positions, first_tensor
+from vit_explorer.models.card import find_core, find_patch_embed, find_positions, first_tensor
 from vit_explorer.models.zoo import LoadedModel
+
+# A block's norms before attention and before the MLP, in timm and in transformers.
+NORMS = {
+    "norm1": ("norm1", "layernorm_before", "layer_norm1"),
+    "norm2": ("norm2", "layernorm_after", "layer_norm2"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +96,8 @@ def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> It
         return hook
 
     with ExitStack() as hooks:
-        embed = getattr(core, "patch_embed", None)
-        if isinstance(embed, nn.Module):
+        embed = find_patch_embed(model.module)
+        if embed is not None:
             hooks.callback(embed.register_forward_hook(leaving("patches")).remove)
         norm = getattr(core, "norm_pre", None)
         if isinstance(norm, nn.Module):
@@ -99,8 +105,8 @@ def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> It
         for index, block in enumerate(model.blocks):
             hooks.callback(block.register_forward_pre_hook(entering(f"enter {index}")).remove)
             hooks.callback(block.register_forward_hook(leaving(f"leave {index}")).remove)
-            for name in ("norm1", "norm2"):
-                norm = getattr(block, name, None)
+            for name, calls in NORMS.items():
+                norm = next((getattr(block, each) for each in calls if hasattr(block, each)), None)
                 if isinstance(norm, nn.Module):
                     hook = norm.register_forward_pre_hook(entering(f"{name} {index}"))
                     hooks.callback(hook.remove)

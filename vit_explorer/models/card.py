@@ -108,6 +108,15 @@ def find_core(module: nn.Module) -> nn.Module:
     return module
 
 
+def find_patch_embed(module: nn.Module) -> nn.Module | None:
+    """What makes tokens of patches: the core's `patch_embed`, else by transformers' names."""
+    named = getattr(find_core(module), "patch_embed", None)
+    if isinstance(named, nn.Module):
+        return named
+    parts = {name.rpartition(".")[2]: part for name, part in module.named_modules()}
+    return parts.get("patch_embeddings") or parts.get("patch_embedding")
+
+
 def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
     """The transformer blocks, in order.
 

@@ -7,16 +7,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import patch_filters, patch_projection, stages
 from vit_explorer.ui.packing import pack
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 # So many of a vector's numbers are shown; the others only enter its length.
 SHOWN = 6
 LEVELS = 127
+# What the parts that formulas name are called in timm and in transformers, as names' endings.
+FUSED_BIASES = ("qkv.bias", "in_proj_bias")
+BIASES = {
+    "q": ("q_bias", "q_proj.bias", "query.bias"),
+    "k": ("k_bias", "k_proj.bias", "key.bias"),
+    "v": ("v_bias", "v_proj.bias", "value.bias"),
+    "o": ("attn.proj.bias", "out_proj.bias", "o_proj.bias", "attention.output.dense.bias"),
+}
+QUERY_NORMS = ("q_norm", "query_norm", "q_layernorm")
+SCALES = ("ls1.gamma", "gamma_1", "lambda_1", "layer_scale1.lambda1")
+SECOND_HEADS = ("head_dist", "distillation_classifier")
 
 
 def walk_bytes(result: Result) -> bytes:
@@ -26,7 +37,7 @@ def walk_bytes(result: Result) -> bytes:
     (N, D), each under its name with its `limits`. `parts` (L, N, 3, 1 + 6) hold of every block's
     input, attention and MLP the length and the first numbers; `first` (3, N, 6) the first numbers
     of patches, positions and tokens. `logits` are those of the predictions, `total` the logarithm
-    of the sum of all exponentials.
+    of the sum of all exponentials. What the formulas depend on is that of `describe_build`.
     """
     passed = result.explanation.trace
     found = stages(result.model, result.explanation.prepared)
@@ -59,8 +70,44 @@ def walk_bytes(result: Result) -> bytes:
         "normalised": found.normalised,
         "logits": [float(logits[each.index]) for each in result.explanation.predictions],
         "total": float(logits.logsumexp(dim=0)) if len(logits) else None,
+        "apart": found.attention is not None,
+        **describe_build(result),
     }
     return pack(facts, arrays)
+
+
+def describe_build(result: Result) -> dict[str, Any]:
+    """How a model is built where models differ, read off its first block's names.
+
+    `biases`: which of q, k, v and o, the heads' mixing, have one; `query_norm`: q and k are
+    normalised; `rotary`: they are turned; `scaled`: learned factors scale what attention and MLP
+    add; `bias`: something is added to scores, which are first multiplied with `scale`;
+    `two_heads`: the logits are the mean of a class head's and a distillation head's.
+    """
+    block, layers = result.model.blocks[0], result.explanation.trace.layers
+    named = [name for name, _ in block.named_parameters()]
+    fused = any(name.endswith(FUSED_BIASES) for name in named)
+    return {
+        "biases": [
+            part
+            for part, endings in BIASES.items()
+            if (fused and part != "o") or any(name.endswith(endings) for name in named)
+        ],
+        "query_norm": _has_part(block, QUERY_NORMS),
+        "rotary": "rotary" in result.model.card.position,
+        "scaled": any(name.endswith(SCALES) for name in named),
+        "bias": any(layer.bias is not None for layer in layers),
+        "scale": float(layers[0].scale),
+        "two_heads": _has_part(result.model.module, SECOND_HEADS),
+    }
+
+
+def _has_part(module: nn.Module, names: tuple[str, ...]) -> bool:
+    """Whether a module has a part of one of these names that does something."""
+    return any(
+        name.rpartition(".")[2] in names and not isinstance(part, nn.Identity)
+        for name, part in module.named_modules()
+    )
 
 
 def _summary(tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ PHRASES = {
     r"timm, weights from (?P<name>.+)": "source.weights",
     r"timm, pretrained": "source.pretrained",
     r"timm, random weights": "source.random",
+    r"transformers (?P<kind>\w+), folder (?P<name>.+)": "source.folder",
     r"the checkpoint": "source.checkpoint",
     r"ImageNet, by the number of classes \((?P<count>.+)\)": "source.imagenet",
     r"given": "source.given",

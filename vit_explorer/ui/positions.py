@@ -7,10 +7,10 @@ import torch
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import position_components, position_similarity
 from vit_explorer.ui.packing import pack
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 # Similarities of every position to every other on a grid that was chosen to look at.
-LARGEST_GRID = 32 * 32
+LARGEST_GRID = 48 * 48
 LARGEST_BIAS_BYTES = 32 * 2**20
 
 

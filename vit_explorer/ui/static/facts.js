@@ -14,6 +14,17 @@ const POSITIONS = {
 };
 const by = ([high, wide]) => `${high}×${wide}`;
 
+/** Pixels of a picture or patch; which side comes first is said where they differ. */
+export const pixelSize = (size) =>
+  t(size[0] === size[1] ? "fact.size" : "fact.size.oblong", { size: by(size) });
+
+// Others that timm knows are called as timm calls them.
+const POOLINGS = ["class", "mean", "attention", "none"];
+
+/** From which tokens a model's answer is read. */
+export const poolingName = ({ pooling }) =>
+  POOLINGS.includes(pooling) ? t(`pooling.${pooling}`) : pooling;
+
 /** The kind of position embedding, or several. */
 export function positionName(position) {
   const names = position.split(" + ");
@@ -38,7 +49,7 @@ export function summary(model) {
 }
 
 export function facts(model) {
-  const { accuracy, classes, pooling } = model;
+  const { accuracy, classes } = model;
   const three = (values) => values.map((value) => value.toFixed(3)).join(", ");
   const kept = { how: model.interpolation, share: percent(model.crop) };
   const lines = {
@@ -46,15 +57,15 @@ export function facts(model) {
     accuracy: accuracy === null ? "" : t("fact.accuracy.value", { share: percent(accuracy) }),
     parameters: model.parameters.toLocaleString(),
     device: model.device,
-    picture: t("fact.picture.value", { size: by(model.image) }),
-    patches: t("fact.patches.value", { grid: by(model.grid), size: by(model.patch) }),
+    picture: pixelSize(model.image),
+    patches: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(model.patch) }),
     prefix: list(model.prefix.map(prefixName)) || t("fact.prefix.none"),
     tokens: model.tokens.toLocaleString(),
     layers: model.depth,
     heads: t("fact.heads.value", { heads: model.heads, width: model.head_width }),
     dim: model.dim,
     position: positionName(model.position),
-    pooling: ["class", "mean", "attention"].includes(pooling) ? t(`pooling.${pooling}`) : pooling,
+    pooling: classes ? poolingName(model) : "",
     classes: model.few_labels.length
       ? `${classes}: ${list(model.few_labels)}`
       : classes.toLocaleString(),

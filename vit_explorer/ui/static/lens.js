@@ -6,28 +6,18 @@ import { percent } from "./format.js";
 import { createLineChart } from "./line_chart.js";
 import { sentences, t } from "./words.js";
 
-const PLACES = [0, 1, 2, 3, 4];
-
 /** Labels such as "tabby, tabby cat" by their first name: a cell has room for one. */
 const shortly = (label) => label.split(",")[0];
 
 export function createLens(context) {
   const { store } = context;
+  const head = el("tr");
   const body = el("tbody");
   const table = el(
     "table",
     { class: "lens-table" },
     el("caption", { class: "visually-hidden" }, t("lens.table")),
-    el(
-      "thead",
-      {},
-      el(
-        "tr",
-        {},
-        el("th", { scope: "col" }, t("lens.after")),
-        PLACES.map((place) => el("th", { scope: "col" }, t("lens.place", { place: place + 1 }))),
-      ),
-    ),
+    el("thead", {}, head),
     body,
   );
   const chart = createLineChart({
@@ -50,7 +40,7 @@ export function createLens(context) {
     title: () => t("lens.title"),
     targeted: () => true,
     figure: () => ({ svg: chart.node }),
-    table: (state) => rowsOf(state),
+    table: () => rowsOf(shown),
     python: ({ result }) => [
       `trace = vx.trace(model, picture${result.target ? `, target=${result.target.index}` : ""})`,
       "lens = vx.logit_lens(trace)",
@@ -69,16 +59,11 @@ export function createLens(context) {
   let shown = null;
   let rows = [];
 
-  function rowsOf() {
-    const head = ["depth", ...PLACES.flatMap((place) => [`class ${place + 1}`, `p ${place + 1}`])];
-    const lines = shown.predictions.map((best, depth) => [
-      depth,
-      ...best.flatMap(({ label, probability }) => [label, probability]),
-    ]);
-    return [head, ...lines];
-  }
-
   function rebuild(lens) {
+    const places = lens.predictions[0].map((_, at) =>
+      el("th", { scope: "col" }, t("lens.place", { place: at + 1 })),
+    );
+    replace(head, el("th", { scope: "col" }, t("lens.after")), places);
     rows = lens.predictions.map((best, depth) => {
       const button = el(
         "button",
@@ -131,6 +116,16 @@ export function createLens(context) {
   return { node, draw };
 }
 
+/** Classes and probabilities after each layer; a model may know fewer than the usual five. */
+function rowsOf({ predictions }) {
+  const names = predictions[0].flatMap((_, at) => [`class ${at + 1}`, `p ${at + 1}`]);
+  const lines = predictions.map((best, depth) => [
+    depth,
+    ...best.flatMap(({ label, probability }) => [label, probability]),
+  ]);
+  return [["depth", ...names], ...lines];
+}
+
 function createCell({ index, label, probability }, target) {
   const cell = el(
     "td",
@@ -151,10 +146,11 @@ function describe(lens, depth) {
     share: percent(values[depth]),
     end: percent(values.at(-1)),
   });
-  const never = lens.settled >= values.length;
-  const lead = t(never ? "lens.never" : "lens.settled", {
-    layer: lens.settled,
-    label: shortly(label),
-  });
-  return sentences(now, lead);
+  return sentences(now, t(leadOf(lens), { layer: lens.settled, label: shortly(label) }));
+}
+
+/** Whether the target leads at the end, did so before, or never does. */
+function leadOf({ settled, predictions, target }) {
+  if (settled < predictions.length) return "lens.settled";
+  return predictions.some(([first]) => first.index === target) ? "lens.lost" : "lens.never";
 }

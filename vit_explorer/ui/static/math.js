@@ -30,11 +30,12 @@ export function sum(index, last = null) {
     : m("munderover", sign, node(index), node(last));
 }
 
-/** A layer norm of something. */
-export const normed = (inside) => row(m("mi", "LN"), bracket("("), inside, bracket(")"));
+/** A function of something, such as a layer norm. */
+export const applied = (name, inside) => row(name, bracket("("), inside, bracket(")"));
+export const normed = (inside) => applied("LN", inside);
 
 /** A bracket as tall as a letter, whatever it holds. */
-function bracket(sign) {
+export function bracket(sign) {
   const bracketed = m("mo", sign);
   bracketed.setAttribute("stretchy", "false");
   return bracketed;

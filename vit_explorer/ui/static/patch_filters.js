@@ -2,6 +2,7 @@
 
 import { el, setText } from "./dom.js";
 import { percent } from "./format.js";
+import { waiting } from "./learn/pieces.js";
 import { numbersOf } from "./packed.js";
 import { t } from "./words.js";
 
@@ -20,7 +21,7 @@ export function createFilters(store) {
     const there = Boolean(found?.arrays?.filters);
     canvas.hidden = !there;
     if (!there) {
-      setText(text, t(found?.facts ? "patches.filters.none" : "learn.waiting"));
+      setText(text, found?.facts ? t("patches.filters.none") : waiting(found));
       return;
     }
     if (drawn !== result.pass) paintFilters(canvas, found);

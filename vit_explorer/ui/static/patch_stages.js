@@ -3,9 +3,10 @@
 import { tableFor } from "./colours.js";
 import { el, replace } from "./dom.js";
 import { prefixName } from "./geometry.js";
+import { whereTo } from "./learn/tokens.js";
 import { cropIn } from "./picture.js";
 import { level } from "./pixels.js";
-import { list, t } from "./words.js";
+import { list, sentences, t } from "./words.js";
 
 const LEVELS = 127;
 const by = (...sizes) => sizes.join(" × ");
@@ -25,8 +26,8 @@ export function stagesOf({ model, picture, positions }) {
   ];
 }
 
-/** What a stage does, in words. */
-export function stageText(name, { model, picture, box_known: known }) {
+/** What a stage does, in words; `facts` are those of the walk, once they are here. */
+export function stageText(name, { model, picture, box_known: known }, facts) {
   const flat = model.channels * model.patch[0] * model.patch[1];
   const values = {
     width: name === "picture" ? picture.width : model.image[1],
@@ -38,7 +39,9 @@ export function stageText(name, { model, picture, box_known: known }) {
     mean: model.mean.map((value) => value.toFixed(3)).join(", "),
     std: model.std.map((value) => value.toFixed(3)).join(", "),
   };
-  return t(name === "picture" && !known ? "patches.stage.picture.all" : `patches.stage.${name}.text`, values);
+  if (name === "picture" && !known) return t("patches.stage.picture.all", values);
+  const then = name === "positions" && facts ? whereTo(facts) : "";
+  return sentences(t(`patches.stage.${name}.text`, values), then);
 }
 
 /** Draw a stage as small as it is, a pixel a number; null while its numbers are not here. */

@@ -4,8 +4,9 @@ import { el, fitCanvas, setText } from "./dom.js";
 import { cellOf, middleToken } from "./geometry.js";
 import { exact } from "./learn/pieces.js";
 import { numbersOf } from "./packed.js";
+import { createRest } from "./rest.js";
 import { queryToken } from "./store.js";
-import { t } from "./words.js";
+import { sentences, t } from "./words.js";
 
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 // Numbers are written into pixels that are at least so large.
@@ -31,6 +32,8 @@ export function createPatchZoom({ store }) {
   const value = el("p", { class: "pixel-value", "aria-live": "polite" });
   const node = el("div", { class: "card zoom-card" }, canvas, el("div", {}, title, text, value));
   new ResizeObserver(() => store.get().result && draw(store.get())).observe(canvas);
+
+  const rests = createRest(store);
 
   const sizes = ({ model: { patch } }) => patch;
 
@@ -91,15 +94,15 @@ export function createPatchZoom({ store }) {
     setText(value, sayValue(state, token, [y, x], colour));
   }
 
-  /** The pixel's colour, and once the patch is pinned the very numbers the model is given. */
+  /** The pixel's colour, and the very numbers the model is given once they are here. */
   function sayValue(state, token, [y, x], colour) {
     const { model } = state.result;
     const at = { row: y + 1, column: x + 1, colour: colour.join(", ") };
-    const found =
-      token === state.pinned || !cellOf(model, state.pinned)
-        ? numbersOf(store, state.result, `patches/${token - model.prefix.length}`)
-        : null;
-    if (!found?.arrays) return t("patches.pixel", { ...at, given: "…" });
+    const path = `patches/${token - model.prefix.length}`;
+    const wanted = token === zoomedToken(state, state.pinned) || rests(token);
+    const found = wanted ? numbersOf(store, state.result, path) : null;
+    if (!found?.arrays)
+      return sentences(t("patches.pixel", { ...at, given: "…" }), found?.failed && t("learn.failed"));
     const size = model.patch[0] * model.patch[1];
     const given = [0, 1, 2].map((channel) =>
       exact(found.arrays.pixels[channel * size + y * model.patch[1] + x]),

@@ -1,17 +1,16 @@
 // What else there is to see of position embeddings: all maps, colours, profiles, another grid.
 
 import { niceStep, svg } from "./chart.js";
-import { tableFor } from "./colours.js";
 import { el, segmented, setText } from "./dom.js";
-import { canvasFigure, createFigureMenu, gridTable } from "./figure_menu.js";
+import { canvasFigure, createFigureMenu } from "./figure_menu.js";
 import { fixed, percent, short } from "./format.js";
 import { cellOf, tokenAt, tokenName } from "./geometry.js";
 import { numbersOf } from "./packed.js";
-import { range, thumbnail } from "./pixels.js";
+import { range } from "./pixels.js";
+import { createOtherGrid } from "./position_grids.js";
 import {
   COSINES,
   drawPositionMaps,
-  POSITION_COLOURS,
   positionBar,
   positionsOf,
   similarityTable,
@@ -19,8 +18,6 @@ import {
 import { list, t } from "./words.js";
 
 export const PARTS = ["all", "components", "profile", "grid"];
-export const SCALES = [0.5, 1.5, 2];
-const LARGEST = 32 * 32;
 
 function colourTable({ arrays, shapes }) {
   const [rows, columns] = shapes.colours;
@@ -120,8 +117,11 @@ export function createComponents(context) {
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 230, 34, 36, 8];
 
-/** Lines of values over 1, 2, …; each of `lines` is { values, name, kind, here }. */
-export function drawLines(node, lines, [low, high], axis = "") {
+/**
+ * Lines of values over 1, 2, …; each of `lines` is { values, name, kind, here }. `level` is { at,
+ * name }, a height to compare them with.
+ */
+export function drawLines(node, lines, [low, high], { axis = "", level = null } = {}) {
   const longest = Math.max(...lines.map(({ values }) => values.length), 2);
   const x = (at) => LEFT + (at / (longest - 1)) * (WIDTH - LEFT - 10);
   const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
@@ -136,6 +136,10 @@ export function drawLines(node, lines, [low, high], axis = "") {
   for (let at = 0; at < longest; at += every)
     parts.push(svg("text", { x: x(at), y: HEIGHT - BOTTOM + 14, class: "tick-x" }, at + 1));
   if (axis) parts.push(svg("text", { x: WIDTH, y: HEIGHT - 4, class: "tick-y" }, axis));
+  if (level) {
+    const at = y(level.at);
+    parts.push(svg("line", { x1: LEFT, x2: WIDTH, y1: at, y2: at, class: "level" }));
+  }
   for (const { values, name, kind, here } of lines) {
     const points = Array.from(values, (value, at) => `${x(at)},${y(value)}`).join(" ");
     parts.push(svg("polyline", { points, class: `line ${kind}`, fill: "none" }));
@@ -146,9 +150,18 @@ export function drawLines(node, lines, [low, high], axis = "") {
     });
     parts.push(...dots);
   }
+  if (level) parts.push(svg("text", { x: WIDTH, y: y(level.at) - 5, class: "tick-y level-name" }, level.name));
   node.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   node.replaceChildren(...parts);
 }
+
+const KINDS = ["row", "column"];
+
+/** The names of both lines. */
+const lineNames = ({ row, column }) => [
+  t("positions.profile.row", { row: row + 1 }),
+  t("positions.profile.column", { column: column + 1 }),
+];
 
 /** The similarities along a patch's row and down its column. */
 function linesOf({ result: { model } }, { token, values }) {
@@ -164,12 +177,15 @@ function linesOf({ result: { model } }, { token, values }) {
 
 export function createProfile(context) {
   const plot = svg("svg", { role: "img", class: "profile" });
-  const keys = ["row", "column"].map((kind) => el("span", { class: `line-key ${kind}` }));
+  const keys = KINDS.map((kind) => el("span", { class: `line-key ${kind}` }));
   const text = el("p", { class: "note" });
   const menu = createFigureMenu(context, "position-profile", {
     title: () => t("positions.profile"),
     detail: (state) => tokenName(state.result.model, positionsOf(state).token),
-    figure: () => ({ svg: plot }),
+    figure: (state) => {
+      const names = lineNames(linesOf(state, positionsOf(state)));
+      return { svg: plot, keys: KINDS.map((kind, at) => [`.line.${kind}`, names[at]]) };
+    },
     table: (state) => {
       const { along, down } = linesOf(state, positionsOf(state));
       const line = (name, values) => Array.from(values, (value, at) => [name, at + 1, value]);
@@ -193,10 +209,7 @@ export function createProfile(context) {
   function draw(state, { token, values }) {
     const { model } = state.result;
     const { along, down, row, column } = linesOf(state, { token, values });
-    const names = [
-      t("positions.profile.row", { row: row + 1 }),
-      t("positions.profile.column", { column: column + 1 }),
-    ];
+    const names = lineNames({ row, column });
     keys.forEach((key, at) => setText(key, names[at]));
     const low = Math.min(0, Math.floor(range(values)[0] * 4) / 4);
     drawLines(
@@ -214,93 +227,6 @@ export function createProfile(context) {
     const said = { token: name, rowLow, rowHigh, columnLow, columnHigh };
     plot.setAttribute("aria-label", t("positions.profile.alt", said));
     setText(text, t("positions.profile.help", { token: name }));
-  }
-  return { node, draw };
-}
-
-/** A grid scaled, as large as may be sent. */
-export function scaledGrid([rows, columns], scale) {
-  const fit = Math.min(scale, Math.sqrt(LARGEST / (rows * columns)));
-  return [rows, columns].map((side) => Math.max(2, Math.floor(side * fit + 1e-9)));
-}
-
-/** Where in another grid the place of a patch lies: the position that covers its centre. */
-function placeIn([rows, columns], model, token) {
-  const cell = cellOf(model, token);
-  return [rows, columns].map((count, axis) =>
-    Math.min(count - 1, Math.floor(((cell[axis] + 0.5) / model.grid[axis]) * count)),
-  );
-}
-
-export function createOtherGrid(context) {
-  const { store } = context;
-  const choice = segmented(
-    t("positions.grid.size"),
-    SCALES.map((scale) => [scale, `× ${scale}`]),
-    (gridScale) => store.set({ gridScale }),
-  );
-  const size = el("code");
-  const maps = ["before", "after"].map((kind) => {
-    const canvas = el("canvas", { class: "pixelated", role: "img" });
-    const caption = el("figcaption", { class: "caption" });
-    return { kind, canvas, caption, node: el("figure", {}, canvas, caption) };
-  });
-  const menu = createFigureMenu(context, "positions-other-grid", {
-    title: () => t("positions.grid"),
-    detail: ({ result, gridScale }) => scaledGrid(result.model.grid, gridScale).join("×"),
-    figure: () => ({ ...canvasFigure(maps[1].canvas), bar: positionBar() }),
-    table: (state) => gridTable(movedOf(state), scaledGrid(state.result.model.grid, state.gridScale)),
-    python: (state) => {
-      const { model } = state.result;
-      const grid = scaledGrid(model.grid, state.gridScale);
-      const place = placeIn(grid, model, positionsOf(state).token);
-      return [`values = vx.position_similarity(model, grid=(${grid.join(", ")}))[${place.join(", ")}]`];
-    },
-  });
-  const node = part(
-    el("h3", {}, t("positions.grid"), menu),
-    el("div", { class: "chooser" }, choice.node, size),
-    el(
-      "div",
-      { class: "before-after" },
-      maps.map((map) => map.node),
-    ),
-    el("p", { class: "note" }, t("positions.grid.help")),
-  );
-
-  const movedNumbers = ({ result, gridScale }) =>
-    numbersOf(store, result, `positions/${scaledGrid(result.model.grid, gridScale).join("/")}`);
-
-  /** The similarities of the chosen patch's place in the other grid; null while they are not here. */
-  function movedOf(state) {
-    const { model } = state.result;
-    const [rows, columns] = scaledGrid(model.grid, state.gridScale);
-    const [row, column] = placeIn([rows, columns], model, positionsOf(state).token);
-    const start = (row * columns + column) * rows * columns;
-    const found = movedNumbers(state)?.arrays?.similarity;
-    return found ? found.subarray(start, start + rows * columns) : null;
-  }
-
-  function draw(state, { values }) {
-    const { model } = state.result;
-    choice.show(state.gridScale);
-    const [rows, columns] = scaledGrid(model.grid, state.gridScale);
-    const sizes = [model.grid, [rows, columns]].map((sides) => sides.join("×"));
-    setText(size, sizes.join(" → "));
-    const moved = movedOf(state);
-    menu.hidden = !moved;
-    paint(maps[0], values, model.grid);
-    if (moved) paint(maps[1], moved, [rows, columns]);
-    else setText(maps[1].caption, t(movedNumbers(state)?.failed ? "learn.failed" : "learn.waiting"));
-  }
-
-  function paint({ kind, canvas, caption }, values, grid) {
-    [canvas.height, canvas.width] = grid;
-    const image = thumbnail(values, grid, tableFor(POSITION_COLOURS), COSINES);
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    const text = t(`positions.grid.${kind}`, { grid: grid.join("×") });
-    setText(caption, text);
-    canvas.setAttribute("aria-label", text);
   }
   return { node, draw };
 }

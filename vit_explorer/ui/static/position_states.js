@@ -146,7 +146,10 @@ export function createWithoutPositions({ store }) {
     known = { key, line: attentionByDistance(pack, attention, model.grid, oneHead(state)) };
     const { line } = known;
     const name = t("positions.decay");
-    drawLines(plot, [{ values: line, name, kind: "row" }], [0, Math.max(2, maximum(line))], t("positions.decay.axis"));
+    drawLines(plot, [{ values: line, name, kind: "row" }], [0, Math.max(2, maximum(line))], {
+      axis: t("positions.decay.axis"),
+      level: { at: 1, name: t("positions.decay.even") },
+    });
     const values = { near: line[0].toFixed(1), far: line.at(-1).toFixed(1), count: line.length };
     plot.setAttribute("aria-label", t("positions.decay.alt", values));
   }

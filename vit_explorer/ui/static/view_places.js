@@ -1,6 +1,6 @@
 // What of the Learn, Patches, Positions and Compare views goes into a link.
 
-import { SCALES } from "./position_parts.js";
+import { SCALES } from "./position_grids.js";
 
 const one = (names) => (text) => (names.includes(text) ? text : null);
 const STAGES = one(["picture", "crop", "projection", "prefix", "positions"]);

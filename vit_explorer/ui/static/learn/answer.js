@@ -1,29 +1,34 @@
 // The end of the walk: from the last tokens to a prediction, and what explanations do and don't say.
 
 import { el, setText } from "../dom.js";
+import { poolingName } from "../facts.js";
 import { fixed, percent } from "../format.js";
 import { formula, m, over, row, sub, sum, sup } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { pythonOf } from "../map_code.js";
-import { list, t } from "../words.js";
+import { list, sentences, t } from "../words.js";
 import { showThumbs } from "./heads.js";
 import { rankCorrelation } from "./numbers.js";
-import { createNumbers, exact, waiting } from "./pieces.js";
+import { BLANK, createNumbers, exact, number, waiting } from "./pieces.js";
 
 export const prediction = {
   tab: "layers",
+  builds: true,
+  kinds: ({ classes }, facts) => {
+    if (!classes) return { text: ".none", try: ".none" };
+    return facts?.two_heads ? { text: ".two" } : {};
+  },
   values: ({ result: { model } }) => ({
-    read: ["class", "mean", "attention"].includes(model.pooling)
-      ? t(`pooling.${model.pooling}`)
-      : model.pooling,
+    read: poolingName(model),
     classes: model.classes.toLocaleString(),
   }),
-  formula: () =>
-    formula(
-      sub("p", "c"),
-      "=",
-      over(sup("e", sub("y", "c")), row(sum("i"), sup("e", sub("y", "i")))),
-    ),
+  formula: ({ classes }, { two_heads: both }) => {
+    if (!classes) return null;
+    const share = over(sup("e", sub("y", "c")), row(sum("i"), sup("e", sub("y", "i"))));
+    const [one, other] = ["class", "distillation"].map((name) => sub("y", m("mtext", t(`token.${name}`))));
+    const mean = over(row(one, "+", other), "2");
+    return [...(both ? [formula("y", "=", mean)] : []), formula(sub("p", "c"), "=", share)];
+  },
   create(context) {
     const { store } = context;
     const numbers = createNumbers(context, "prediction", t("learn.prediction.table"));
@@ -42,21 +47,36 @@ export const prediction = {
       // The largest logit is taken away first; that changes no share, and keeps the powers small.
       const highest = Math.max(...logits);
       const count = state.result.model.classes - predictions.length;
-      const left = predictions.reduce((share, { probability }) => share - probability, 1);
+      // Rounded, all shares together may be a little above 1.
+      const left = Math.max(0, predictions.reduce((share, { probability }) => share - probability, 1));
       const rest = left * Math.exp(total - highest);
       numbers.show(
-        ["", t("learn.prediction.logit"), power(highest), t("learn.prediction.share")],
+        [
+          "",
+          t("learn.prediction.logit"),
+          { shown: power(highest), name: "exp(y - max y)" },
+          t("learn.prediction.share"),
+        ],
         [
           ...predictions.map(({ label, probability }, at) => ({
             name: label,
-            cells: [exact(logits[at]), exact(Math.exp(logits[at] - highest)), percent(probability)],
+            cells: [
+              number(logits[at]),
+              number(Math.exp(logits[at] - highest)),
+              number(probability, percent),
+            ],
           })),
           ...(count > 0
-            ? [{ name: t("learn.softmax.others", { count }), cells: ["", exact(rest), percent(left)] }]
+            ? [
+                {
+                  name: t("learn.softmax.others", { count }),
+                  cells: [BLANK, number(rest), number(left, percent)],
+                },
+              ]
             : []),
           {
             name: t("learn.softmax.total"),
-            cells: ["", exact(Math.exp(total - highest)), percent(1)],
+            cells: [BLANK, number(Math.exp(total - highest)), number(1, percent)],
             kind: "result",
           },
         ],
@@ -65,7 +85,8 @@ export const prediction = {
       const [one, two] = logits;
       const values = { first, second: predictions[1]?.label, gap: exact(one - two) };
       const times = { ...values, times: (Math.exp(one - two)).toPrecision(3) };
-      setText(says, predictions.length > 1 ? t("learn.prediction.says", times) : "");
+      const others = count > 0 ? t("learn.prediction.rest") : "";
+      setText(says, predictions.length > 1 ? sentences(t("learn.prediction.says", times), others) : "");
     }
     return { node, draw };
   },
@@ -81,6 +102,7 @@ export const explanations = {
     const map = state.result.maps[0];
     return map ?? null;
   },
+  kinds: ({ classes }) => (classes ? {} : { try: ".none" }),
   detail: (state) => t(`method.${state.result.maps[0].name}.title`),
   python: (state) => pythonOf(state.result.maps[0], { ...state, whole: false, shared: false }),
   formula: () => null,

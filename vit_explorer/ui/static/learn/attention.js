@@ -4,16 +4,27 @@ import { pythonOf } from "../attention_recipe.js";
 import { el, setText } from "../dom.js";
 import { percent, short } from "../format.js";
 import { tokenName } from "../geometry.js";
-import { formula, m, normed, over, root, row, sub, sum, sup } from "../math.js";
+import { applied, formula, m, normed, over, root, row, sub, sum, sup } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { maximum, range } from "../pixels.js";
-import { t } from "../words.js";
+import { sentences, t } from "../words.js";
 import { largest, workOut } from "./numbers.js";
-import { createChooser, createNumbers, createStrip, exact, oneHead, waiting } from "./pieces.js";
+import {
+  BLANK,
+  createChooser,
+  createNumbers,
+  createStrip,
+  exact,
+  firstOf,
+  number,
+  oneHead,
+  waiting,
+} from "./pieces.js";
 
 const LISTED = 4;
 const COMPONENTS = 4;
 const MIXED = 3;
+const SUMMED = 6;
 
 /** The map's layer, head and query, for a caption; `head` is a number or "mean". */
 export const captionOf = (head) => (state) => {
@@ -66,14 +77,49 @@ function pieces(context, name) {
   return { chooser, numbers, says };
 }
 
-const few = (values, start, count = COMPONENTS) => {
-  const numbers = Array.from(values.subarray(start, start + count), exact);
-  return el("span", { class: "vector" }, `${numbers.join("  ")} …`);
-};
+/** The first numbers of a vector in one cell. */
+function few(all, start, count = COMPONENTS) {
+  const values = [...all.subarray(start, start + count)];
+  return { shown: el("span", { class: "vector" }, `${values.map(exact).join("  ")} …`), values };
+}
+
+/** How this model makes a query, key or value: `part` of the token at `index`. */
+function made(part, { apart, biases, query_norm: evened, rotary }, index = null) {
+  const at = (letter) => (index ? sub(letter, index) : letter);
+  const letter = part.toUpperCase();
+  const bias = biases.includes(part) ? ["+", sub("b", letter)] : [];
+  const plain = row(sub("W", letter), apart ? normed(at("x")) : at("u"), ...bias);
+  if (part === "v") return plain;
+  const even = evened ? applied("N", plain) : plain;
+  return rotary ? applied(at("R"), even) : even;
+}
+
+/** The same in words; nothing while it is not known. */
+function madeWords(facts) {
+  if (!facts) return "";
+  return sentences(
+    t(facts.apart ? "learn.scores.made" : "learn.scores.made.unread"),
+    facts.query_norm && t("learn.scores.evened"),
+    facts.rotary && t("learn.scores.turned"),
+  );
+}
+
+/** A score; its scale is 1/√d in most models. */
+function scoreFormula({ bias, scale }, width) {
+  const product = row("q", "·", sub("k", "j"));
+  const usual = Math.abs(scale * Math.sqrt(width) - 1) < 1e-3;
+  const scaled = usual ? over(product, root("d")) : row(product, "×", short(scale));
+  return formula(sub("s", "j"), "=", scaled, ...(bias ? ["+", sub("b", "j")] : []));
+}
 
 export const scores = {
   tab: "attention",
-  values: where,
+  builds: true,
+  values: (state, facts) => ({
+    ...where(state),
+    made: madeWords(facts),
+    bias: facts?.bias ? t("learn.scores.added") : "",
+  }),
   map: (store, state) => {
     const values = patchValues(store, state, "scores");
     return values && { values: finite(values), limits: range(finite(values)) };
@@ -81,11 +127,11 @@ export const scores = {
   detail: captionOf(),
   opens: showHere,
   python: scoresCode,
-  formula: ({ head_width: width }) =>
+  formula: ({ head_width: width }, facts) =>
     [
-      formula("q", "=", sub("W", "Q"), normed("x")),
-      formula(sub("k", "j"), "=", sub("W", "K"), normed(sub("x", "j"))),
-      formula(sub("s", "j"), "=", over(row("q", "·", sub("k", "j")), root("d"))),
+      formula("q", "=", made("q", facts)),
+      formula(sub("k", "j"), "=", made("k", facts, "j")),
+      scoreFormula(facts, width),
       formula("d", "=", `${width}`),
     ],
   create(context) {
@@ -116,21 +162,25 @@ export const scores = {
       numbers.show(
         [
           "",
-          t("learn.scores.first", { count: COMPONENTS }),
+          { shown: t("learn.scores.first", { count: COMPONENTS }), name: "q, k" },
           "q·k",
           `${bias.length ? "" : "s = "}q·k × ${short(facts.scale)}`,
           ...bias,
           ...(bias.length ? [t("learn.scores.score")] : []),
         ],
         [
-          { name: "q", cells: [few(arrays.query, 0), ...Array(bias.length ? 4 : 2).fill("")], kind: "query" },
+          {
+            name: "q",
+            cells: [few(arrays.query, 0), ...Array(bias.length ? 4 : 2).fill(BLANK)],
+            kind: "query",
+          },
           ...top.map((token) => ({
             name: tokenName(model, token),
             cells: [
               few(arrays.key, token * width),
-              exact(found.products[token]),
-              exact(found.products[token] * facts.scale),
-              ...(bias.length ? [exact(arrays.bias[token]), exact(found.scores[token])] : []),
+              number(found.products[token]),
+              number(found.products[token] * facts.scale),
+              ...(bias.length ? [number(arrays.bias[token]), number(found.scores[token])] : []),
             ],
           })),
         ],
@@ -173,7 +223,8 @@ export const softmax = {
   detail: captionOf(),
   opens: showHere,
   python: codeOf(),
-  formula: () =>
+  builds: true,
+  formula: (_, facts) =>
     [
       formula(
         sub("a", "j"),
@@ -181,7 +232,7 @@ export const softmax = {
         over(sup("e", sub("s", "j")), row(sum("i"), sup("e", sub("s", "i")))),
       ),
       formula("o", "=", sum("j"), sub("a", "j"), sub("v", "j")),
-      formula(sub("v", "j"), "=", sub("W", "V"), normed(sub("x", "j"))),
+      formula(sub("v", "j"), "=", made("v", facts, "j")),
     ],
   create(context) {
     const { store } = context;
@@ -201,28 +252,35 @@ export const softmax = {
       const { arrays, shapes } = read;
       const wide = shapes.value[1];
       const top = largest(found.shares, LISTED);
-      const rest = top.reduce((left, token) => left - found.shares[token], 1);
-      const power = top.reduce((left, token) => left - found.powers[token], found.total);
+      const without = (of, total) => Math.max(0, top.reduce((left, token) => left - of[token], total));
+      const rest = without(found.shares, 1);
+      const power = without(found.powers, found.total);
       const line = (token) => ({
         name: tokenName(model, token),
         cells: [
-          exact(found.scores[token]),
-          exact(found.powers[token]),
-          percent(found.shares[token]),
+          number(found.scores[token]),
+          number(found.powers[token]),
+          number(found.shares[token], percent),
           few(arrays.value, token * wide, MIXED),
         ],
       });
       const others = t("learn.softmax.others", { count: found.shares.length - top.length });
       numbers.show(
-        ["", "s", exponential(found.highest), "a", t("learn.softmax.v", { count: MIXED })],
+        [
+          "",
+          "s",
+          { shown: exponential(found.highest), name: "exp(s - max s)" },
+          "a",
+          { shown: t("learn.softmax.v", { count: MIXED }), name: "v" },
+        ],
         [
           ...top.map(line),
           ...(rest > 0 && found.shares.length > top.length
-            ? [{ name: others, cells: ["", exact(power), percent(rest), ""] }]
+            ? [{ name: others, cells: [BLANK, number(power), number(rest, percent), BLANK] }]
             : []),
           {
             name: t("learn.softmax.total"),
-            cells: ["", exact(found.total), percent(1), ""],
+            cells: [BLANK, number(found.total), number(1, percent), BLANK],
             kind: "result",
           },
         ],
@@ -230,8 +288,8 @@ export const softmax = {
       sums.show(
         [],
         [
-          { name: "o = Σ a·v", cells: firstOf(found.mixed), kind: "mixed" },
-          { name: t("learn.softmax.own"), cells: firstOf(arrays.output), kind: "own" },
+          { name: "o = Σ a·v", cells: firstOf(found.mixed, SUMMED), kind: "mixed" },
+          { name: t("learn.softmax.own"), cells: firstOf(arrays.output, SUMMED), kind: "own" },
         ],
       );
       const error = found.error === 0 ? "0" : found.error.toExponential(1);
@@ -240,8 +298,6 @@ export const softmax = {
     return { node, aside: chooser.node, draw };
   },
 };
-
-const firstOf = (values) => [...Array.from(values.subarray(0, 6), exact), "…"];
 
 const exponential = (highest) =>
   m("math", sup("e", row("s", highest < 0 ? "+" : "−", Math.abs(highest).toFixed(3))));

@@ -3,13 +3,13 @@
 import { el, replace, setText } from "../dom.js";
 import { short } from "../format.js";
 import { tokenName } from "../geometry.js";
-import { formula, m, normed } from "../math.js";
+import { applied, formula, normed, sub } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { maximum } from "../pixels.js";
 import { t } from "../words.js";
 import { captionOf, codeOf } from "./attention.js";
 import { needRows, rowOf, showThumbs } from "./heads.js";
-import { beginning, createChooser, createNumbers, exact, waiting } from "./pieces.js";
+import { beginning, createChooser, createNumbers, firstOf, waiting } from "./pieces.js";
 
 const PARTS = ["input", "attention", "mlp"];
 
@@ -25,16 +25,21 @@ function partsOf({ arrays, shapes }, layer, token) {
 
 export const residual = {
   tab: "layers",
-  values: (state) => ({
+  values: (state, facts) => ({
     token: tokenName(state.result.model, state.hover ?? state.pinned),
     layer: state.layer + 1,
+    scaled: facts?.scaled ? t("learn.residual.scaled") : "",
   }),
-  formula: () =>
-    [
-      formula("x′", "=", "x", "+", "A"),
-      formula("M", "=", m("mi", "MLP"), "(", normed("x′"), ")"),
-      formula("x″", "=", "x′", "+", "M"),
-    ],
+  builds: true,
+  kinds: (_, facts) => (facts && !facts.apart ? { text: ".other", try: ".other" } : {}),
+  formula: (_, { apart, scaled }) =>
+    apart
+      ? [
+          formula("x′", "=", "x", "+", "A"),
+          formula("M", "=", ...(scaled ? [sub("λ", "2"), "∘"] : []), applied("MLP", normed("x′"))),
+          formula("x″", "=", "x′", "+", "M"),
+        ]
+      : null,
   create(context) {
     const { store } = context;
     const chooser = createChooser(store, { heads: false });
@@ -56,15 +61,14 @@ export const residual = {
       const token = state.hover ?? state.pinned;
       const found = partsOf(walk, state.layer, token);
       const total = found[0].first.map((value, at) => value + found[1].first[at] + found[2].first[at]);
-      const cells = (values) => [...Array.from(values, exact), "…"];
       numbers.show(
         [],
         [
           ...PARTS.map((name, index) => ({
             name: t(`learn.residual.${name}`),
-            cells: cells(found[index].first),
+            cells: firstOf(found[index].first),
           })),
-          { name: t("learn.residual.output"), cells: cells(total), kind: "result" },
+          { name: t("learn.residual.output"), cells: firstOf(total), kind: "result" },
         ],
       );
       const longest = Math.max(...found.map(({ length }) => length));

@@ -2,7 +2,7 @@
 
 import { tableFor } from "../colours.js";
 import { el, replace, setText } from "../dom.js";
-import { formula, m, sub } from "../math.js";
+import { bracket, formula, row, sub } from "../math.js";
 import { maximum, thumbnail } from "../pixels.js";
 import { t } from "../words.js";
 import { captionOf, codeOf, showHere, where } from "./attention.js";
@@ -10,8 +10,9 @@ import { createChooser, oneHead } from "./pieces.js";
 
 export const heads = {
   tab: "attention",
-  values: (state) => ({
+  values: (state, facts) => ({
     ...where(state),
+    scaled: facts?.scaled ? t("learn.heads.scaled") : "",
     heads: state.result.model.heads,
     width: state.result.model.head_width,
     dim: state.result.model.dim,
@@ -23,18 +24,14 @@ export const heads = {
   detail: captionOf(),
   opens: showHere,
   python: codeOf(),
-  formula: ({ heads: count }) =>
-    formula(
-      "A",
-      "=",
-      sub("W", "O"),
-      m("mo", "["),
-      sub("o", "1"),
-      ";",
-      ...(count > 2 ? ["…", ";"] : []),
-      sub("o", count),
-      m("mo", "]"),
-    ),
+  builds: true,
+  kinds: ({ heads: count }) => (count === 1 ? { text: ".one", try: ".one" } : {}),
+  formula: ({ heads: count }, { biases, scaled }) => {
+    const bias = biases.includes("o") ? ["+", sub("b", "O")] : [];
+    const mixed = row(sub("W", "O"), sideBySide(count), ...bias);
+    const scale = [sub("λ", "1"), "∘", bracket("("), mixed, bracket(")")];
+    return formula("A", "=", ...(scaled ? scale : [mixed]));
+  },
   create({ store }) {
     const chooser = createChooser(store, { heads: false });
     const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("attention.heads") });
@@ -58,6 +55,13 @@ export const heads = {
     return { node, aside: chooser.node, draw };
   },
 };
+
+/** The outputs of so many heads as one vector. */
+function sideBySide(count) {
+  if (count === 1) return sub("o", "1");
+  const between = count > 2 ? [";", "…", ";"] : [";"];
+  return row(bracket("["), sub("o", "1"), ...between, sub("o", count), bracket("]"));
+}
 
 /** What the pinned token attends to in the layer at hand, or in another. */
 export function rowOf({ result, pinned, layer }, head, at = layer) {

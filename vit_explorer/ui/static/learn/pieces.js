@@ -24,24 +24,36 @@ export function beginning(model, token) {
   return name[0].toUpperCase() + name.slice(1);
 }
 
+/** A cell shows a text or a node and carries the numbers behind it, a column of the file each. */
+export const number = (value, format = exact) => ({ shown: format(value), values: [value] });
+export const BLANK = { shown: "", values: [] };
+
+/** The first numbers of a vector, a cell each, and that there are more. */
+export const firstOf = (values, count = values.length) => [
+  ...Array.from(values.slice(0, count), (value) => number(value)),
+  { shown: "…", values: [] },
+];
+
 /**
- * Rows of numbers under one another, to be saved as `file`; a row is { name, cells, kind }, a cell
- * text or a node.
+ * Rows of numbers under one another, to be saved as `file`. A row is { name, cells, kind }; a column
+ * is its heading, or { shown, name } where the file calls it otherwise.
  */
 export function createNumbers(context, file, label) {
   const head = el("thead");
   const body = el("tbody");
   const table = el("table", { class: "numbers" }, head, body);
-  const menu = createFigureMenu(context, file, { title: () => label, table: () => textsOf(table) });
+  const menu = createFigureMenu(context, file, { title: () => label, table: () => fileOf(...drawn) });
   const box = el(
     "div",
     { class: "numbers-box", tabindex: "0", role: "region", "aria-label": label },
     table,
   );
   const node = el("div", { class: "numbers-part" }, box, menu);
+  let drawn = [[], []];
 
   function show(columns, rows) {
-    const names = columns.map((name) => el("th", { scope: "col" }, name));
+    drawn = [columns, rows];
+    const names = columns.map((column) => el("th", { scope: "col" }, column.shown ?? column));
     replace(head, columns.length ? el("tr", {}, names) : null);
     replace(
       body,
@@ -50,7 +62,7 @@ export function createNumbers(context, file, label) {
           "tr",
           { class: kind },
           el("th", { scope: "row" }, name),
-          cells.map((cell) => el("td", {}, cell)),
+          cells.map(({ shown }) => el("td", {}, shown)),
         ),
       ),
     );
@@ -58,13 +70,24 @@ export function createNumbers(context, file, label) {
   return { node, show };
 }
 
-/** A table's texts row by row, the first row names; cells that have no name get their place. */
-function textsOf(table) {
-  const rows = [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
-  const width = Math.max(...rows.map((row) => row.length));
-  const names = table.tHead.rows.length ? rows.shift() : [];
-  const columns = Array.from({ length: width }, (_, at) => names[at] || (at ? `${at}` : "name"));
-  return [columns, ...rows.map((row) => [...row, ...Array(width - row.length).fill("")])];
+/** The numbers as they are, not as they are shown; columns that have no name get their place. */
+function fileOf(columns, rows) {
+  const nameOf = (at) => columns[at]?.name ?? columns[at];
+  const places = Array.from({ length: Math.max(...rows.map(({ cells }) => cells.length)) }, (_, at) => at);
+  const widths = places.map((at) => Math.max(...rows.map(({ cells }) => cells[at]?.values.length ?? 0)));
+  const names = widths.flatMap((width, at) =>
+    Array.from({ length: width }, (_, part) =>
+      [nameOf(at + 1) || at + 1, ...(width > 1 ? [part + 1] : [])].join(" "),
+    ),
+  );
+  const lines = rows.map(({ name, cells }) => [
+    name,
+    ...widths.flatMap((width, at) => {
+      const values = cells[at]?.values ?? [];
+      return [...values, ...Array(width - values.length).fill("")];
+    }),
+  ]);
+  return [[nameOf(0) || "name", ...names], ...lines];
 }
 
 /** A vector as one line of colours, a cell a number; signed ones around zero. */

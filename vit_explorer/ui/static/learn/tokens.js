@@ -5,7 +5,7 @@ import { positionName } from "../facts.js";
 import { patchCount, tokenName } from "../geometry.js";
 import { formula, over, row, sub, sum } from "../math.js";
 import { numbersOf } from "../packed.js";
-import { list, t } from "../words.js";
+import { list, sentences, t } from "../words.js";
 import {
   beginning,
   createNumbers,
@@ -13,12 +13,33 @@ import {
   drawColours,
   drawPatch,
   exact,
+  firstOf,
   patchOf,
   waiting,
 } from "./pieces.js";
 
-// Signs of the formula, alike in every language.
-export const SIGNS = { patches: "z", positions: "p", tokens: "t = z + p" };
+// How far z + p may be from t, for rounding alone, as a share of the largest number.
+const ROUNDING = 1e-3;
+const PARTS = ["patches", "positions", "tokens"];
+const LISTED = 5;
+
+/** What is known of how tokens are made: "added", "none" where no positions are, or "unread". */
+function sumOf({ limits, error }) {
+  if (!limits.positions) return "none";
+  return error === null || error > ROUNDING * limits.tokens ? "unread" : "added";
+}
+
+/** First numbers of a token, of its patch and of its position, with the formula's signs. */
+export function sumRows({ arrays, facts, shapes }, token) {
+  const [, tokens, count] = shapes.first;
+  const signs = ["z", "p", { added: "t = z + p", none: "t", unread: "t" }[sumOf(facts)]];
+  return PARTS.flatMap((name, index) => {
+    if (!arrays[`${name} matrix`]) return [];
+    const start = (index * tokens + token) * count;
+    const cells = firstOf(arrays.first.subarray(start, start + count));
+    return [{ name: signs[index], cells, kind: name === "tokens" ? "result" : "" }];
+  });
+}
 
 export const patches = {
   tab: "patches",
@@ -116,13 +137,12 @@ export const embedding = {
       drawColours(filter, w, found.shapes.filter);
       const products = x.map((value, at) => value * w[at]);
       const total = products.reduce((sum, value) => sum + value, 0);
-      const shown = (values) => [...[...values].slice(0, 5).map(exact), "…"];
       numbers.show(
         [],
         [
-          { name: t("learn.embedding.x"), cells: shown(x) },
-          { name: "w", cells: shown(w) },
-          { name: "w·x", cells: shown(products), kind: "result" },
+          { name: t("learn.embedding.x"), cells: firstOf(x, LISTED) },
+          { name: "w", cells: firstOf(w, LISTED) },
+          { name: "w·x", cells: firstOf(products, LISTED), kind: "result" },
         ],
       );
       const { bias, value } = found.facts;
@@ -149,14 +169,16 @@ export const positions = {
         })
       : "",
   }),
-  formula: () => formula(sub("t", "i"), "=", sub("z", "i"), "+", sub("p", "i")),
+  builds: true,
+  formula: (_, facts) => {
+    const kind = sumOf(facts);
+    const added = kind === "added" ? ["+", sub("p", "i")] : [];
+    return kind === "unread" ? null : formula(sub("t", "i"), "=", sub("z", "i"), ...added);
+  },
   create(context) {
     const { store } = context;
     const numbers = createNumbers(context, "embedding-sums", t("learn.positions.table"));
-    const strips = ["patches", "positions", "tokens"].map((name) => [
-      name,
-      createStrip(t(`learn.positions.${name}`)),
-    ]);
+    const strips = PARTS.map((name) => [name, createStrip(t(`learn.positions.${name}`))]);
     const says = el("p", { class: "says", "aria-live": "polite" });
     const box = el("div", { class: "strips" }, strips.map(([, strip]) => strip.node));
     const node = el("div", { class: "learn-stack" }, box, numbers.node, says);
@@ -170,11 +192,9 @@ export const positions = {
         return;
       }
       const token = patchOf(model, state.hover ?? state.pinned);
-      const { limits, error, normalised } = walk.facts;
+      const { limits } = walk.facts;
       const largest = Math.max(...Object.values(limits));
-      const [, tokens, shown] = walk.shapes.first;
-      const rows = [];
-      strips.forEach(([name, strip], index) => {
+      strips.forEach(([name, strip]) => {
         const matrix = walk.arrays[`${name} matrix`];
         strip.node.hidden = !matrix;
         if (!matrix) return;
@@ -183,18 +203,16 @@ export const positions = {
           (level) => (level / 127) * limits[name],
         );
         strip.show(values, [-largest, largest]);
-        const start = (index * tokens + token) * shown;
-        const first = walk.arrays.first.subarray(start, start + shown);
-        const kind = name === "tokens" ? "result" : "";
-        const cells = [...[...first].map(exact), "…"];
-        rows.push({ name: SIGNS[name], cells, kind });
       });
-      numbers.show([], rows);
-      const name = beginning(model, token);
-      const kind = !limits.positions ? "none" : error === null ? "unread" : "added";
-      const then = normalised ? t("learn.positions.normalised") : "";
-      setText(says, [t(`learn.positions.says.${kind}`, { name }), then].filter(Boolean).join(t("gap")));
+      numbers.show([], sumRows(walk, token));
+      const kind = sumOf(walk.facts);
+      const found = t(`learn.positions.says.${kind}`, { name: beginning(model, token) });
+      setText(says, sentences(found, whereTo(walk.facts)));
     }
     return { node, draw };
   },
 };
+
+/** Whether the sum is what the first layer gets. */
+export const whereTo = ({ normalised }) =>
+  t(normalised ? "learn.positions.normalised" : "learn.positions.enters");

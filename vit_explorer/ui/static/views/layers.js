@@ -1,10 +1,11 @@
 // Layers: what the model would say after each, how its tokens move, and which ones stand out.
 
-import { depthOf } from "../depth_data.js";
+import { depthOf, similarities } from "../depth_data.js";
 import { el, setText } from "../dom.js";
 import { createLens } from "../lens.js";
 import { createLikeness } from "../likeness.js";
 import { createNorms } from "../norms.js";
+import { queryToken } from "../store.js";
 import { createTokenPath } from "../token_path.js";
 import { t } from "../words.js";
 
@@ -12,10 +13,8 @@ const DRAWN_BY = ["result", "image", "answers", "layer", "opacity", "colormap", 
 
 export function createLayersView(context) {
   const { store, actions } = context;
-  const report = {
-    arrived: () => store.set({ answers: store.get().answers + 1 }),
-    failed: () => actions.fail(t("depth.failed")),
-  };
+  const arrived = () => store.set({ answers: store.get().answers + 1 });
+  const report = { arrived, failed: () => actions.fail(t("depth.failed")) };
   const value = el("output", { for: "vx-depth" });
   const layer = el("input", {
     type: "range",
@@ -39,16 +38,18 @@ export function createLayersView(context) {
   const path = createTokenPath(context);
   const likeness = createLikeness(context, report);
   const norms = createNorms(context);
-  const node = el(
-    "section",
-    { class: "view view-layers" },
-    tools,
+  const waits = el("p", { class: "caption depth-waits", "aria-live": "polite" });
+  const cards = el(
+    "div",
+    { class: "depth-cards" },
     none,
     lens.node,
     path.node,
     likeness.node,
     norms.node,
   );
+  const node = el("section", { class: "view view-layers" }, tools, waits, cards);
+  let alike = "";
 
   function draw(state) {
     if (!state.result || state.tab !== "layers") return;
@@ -56,8 +57,9 @@ export function createLayersView(context) {
     layer.max = String(model.depth);
     layer.value = String(state.layer + 1);
     setText(value, `${state.layer + 1}/${model.depth}`);
-    const depth = depthOf(state.result, report);
+    const depth = here(state.result);
     node.setAttribute("aria-busy", String(!depth));
+    cover(!depth);
     if (!depth) return;
     node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
     none.hidden = Boolean(depth.lens);
@@ -66,13 +68,40 @@ export function createLayersView(context) {
     follow(state);
   }
 
+  /** The numbers of a result, null while they are not here. */
+  function here(result) {
+    return depthOf(result, {
+      arrived,
+      failed: () => {
+        report.failed();
+        if (store.get().result !== result) return;
+        setText(waits, t("depth.failed"));
+        cards.hidden = true;
+      },
+    });
+  }
+
+  /** Until the numbers are here, those of the picture before must not be read as this one's. */
+  function cover(waiting) {
+    cards.hidden = false;
+    cards.classList.toggle("covered", waiting);
+    setText(waits, waiting ? t("learn.waiting") : "");
+  }
+
   /** What follows the pointer. */
   function follow(state) {
     if (!state.result || state.tab !== "layers") return;
-    const depth = depthOf(state.result, report);
+    const depth = here(state.result);
     if (!depth) return;
     likeness.draw(state, depth);
+    coverLikeness(state, depth);
     norms.draw(state, depth);
+  }
+
+  /** The tokens come by themselves; once they are here, another token's may take a moment. */
+  function coverLikeness({ result, ...state }, { whole }) {
+    if (similarities(result, whole, queryToken(state), report)) alike = result.pass;
+    likeness.node.classList.toggle("covered", alike !== result.pass);
   }
 
   store.on(DRAWN_BY, draw);

@@ -6,6 +6,7 @@ import { createFigureMenu, gridTable } from "../figure_menu.js";
 import { short } from "../format.js";
 import { tokenName } from "../geometry.js";
 import { STEPS } from "../learn/steps.js";
+import { numbersOf } from "../packed.js";
 import { createPatchCanvas } from "../patch_canvas.js";
 import { zoomedToken } from "../patch_zoom.js";
 import { overlay } from "../pixels.js";
@@ -62,10 +63,8 @@ export function createLearnView(context) {
         ...(map ? { bar } : {}),
       };
     },
-    table: (state) => {
-      const map = mapOf(state);
-      return map ? gridTable(map.values, state.result.model.grid) : null;
-    },
+    tabled: (state) => Boolean(mapOf(state)),
+    table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
     python: (state) => (mapOf(state) ? (STEPS[NAMES[state.step]].python?.(state) ?? null) : null),
   });
   const picture = el(
@@ -228,19 +227,22 @@ function createGuide(store) {
     const name = NAMES[state.step];
     const step = STEPS[name];
     const { model } = state.result;
+    const facts = (step.builds && numbersOf(store, state.result, "walk")?.facts) || null;
+    const known = Boolean(facts) || !step.builds;
     dots.forEach((dot, at) => {
       if (at === state.step) dot.setAttribute("aria-current", "step");
       else dot.removeAttribute("aria-current");
     });
     setText(count, t("learn.count", { number: state.step + 1, count: NAMES.length }));
     setText(title, t(`learn.${name}.title`));
-    setText(text, t(`learn.${name}.text`, step.values(state)));
-    setText(trying, t(`learn.${name}.try`));
+    const kinds = step.kinds?.(model, facts) ?? {};
+    setText(text, t(`learn.${name}.text${kinds.text ?? ""}`, step.values(state, facts)).trim());
+    setText(trying, t(`learn.${name}.try${kinds.try ?? ""}`));
     setText(open, t("learn.open", { view: t(`tab.${step.tab}`) }));
     previous.disabled = state.step === 0;
     setText(next, t(state.step === NAMES.length - 1 ? "learn.again" : "learn.next"));
-    const key = `${name} ${model.key}`;
-    if (key !== shown) replace(formula, step.formula(model));
+    const key = [name, model.key, known].join();
+    if (key !== shown) replace(formula, known ? step.formula(model, facts) : null);
     shown = key;
   }
   return { node, show };

@@ -1,7 +1,7 @@
 // Model: the card of what was detected, and the very pixels that entered the first layer.
 
 import { el, fitCanvas, replace, setText } from "../dom.js";
-import { facts } from "../facts.js";
+import { facts, pixelSize } from "../facts.js";
 import { cropAspect } from "../picture.js";
 import { t } from "../words.js";
 
@@ -44,7 +44,8 @@ export function createModelView({ store }) {
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
     seen.src = pixels.url;
     seen.className = pixels.width < 128 ? "pixelated" : "";
-    setText(seenText, t("model.saw.caption", { width: pixels.width, height: pixels.height }));
+    const size = pixelSize([pixels.height, pixels.width]);
+    setText(seenText, t("model.saw.caption", { size }));
     setText(
       cropText,
       t("model.crop.caption", { box: box.map((edge) => Math.round(edge)).join(", ") }),

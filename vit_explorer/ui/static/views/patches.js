@@ -3,8 +3,8 @@
 import { el, replace, setText } from "../dom.js";
 import { createFigureMenu } from "../figure_menu.js";
 import { tokenName } from "../geometry.js";
-import { createNumbers, exact } from "../learn/pieces.js";
-import { SIGNS } from "../learn/tokens.js";
+import { createNumbers, waiting } from "../learn/pieces.js";
+import { sumRows } from "../learn/tokens.js";
 import { numbersOf } from "../packed.js";
 import { createPatchCanvas } from "../patch_canvas.js";
 import { createFilters } from "../patch_filters.js";
@@ -156,7 +156,7 @@ function createStagePanel(context) {
     const there = image || name === "cut" || Boolean(walk?.arrays);
     setText(title, t(`patches.stage.${name}`));
     setText(shape, size);
-    setText(text, stageText(name, result));
+    setText(text, stageText(name, result, walk?.facts));
     picture.hidden = !image;
     checkBox.hidden = name !== "projection";
     filters.node.hidden = name !== "projection";
@@ -176,7 +176,7 @@ function createStagePanel(context) {
       matrix.point(name === "prefix" ? queryToken(state) : zoomedToken(state));
     }
     const row = matrix.node.hidden ? "patches.stage.unread" : "patches.stage.row";
-    setText(says, there ? t(row) : t("learn.waiting"));
+    setText(says, there ? t(row) : waiting(walk));
     says.hidden = image;
     if (name === "positions" && there) showSum(sums, state, walk);
     if (name === "projection") filters.draw(state);
@@ -188,13 +188,7 @@ function createStagePanel(context) {
 function showSum(sums, state, walk) {
   const { model } = state.result;
   const token = zoomedToken(state);
-  const [, tokens, count] = walk.shapes.first;
-  const rows = ["patches", "positions", "tokens"].map((name, index) => {
-    const start = (index * tokens + token) * count;
-    const cells = [...Array.from(walk.arrays.first.subarray(start, start + count), exact), "…"];
-    return { name: SIGNS[name], cells, kind: name === "tokens" ? "result" : "" };
-  });
-  sums.show([tokenName(model, token)], rows);
+  sums.show([tokenName(model, token)], sumRows(walk, token));
 }
 
 /** That cutting and multiplying is a convolution, with the difference measured on this picture. */
