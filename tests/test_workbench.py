@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import errno
 import io
@@ -20,13 +21,14 @@ from PIL import Image
 from safetensors.torch import save
 
 import vit_explorer as vx
+from tests.conftest import load_small
 from vit_explorer.errors import ModelError
 from vit_explorer.ui import Workbench
 from vit_explorer.ui.cache import ByteCache
 from vit_explorer.ui.payload import describe_result
+from vit_explorer.ui.results import Result, weight_bytes
 from vit_explorer.ui.trainings import Trainings
 from vit_explorer.ui.uploads import FILES_KEPT, Uploads
-from vit_explorer.ui.workbench import Result
 
 TINY, DEIT = "vit_tiny_patch16_224", "deit_tiny_patch16_224"
 Send = Callable[[str, bytes], str]
@@ -206,11 +208,30 @@ def test_a_result_above_half_the_cache_is_held(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = workbench.analyse("cat.png", workbench.start_name, None).bytes
-    monkeypatch.setattr("vit_explorer.ui.workbench.RESULT_CACHE_BYTES", size * 3 // 2)
+    monkeypatch.setattr("vit_explorer.ui.results.RESULT_BYTES", size * 3 // 2)
     tight = Workbench(workbench.start_model)
     result = tight.analyse("cat.png", tight.start_name, None)
     assert tight.result(result.key) is result
     assert tight.analyse("cat.png", tight.start_name, None) is result
+
+
+def test_results_of_many_models_do_not_keep_them_all(
+    small: vx.LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, **_: object) -> vx.LoadedModel:
+        return dataclasses.replace(load_small(copy.deepcopy(small.module)), sha256=name)
+
+    monkeypatch.setattr("vit_explorer.ui.workbench.load_model", load)
+    monkeypatch.setattr("vit_explorer.ui.workbench.MODELS_KEPT", 1)
+    monkeypatch.setattr("vit_explorer.ui.results.WEIGHT_BYTES", weight_bytes(small.module) * 3 // 2)
+    workbench = Workbench(small)
+    names = [workbench.start_name, TINY, DEIT, "vit_small_patch16_224", "vit_base_patch16_224"]
+    keys = [workbench.analyse("cat.png", name, None).key for name in names]
+    again = workbench.analyse("coffee.png", names[-1], None).key
+    # The start, the model that is kept, and the one before it, whose weights are not too much.
+    held = [workbench.result(key) is not None for key in (*keys, again)]
+    assert held == [True, False, False, True, True, True]
+    assert workbench.analyse("cat.png", TINY, None).key == keys[1]
 
 
 def test_results_count_their_picture_and_the_page_counts_it_once(workbench: Workbench) -> None:

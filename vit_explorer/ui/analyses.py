@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from vit_explorer.errors import ExplorerError, OptionError, nearest
 from vit_explorer.explain import METHODS, Faithfulness, Heatmap, faithfulness
 from vit_explorer.ui.cache import ByteCache
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 Progress = Callable[[int, int], None]
 

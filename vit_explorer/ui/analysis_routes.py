@@ -15,8 +15,9 @@ from vit_explorer.explain import METHODS, Faithfulness, Heatmap
 from vit_explorer.ui.analyses import Analyses
 from vit_explorer.ui.maps import LAYERED, describe_map, describe_method_map, describe_scale
 from vit_explorer.ui.orders import RefusedOrder, read_order
+from vit_explorer.ui.results import Result
 from vit_explorer.ui.telling import Tell, Telling, paced
-from vit_explorer.ui.workbench import Result, Workbench
+from vit_explorer.ui.workbench import Workbench
 
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"

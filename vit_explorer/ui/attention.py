@@ -6,7 +6,7 @@ import torch
 
 from vit_explorer.explain import attention_distance, attention_entropy, rollout_by_layer
 from vit_explorer.ui.packing import pack
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 
 def measure_bytes(result: Result) -> bytes:

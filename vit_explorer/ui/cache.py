@@ -42,13 +42,19 @@ class ByteCache(Generic[Value]):
             while self._bytes > self._limit and len(self._values) > 1:
                 self._bytes -= self._values.popitem(last=False)[1][1]
 
+    def drop(self, key: str) -> None:
+        """Let a value go, if it is there."""
+        with self._lock:
+            if key in self._values:
+                self._bytes -= self._values.pop(key)[1]
+
     @property
     def bytes(self) -> int:
         """What the values take together, by `measure`."""
         return self._bytes
 
     def values(self) -> list[Value]:
-        """All that are held; none counts as used by this."""
+        """All that are held, the one used last at the end; none counts as used by this."""
         with self._lock:
             return [value for value, _ in self._values.values()]
 

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from vit_explorer.errors import ExplorerError
 from vit_explorer.ui import whatif
 from vit_explorer.ui.orders import RefusedOrder, read_order
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 # Every patch of the largest grids, and every head.
 LARGEST_ORDER = 100_000

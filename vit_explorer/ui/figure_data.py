@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vit_explorer.errors import OptionError
 from vit_explorer.explain import METHODS, position_similarity
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 LONGEST_NAME = 1000
 

@@ -19,7 +19,7 @@ from vit_explorer.explain import (
     readout_path,
     token_similarity,
 )
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 # Larger ones are not sent whole; the page then asks for one token's similarities at a time.
 MAX_TOKEN_NUMBERS = 8 * 2**20

@@ -21,7 +21,7 @@ from vit_explorer.explain import (
 from vit_explorer.ui.load_arguments import load_arguments
 from vit_explorer.ui.maps import describe_map, in_order
 from vit_explorer.ui.phrases import keyed
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 from vit_explorer.version import __version__
 
 LONGEST_SIDE = 1280

@@ -32,9 +32,10 @@ from vit_explorer.ui.figure_data import Table, npz_bytes, table_bytes
 from vit_explorer.ui.film import film_bytes
 from vit_explorer.ui.maps import describe_methods
 from vit_explorer.ui.orders import RefusedOrder, read_order
+from vit_explorer.ui.results import Result
 from vit_explorer.ui.uploads import MAX_BYTES
 from vit_explorer.ui.view_routes import add_view_routes
-from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Result, Workbench
+from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Workbench
 
 # Some systems map .js to text/plain, which browsers refuse as a module.
 mimetypes.add_type("text/javascript", ".js")

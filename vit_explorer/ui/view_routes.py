@@ -7,8 +7,9 @@ from collections.abc import Callable
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
+from vit_explorer.errors import ExplorerError
 from vit_explorer.ui import attention, layers, learn, positions
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 BYTES = "application/octet-stream"
 # What follows a result's address, and what answers with the numbers in it.
@@ -36,7 +37,7 @@ def add_view_routes(router: APIRouter, held: Callable[[str], Result]) -> None:
             key, *numbers = request.path_params.values()
             try:
                 return Response(make(held(key), *numbers), media_type=BYTES)
-            except IndexError as error:
+            except (IndexError, ExplorerError) as error:
                 raise HTTPException(404, str(error)) from None
 
         return send

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vit_explorer.errors import OptionError
 from vit_explorer.explain import Change, Intervention, intervene_many
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 # Classes that are told, at most: the target, the best before, then those that rose among them.
 MOST_ROWS = 7

@@ -11,14 +11,12 @@ import itertools
 import re
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vit_explorer.errors import ModelError, PictureError, nearest
 from vit_explorer.explain import (
-    Explanation,
     LoadedModel,
     available_models,
     explain,
@@ -30,6 +28,7 @@ from vit_explorer.models.zoo import NoArchitectureError, asset, is_model_name
 from vit_explorer.pictures import Picture
 from vit_explorer.training.film import find_film
 from vit_explorer.ui.cache import ByteCache, Once
+from vit_explorer.ui.results import Result, Results, picture_bytes
 from vit_explorer.ui.stops import Stops
 from vit_explorer.ui.trainings import Trainings
 from vit_explorer.ui.uploads import Given, Uploads, cut_name
@@ -37,44 +36,11 @@ from vit_explorer.ui.uploads import Given, Uploads, cut_name
 EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 MAX_UPLOAD_BYTES = 20 * 10**6
 PICTURE_CACHE_BYTES = 400 * 2**20
-RESULT_CACHE_BYTES = 600 * 2**20
 MODELS_KEPT = 2
-# Keys of results that were asked for without a target.
-ASKED_KEPT = 10_000
 # Further ones wait: each takes its memory before any is let go.
 LOADS_AT_ONCE = 4
 RUN = "run:"
 FILE = "file:"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One explained (picture, model, target); `weights` is the file of a run's model."""
-
-    key: str
-    pass_key: str
-    model_name: str
-    model: LoadedModel = field(repr=False)
-    explanation: Explanation = field(repr=False)
-    film: Path | None = None
-    weights: Path | None = None
-
-    @property
-    def picture(self) -> Picture:
-        """The whole picture, which other results may share."""
-        return self.explanation.picture
-
-    @cached_property
-    def bytes(self) -> int:
-        """Memory the result holds, the model's aside, to the nearest few percent."""
-        trace = self.explanation.trace
-        tensors = [*trace.blocks, *trace.features.values(), *trace.feature_gradients.values()]
-        for layer in trace.layers:
-            parts = (layer.query, layer.key, layer.value, layer.output, layer.output_gradient)
-            tensors += [part for part in (*parts, layer.bias) if part is not None]
-        stored = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
-        held = sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
-        return held + self.explanation.prepared.bytes + _picture_bytes(self.picture)
 
 
 class Workbench:
@@ -93,9 +59,8 @@ class Workbench:
         self.start_film = film
         self.device = device
         self.trainings = trainings
-        self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, _picture_bytes)
-        self._results: ByteCache[Result] = ByteCache(RESULT_CACHE_BYTES, lambda held: held.bytes)
-        self._asked: ByteCache[str] = ByteCache(ASKED_KEPT, lambda _: 1)
+        self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, picture_bytes)
+        self._results = Results()
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
         self._loading: Once[LoadedModel] = Once()
         self._loads = threading.BoundedSemaphore(LOADS_AT_ONCE)
@@ -214,8 +179,8 @@ class Workbench:
         """What the pictures and results held take, a picture that several share counted once."""
         results = self._results.values()
         pictures = [*self._pictures.values(), *(result.picture for result in results)]
-        alone = sum(result.bytes - _picture_bytes(result.picture) for result in results)
-        return alone + sum(map(_picture_bytes, {id(one): one for one in pictures}.values()))
+        alone = sum(result.bytes - picture_bytes(result.picture) for result in results)
+        return alone + sum(map(picture_bytes, {id(one): one for one in pictures}.values()))
 
     def _run_weights(self, name: str) -> Path | None:
         if self.trainings is None or not name.startswith(RUN):
@@ -267,13 +232,13 @@ class Workbench:
         model = self.model(model_name)
         pass_key = _digest(picture.sha256, picture.name, model_name, _identity(model))
         asked = _digest(pass_key, target)
-        held = self._held(asked)
+        held = self._results.find(asked)
         if held is not None:
             return held
         # One at a time: several models' passes need the memory of all and are no sooner done. The
         # model first, or a long analysis of it would keep the passes of the others waiting.
         with model.lock, self._pass:
-            held = self._held(asked)
+            held = self._results.find(asked)
             if held is not None:
                 return held
             explanation = explain(model, picture, methods="fast", target=target)
@@ -287,12 +252,8 @@ class Workbench:
                 self.film(model_name),
                 self._run_weights(model_name),
             )
-            self._results.put(result.key, result)
-            self._asked.put(asked, result.key)
+            self._results.put(asked, result, (self.start_model, *self._models.values()))
             return result
-
-    def _held(self, asked: str) -> Result | None:
-        return self._results.get(self._asked.get(asked) or asked)
 
     def close(self) -> None:
         """Remove the files that were sent, and let a training keep what it learned."""
@@ -317,10 +278,6 @@ def relabelled(model: LoadedModel, labels: Path | None) -> LoadedModel:
 def _identity(model: LoadedModel) -> str:
     """The same for models that explain alike and say the same of themselves."""
     return _digest(model.sha256, model.card, model.labels, model.preprocess)
-
-
-def _picture_bytes(picture: Picture) -> int:
-    return 3 * picture.image.width * picture.image.height
 
 
 def _digest(*parts: Any) -> str:

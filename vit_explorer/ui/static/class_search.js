@@ -15,10 +15,11 @@ export function createClassSearch({ store, actions }) {
     spellcheck: "false",
     placeholder: t("classes.hint"),
     "aria-label": t("classes.label"),
-    oninput: offer,
+    oninput: take,
   });
-  const search = (event) => {
+  const search = async (event) => {
     event.preventDefault();
+    await named;
     const [first] = matching();
     if (first) choose(first);
     else actions.fail(t("classes.none", { words: input.value.trim() }));
@@ -26,6 +27,7 @@ export function createClassSearch({ store, actions }) {
   const node = el("form", { class: "class-search", hidden: true, onsubmit: search }, input, list);
   let classes = [];
   let model = "";
+  let named = Promise.resolve(); // once the names are here
 
   /** Classes whose name holds what was typed: the same first, then those that begin so. */
   function matching() {
@@ -47,20 +49,24 @@ export function createClassSearch({ store, actions }) {
     actions.explainTarget(index, label);
   }
 
-  function offer(event) {
-    const found = matching();
-    const exact = found[0]?.name.toLowerCase() === input.value.trim().toLowerCase();
+  function take(event) {
+    const [first] = matching();
+    const exact = first?.name.toLowerCase() === input.value.trim().toLowerCase();
     const typed = event.inputType && event.inputType !== "insertReplacementText";
-    if (exact && !typed) choose(found[0]);
-    else
-      replace(
-        list,
-        found.slice(0, OFFERED).map(({ name }) => el("option", { value: name })),
-      );
+    if (exact && !typed) choose(first);
+    else offer();
+  }
+
+  function offer() {
+    replace(
+      list,
+      matching()
+        .slice(0, OFFERED)
+        .map(({ name }) => el("option", { value: name })),
+    );
   }
 
   async function load({ key, labels }) {
-    if (model === key) return;
     model = key;
     node.hidden = !labels;
     classes = [];
@@ -74,10 +80,12 @@ export function createClassSearch({ store, actions }) {
       seen.add(label);
       return { index, label, name };
     });
+    offer(); // what was typed before the names were here
   }
 
   store.on(["result"], ({ result }) => {
-    load(result.model).catch(() => {
+    if (model === result.model.key) return;
+    named = load(result.model).catch(() => {
       model = "";
     });
   });
