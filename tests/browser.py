@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,10 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -23,10 +25,15 @@ from safetensors.torch import save_file
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 ROOT = Path(__file__).resolve().parents[1]
-REFUSED = "console: Failed to load resource: the server responded with a status of 422"
+# What a browser says of a refusal, at the addresses where tests ask for refusals.
+REFUSED = re.compile(
+    r"console: Failed to load resource: the server responded with a status of 422 .*"
+    r"/explorer/(pictures|uploads/\w+|models|training/orders)(\?\S*)?\)"
+)
+APP = ("-m", "vit_explorer", "app")
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 QUIET = (
     "--no-sandbox",
@@ -47,18 +54,19 @@ def find_chromium() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
-def write_checkpoint(path: Path) -> Path:
-    """A small ViT with random weights, in the form that `train` writes."""
+def write_checkpoint(path: Path, classes: int = len(LABELS), **changes: Any) -> Path:
+    """A small ViT with random weights, in the form that `train` writes; `changes` of its config."""
     torch.manual_seed(0)
-    config = ViTConfig(image_size=(32, 32), patch_size=(4, 4), dim=48, depth=4, heads=3, classes=10)
+    sizes = {"image_size": (32, 32), "patch_size": (4, 4), "dim": 48, "depth": 4, "heads": 3}
+    config = ViTConfig(**{**sizes, **changes}, classes=classes)
     model = VisionTransformer(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     values: dict[str, Any] = {
         "config": config.to_dict(),
-        "labels": LABELS,
+        "labels": LABELS[:classes],
         "preprocess": {
-            "input_size": [3, 32, 32],
+            "input_size": [3, *config.image_size],
             "mean": [0.5, 0.5, 0.5],
             "std": [0.25, 0.25, 0.25],
             "interpolation": "bicubic",
@@ -75,8 +83,8 @@ def write_checkpoint(path: Path) -> Path:
 
 
 @contextmanager
-def running_app(*arguments: str, scratch: Path) -> Iterator[str]:
-    """Run the app on a free port; yields its address."""
+def running_app(*arguments: str, scratch: Path, program: Sequence[str] = APP) -> Iterator[str]:
+    """Run the app on a free port; yields its address. `program` is what Python is started with."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,7 +95,7 @@ def running_app(*arguments: str, scratch: Path) -> Iterator[str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "HF_HUB_OFFLINE": "1",
     }
-    command = [sys.executable, "-m", "vit_explorer", "app", "--port", str(port), *arguments]
+    command = [sys.executable, *program, "--port", str(port), *arguments]
     with (scratch / "app.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
@@ -140,13 +148,57 @@ def watched_page(
         if not url.startswith((address, "data:", "blob:")):
             wrong.append(f"request to {url}")
 
+    def told(line: ConsoleMessage) -> None:
+        if line.type == "error":
+            wrong.append(f"console: {line.text} ({line.location['url']})")
+
     page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
-    page.on("console", lambda line: line.type == "error" and wrong.append(f"console: {line.text}"))
+    page.on("console", told)
     page.on("request", lambda request: outside(request.url))
+    _traffic[page] = Traffic(page)
     try:
         yield page, wrong
     finally:
         context.close()
+
+
+class Traffic:
+    """The requests that a page has under way, and when the last began or ended."""
+
+    def __init__(self, page: Page) -> None:
+        self.under_way: set[Request] = set()
+        self.last = time.monotonic()
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def _begin(self, request: Request) -> None:
+        if request.is_navigation_request():
+            self.under_way.clear()  # a document that is left may tell no ends
+        if "heartbeat" not in request.url:
+            self.under_way.add(request)
+            self.last = time.monotonic()
+
+    def _end(self, request: Request) -> None:
+        if request in self.under_way:
+            self.under_way.remove(request)
+            self.last = time.monotonic()
+
+
+_traffic: WeakKeyDictionary[Page, Traffic] = WeakKeyDictionary()
+
+
+def wait_quiet(page: Page, still: float = 0.5) -> None:
+    """Wait until a page has asked nothing and awaited nothing for `still` seconds.
+
+    Playwright tells "networkidle" once a document: asked later it returns at once.
+    """
+    traffic, start = _traffic[page], time.monotonic()
+    while traffic.under_way or time.monotonic() - max(start, traffic.last) < still:
+        page.wait_for_timeout(50)
+        waiting = sorted(request.url for request in traffic.under_way)
+        assert time.monotonic() - start < 60, f"no quiet for a minute, waiting for {waiting}"
+    settle(page)
 
 
 def open_explorer(page: Page, address: str, tab: str = "explain") -> None:
@@ -188,7 +240,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 @pytest.fixture
 def silent(page: Page) -> Callable[[], list[str]]:
     """A function that returns the requests made since the page was ready."""
-    page.wait_for_load_state("networkidle")
+    wait_quiet(page, 1.0)
     made: list[str] = []
     page.on("request", lambda request: made.append(request.url))
     return lambda: [url for url in made if "heartbeat" not in url]
@@ -196,7 +248,7 @@ def silent(page: Page) -> Callable[[], list[str]]:
 
 def unexpected(wrong: list[str]) -> list[str]:
     """What went wrong, without the refusals a test asked for."""
-    return [line for line in wrong if not line.startswith(REFUSED)]
+    return [line for line in wrong if not REFUSED.fullmatch(line)]
 
 
 def settle(page: Page) -> None:
@@ -210,10 +262,23 @@ def show(page: Page, tab: str) -> None:
     settle(page)
 
 
+def said(page: Page, view: str = "#vx-view-attention") -> str:
+    """What a view says of its numbers, once they are here."""
+    says = page.locator(f"{view} .says", has_text="%").first
+    says.wait_for()
+    return says.inner_text()
+
+
 def pixels(page: Page, selector: str) -> str:
     """What a canvas shows."""
     settle(page)
     return str(page.locator(selector).first.evaluate("(canvas) => canvas.toDataURL()"))
+
+
+def tabs_of(page: Page) -> list[str]:
+    """The names of all views, as `show` takes them."""
+    ids = page.locator(".tabs [role=tab]").evaluate_all("(tabs) => tabs.map(({ id }) => id)")
+    return [name.removeprefix("vx-tab-") for name in ids]
 
 
 def wait_idle(page: Page) -> None:
@@ -241,7 +306,18 @@ def saved(page: Page, figure: str, entry: str) -> tuple[str, bytes]:
 
 def copied(page: Page, figure: str, entry: str) -> str:
     """What a figure's menu copies."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    empty_clipboard(page)
     choose_entry(page, figure, entry)
     page.locator(".told", has_text="Copied").wait_for()
+    return clipboard(page)
+
+
+def empty_clipboard(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate("navigator.clipboard.writeText('')")
+
+
+def clipboard(page: Page) -> str:
+    """What was copied, once there is something."""
+    page.wait_for_function("navigator.clipboard.readText().then(Boolean)")
     return str(page.evaluate("navigator.clipboard.readText()"))

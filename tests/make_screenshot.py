@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tests.browser import ROOT, open_explorer, running_app, running_browser, show, watched_page
+from tests.browser import (
+    ROOT,
+    open_explorer,
+    running_app,
+    running_browser,
+    show,
+    wait_quiet,
+    watched_page,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -69,7 +77,7 @@ def shoot(browser: Browser, address: str, targets: dict[str, Path], **options: A
         open_explorer(page, address)
         for name, target in targets.items():
             show(page, name)
-            page.wait_for_load_state("networkidle")
+            wait_quiet(page)
             page.screenshot(path=target)
             print(f"written to {target}")
         if wrong:
@@ -84,7 +92,7 @@ def make_sheet(browser: Browser, address: str, target: Path) -> None:
         options: dict[str, Any] = {"viewport": SIZE, "color_scheme": scheme}
         with watched_page(browser, address, **options) as (page, wrong):
             open_explorer(page, address, link)
-            page.wait_for_load_state("networkidle")
+            wait_quiet(page)
             page.wait_for_timeout(500)  # charts are drawn anew once their place is known
             view = Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize(size)
             sheet.paste(view, (at % 2 * size[0], at // 2 * size[1]))

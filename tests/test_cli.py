@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,10 @@ from safetensors.torch import save_file
 import vit_explorer as vx
 from vit_explorer import cli
 from vit_explorer.terminal import method_bars
+from vit_explorer.ui import Workbench
 
+from .browser import running_app
+from .noise import write_noise
 from .test_zoo import CONFIG, VisionTransformer, ViTConfig, checkpoint
 
 __all__ = ["checkpoint"]
@@ -152,6 +159,92 @@ def test_intervene_prints_json_alone(
     assert content["heads_off"] == [[1, 0]] and content["patches_off"] == [[2, 3]]
     assert content["how"] == "grey"
     assert [each["label"] for each in content["after"]] == [each.label for each in found.after]
+
+
+def test_view_draws_one_view_alone(
+    checkpoint: Path, cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code = run("view", "positions", cat, "--model", checkpoint, "--out", out)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert printed.out == f"written to {out / 'cat'}/\n"
+    with np.load(out / "cat" / "positions.npz") as arrays:
+        expected = vx.position_similarity(vx.load_model(checkpoint))
+        np.testing.assert_allclose(arrays["similarity"], expected, atol=1e-6)
+    assert Image.open(out / "cat" / "positions.png").width > 100
+    assert not list(out.glob("cat/heads*"))
+
+
+def test_evaluate_counts_what_explain_predicts(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_noise(tmp_path / "data", ("ant", "bee"))
+    assert run("evaluate", "--data", data, "--model", checkpoint, "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    model = vx.load_model(checkpoint, device="cpu")
+    likeliest, surprise = [], []
+    for file in sorted((data / "test").glob("*/*.png")):
+        logits = vx.trace(model, file).logits.flatten()[:2]  # only the data's classes count
+        own = ("ant", "bee").index(file.parent.name)
+        likeliest.append(int(logits.argmax()) == own)
+        surprise.append(-float(logits.log_softmax(dim=0)[own]))
+    assert f"accuracy           {np.mean(likeliest):.2%} of 32 pictures\n" in printed
+    shown = float(printed.split("cross-entropy")[1].split()[0])
+    assert shown == pytest.approx(np.mean(surprise), abs=1e-4)
+    assert "Only the data's 2 classes counted as answers, of 3 that the model knows." in printed
+
+
+def test_export_images_writes_every_picture_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def contents(root: Path) -> list[tuple[str, str, str]]:
+        return sorted(
+            (
+                *file.relative_to(root).parts[:2],
+                hashlib.sha256(Image.open(file).tobytes()).hexdigest(),
+            )
+            for file in root.rglob("*.png")
+        )
+
+    data = write_noise(tmp_path / "data", ("ant", "bee"))
+    assert run("export-images", tmp_path / "out", "--data", data) == 0
+    assert capsys.readouterr().out == f"64 pictures written to {tmp_path / 'out'}/\n"
+    assert contents(tmp_path / "out") == contents(data)
+    assert run("export-images", tmp_path / "out", "--data", data) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_the_page_starts_as_the_readme_says(tmp_path: Path) -> None:
+    gradio_client = pytest.importorskip("gradio_client")
+    bench = Workbench(vx.load_model("bundled"))
+    first = bench.analyse("cat.png", bench.start_name, None).key
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def fetch(path: str, host: str) -> tuple[int, bytes]:
+        request = urllib.request.Request(f"{address}{path}", headers={"Host": host})
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, b""
+
+    arguments = ("--allow-host", "explorer.example")
+    with running_app(*arguments, scratch=tmp_path, program=("app.py",)) as address:
+        client = gradio_client.Client(address, verbose=False)
+        assert client.predict(api_name="/models")[0] == "bundled"
+        status, setup = fetch("explorer/setup", "explorer.example")
+        assert status == 200
+        assert json.loads(setup)["model"] == "bundled"
+        assert fetch("explorer/setup", "elsewhere.example")[0] == 400
+        # The first result is made while the page is fetched.
+        film, deadline = f"explorer/results/{first}/film", time.monotonic() + 120
+        while fetch(film, "explorer.example")[0] == 404 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        status, content = fetch(film, "explorer.example")
+        assert status == 200
+        size = int.from_bytes(content[:4], "little")
+        assert tuple(json.loads(content[4 : 4 + size])["labels"]) == bench.model("bundled").labels
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

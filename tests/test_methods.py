@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError, UnsupportedModelError
@@ -404,6 +405,9 @@ def test_position_similarity(deit_tiny: vx.LoadedModel) -> None:
     assert similarity[7, 7, 7, 8] > similarity[7, 7, 0, 0]
     grown = vx.position_similarity(deit_tiny, grid=(7, 20))
     assert grown.shape == (7, 20, 7, 20)
+    resampled = resample_abs_pos_embed(deit_tiny.module.pos_embed, [7, 20])[0, 1:]
+    expected = F.cosine_similarity(resampled[:, None], resampled[None], dim=-1)
+    np.testing.assert_allclose(grown.reshape(140, 140), expected.detach(), atol=1e-5)
     with pytest.raises(OptionError, match="grid was"):
         vx.position_similarity(deit_tiny, grid=(0, 5))
 

@@ -21,14 +21,16 @@ from tests.browser import (
     pixels,
     settle,
     show,
+    tabs_of,
     wait_for_picture,
+    wait_quiet,
     watched_page,
 )
 from vit_explorer import render
 from vit_explorer.ui.maps import SHOWN
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.browser
 
@@ -110,7 +112,7 @@ def test_attention_follows_pointer_and_keys_without_the_server(
     page: Page, silent: Callable[[], list[str]]
 ) -> None:
     show(page, "attention")
-    page.wait_for_load_state("networkidle")
+    wait_quiet(page)
     opened = silent()  # distance and entropy of all heads, once
     start = pixels(page, ATTENTION)
     bounds = page.locator(ATTENTION).bounding_box()
@@ -327,6 +329,35 @@ def test_any_class_can_be_searched_and_explained(page: Page) -> None:
     page.locator(".problem p", has_text="no such class").wait_for()
 
 
+@pytest.mark.parametrize("pressed", [False, True])
+def test_a_class_typed_before_the_names_are_here_is_found(
+    browser: Browser, address: str, pressed: bool
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with watched_page(browser, address) as (page, wrong):
+        page.route("**/results/*/labels", hold)
+        open_explorer(page, address)
+        page.fill("#vx-class", LABELS[0][:-1])
+        settle(page)
+        assert page.locator("#vx-classes option").count() == 0
+        while not held:
+            page.wait_for_timeout(20)
+        if pressed:
+            page.press("#vx-class", "Enter")
+        held[0].continue_()
+        if pressed:
+            page.wait_for_function("location.hash.includes('target=0')")
+            assert page.input_value("#vx-class") == ""
+        else:
+            page.wait_for_selector("#vx-classes option", state="attached")
+            assert page.input_value("#vx-class") == LABELS[0][:-1]
+        assert wrong == []
+
+
 def test_a_refused_model_leaves_the_picture_chosen_after_it(page: Page) -> None:
     page.fill("#vx-model", "no_such_model")
     rocket = page.get_by_role("button", name="Explain rocket.jpg")
@@ -360,7 +391,7 @@ def test_a_reload_and_a_link_show_the_same(page: Page, address: str) -> None:
     page.reload()
     wait_for_picture(page, "coffee.png")
     page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
-    assert page.locator("#vx-view-model").is_visible()
+    page.wait_for_selector("#vx-view-model:visible")
     page.evaluate("location.hash = '#explain?picture=rocket.jpg&model=none&target=x'")
     wait_for_picture(page, "rocket.jpg")
 
@@ -368,11 +399,13 @@ def test_a_reload_and_a_link_show_the_same(page: Page, address: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_view_overflows(browser: Browser, address: str, scheme: Any) -> None:
     with watched_page(browser, address, color_scheme=scheme) as (page, wrong):
-        open_explorer(page, address)
+        open_explorer(page, address, "compare?beside=picture:coffee.png")
+        page.wait_for_selector('.compare-side[data-side="second"] canvas:visible')
         for width, height in ((390, 844), (1280, 720), (1920, 1080)):
             page.set_viewport_size({"width": width, "height": height})
-            for tab in ("explain", "attention", "patches", "positions", "model", "training"):
+            for tab in tabs_of(page):
                 show(page, tab)
+                wait_quiet(page)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
         assert wrong == []
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import vit_explorer as vx
-from tests.browser import open_explorer, pixels, settle, show
+from tests.browser import open_explorer, pixels, settle, show, wait_quiet
 from vit_explorer.explain import rollout_by_layer
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_rolling_out_and_keeping_the_strongest_need_no_server(
     page: Page, silent: Callable[[], list[str]]
 ) -> None:
     show(page, "attention")
-    page.wait_for_load_state("networkidle")
+    wait_quiet(page)
     asked = len(silent())
     one = pixels(page, CANVAS)
     page.get_by_role("button", name="rolled out up to it").click()
@@ -120,5 +120,5 @@ def test_plots_show_the_library_s_numbers_and_choose_heads(
     before = pixels(page, CANVAS)
     page.reload()
     open_explorer(page, address, page.url.split("#")[1])
-    page.wait_for_load_state("networkidle")
+    wait_quiet(page)
     assert pixels(page, CANVAS) == before

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import vit_explorer as vx
-from tests.browser import open_explorer, pixels, settle, show
+from tests.browser import open_explorer, pixels, said, settle, show
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -17,6 +18,17 @@ pytestmark = pytest.mark.browser
 
 FIRST = '.compare-side[data-side="first"]'
 SECOND = '.compare-side[data-side="second"]'
+
+
+def wait_for_maps(page: Page) -> None:
+    """Wait until both sides show what they are asked for."""
+    settle(page)
+    for side in (FIRST, SECOND):
+        page.wait_for_selector(f"{side} .compare-missing", state="hidden")
+
+
+def labels(page: Page, side: str) -> list[str]:
+    return list(page.locator(f"{side} .label").all_inner_texts())
 
 
 def test_a_second_picture_is_shown_beside_the_first(
@@ -31,7 +43,7 @@ def test_a_second_picture_is_shown_beside_the_first(
     model = vx.load_model(small_checkpoint)
     for side, picture in ((FIRST, cat), (SECOND, coffee)):
         expected = [each.label for each in vx.explain(model, picture, methods=()).predictions]
-        assert page.locator(f"{side} .label").all_inner_texts() == expected
+        assert labels(page, side) == expected
 
     bounds = page.locator(f"{FIRST} canvas").bounding_box()
     assert bounds is not None
@@ -49,7 +61,7 @@ def test_a_second_picture_is_shown_beside_the_first(
     page.locator(f"{FIRST} .says", has_text="patch row 1, column 1").wait_for()
 
     page.get_by_role("button", name="attention", exact=True).click()
-    settle(page)
+    wait_for_maps(page)
     highs = page.locator(".compare-side .bar-high").all_inner_texts()
     assert len(highs) == 2
     assert highs[0] == highs[1]
@@ -65,6 +77,31 @@ def test_a_second_picture_is_shown_beside_the_first(
     page.goto("about:blank")
     open_explorer(page, address, link)
     page.wait_for_selector(f"{SECOND} canvas")
+
+
+def test_two_models_are_shown_on_one_picture(page: Page, small_checkpoint: Path, cat: Path) -> None:
+    show(page, "compare")
+    page.fill("#vx-other-model", "bundled")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{SECOND} canvas:visible")
+    first, second = vx.load_model(small_checkpoint), vx.load_model("bundled")
+    assert second.card.depth != first.card.depth
+    for side, model in ((FIRST, first), (SECOND, second)):
+        expected = [each.label for each in vx.explain(model, cat, methods=()).predictions]
+        assert labels(page, side) == expected
+        assert page.inner_text(f"{side} h3") == f"{model.card.name} · cat.png"
+
+    page.get_by_role("button", name="attention", exact=True).click()
+    wait_for_maps(page)
+    for side, model in ((FIRST, first), (SECOND, second)):  # the last layer of each
+        row = vx.trace(model, cat).attention(model.card.depth - 1).mean(dim=0)[0]
+        grid = row[model.card.prefix_tokens :].reshape(model.card.grid)
+        found = re.search(r"row (\d+), column (\d+) \((.+?)\s%\)", said(page, side))
+        assert found is not None
+        at, share = (int(found[1]) - 1, int(found[2]) - 1), float(found[3])
+        # The page holds attention in 255 steps of each row's largest.
+        assert share == pytest.approx(100 * float(grid.max()), rel=0.01, abs=0.06)
+        assert float(grid[at]) == pytest.approx(float(grid.max()), rel=0.01)
 
 
 def test_a_wrong_model_is_refused_in_its_place(page: Page) -> None:

@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import vit_explorer as vx
-from tests.browser import ROOT, settle, show, wait_idle
+from tests.browser import ROOT, clipboard, empty_clipboard, settle, show, wait_idle, wait_quiet
 from vit_explorer.ui import Workbench, build_app
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ def _look(page: Page, button: Locator, found: dict[str, tuple[str, list[list[str
         button.click()
         chosen = page.locator(f'.figure-menu:popover-open [data-save="{entry}"]')
         if entry in ("python", "command"):
-            page.evaluate("navigator.clipboard.writeText('')")
+            empty_clipboard(page)
             chosen.click()
-            page.wait_for_function("navigator.clipboard.readText().then(Boolean)")
-            kept[entry] = str(page.evaluate("navigator.clipboard.readText()")).encode()
+            kept[entry] = clipboard(page).encode()
             continue
         with page.expect_download() as caught:
             chosen.click()
@@ -100,8 +99,7 @@ def _assert_equal(array: np.ndarray, cells: list[str], name: str) -> None:
 
 
 def _look_at_all(page: Page, view: str, found: dict[str, tuple[str, list[list[str]]]]) -> set[str]:
-    page.wait_for_load_state("networkidle")
-    settle(page)
+    wait_quiet(page)
     buttons = page.locator(f"#vx-view-{view} .figure-button:visible")
     assert buttons.count(), view
     return {_look(page, buttons.nth(at), found) for at in range(buttons.count())}
@@ -114,7 +112,6 @@ def test_every_figure_is_saved_and_its_code_runs(
     tmp_path: Path,
     gathered: dict[str, tuple[str, list[list[str]]]],
 ) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     seen: set[str] = _look_at_all(page, "explain", gathered)
     for view in ("attention", "patches", "layers"):
         show(page, view)

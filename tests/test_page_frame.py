@@ -21,16 +21,17 @@ from PIL import Image
 import vit_explorer as vx
 from tests.browser import (
     LABELS,
-    REFUSED,
     ROOT,
     copied,
     open_explorer,
+    said,
     saved,
     settle,
     show,
     unexpected,
     wait_for_picture,
     wait_idle,
+    wait_quiet,
     watched_page,
 )
 from vit_explorer.errors import ModelError, OptionError
@@ -175,7 +176,7 @@ def test_a_copied_link_shows_the_same_elsewhere(browser: Browser, page: Page, ad
         page.keyboard.press(key)
     page.locator('#vx-view-attention .segmented [data-value="1"]').first.click()
     settle(page)
-    says = page.inner_text("#vx-view-attention .says")
+    says = said(page)
     page.click("#vx-link")
     page.locator(".told", has_text="link is copied").wait_for()
     link = str(page.evaluate("navigator.clipboard.readText()"))
@@ -213,11 +214,9 @@ def test_a_checkpoint_and_labels_are_loaded_by_upload(
     assert str(tmp_path) not in page.inner_text(".load-form .wrong")
     page.set_input_files("#vx-weights", small_checkpoint)
     page.get_by_role("dialog").get_by_role("button", name="Load").click()
-    page.locator(".predictions .label", has_text=LABELS[0][:3]).or_(
-        page.locator(".predictions .label").first
-    ).first.wait_for()
-    page.wait_for_function("document.querySelector('#vx-model').value.startsWith('file:')")
+    page.wait_for_function("document.querySelector('#vx-model').value === 'file:small.safetensors'")
     wait_idle(page)
+    assert page.locator(".predictions .label").first.inner_text() in LABELS
 
 
 def test_uploads_are_bounded_and_never_a_path(client: TestClient, small_checkpoint: Path) -> None:
@@ -405,7 +404,7 @@ def test_changes_on_the_canvas_take_less_than_a_frame(
     page: Page, silent: Callable[[], list[str]]
 ) -> None:
     show(page, "attention")
-    page.wait_for_load_state("networkidle")
+    wait_quiet(page)
     asked = len(silent())
     page.evaluate(METER)
     slide = "const input = document.querySelector('{0}'); input.value = {1};"
@@ -419,10 +418,11 @@ def test_changes_on_the_canvas_take_less_than_a_frame(
         "opacity": slide.format("#vx-opacity", "0.3 + 0.05 * (round % 10)"),
     }
     times = page.evaluate(CHANGE, [changes, 20])
-    medians = {name: statistics.median(each) for name, each in times.items()}
-    print("script milliseconds a change:", {name: round(ms, 1) for name, ms in medians.items()})
+    # The lower quartile: what else the machine does comes in bursts.
+    usual = {name: statistics.quantiles(each)[0] for name, each in times.items()}
+    print("script milliseconds a change:", {name: round(ms, 1) for name, ms in usual.items()})
     # The target is 16 ms on a machine of its own; a shared one gets slack.
-    assert all(0 < ms < 64 for ms in medians.values()), medians
+    assert all(0 < ms < 64 for ms in usual.values()), usual
     assert silent()[asked:] == []
 
 
@@ -443,13 +443,13 @@ def test_nothing_jumps_when_results_arrive(
     with watched_page(browser, address, viewport=viewport) as (page, wrong):
         page.add_init_script(f"({SHIFTS})()")
         open_explorer(page, address)
-        page.wait_for_load_state("networkidle")
+        wait_quiet(page)
         first = page.evaluate("window.vxShift")
         page.evaluate("window.vxShift = 0")
         # Not by a click: shifts soon after one are not counted.
         page.evaluate("location.hash = '#explain?picture=coffee.png'")
         wait_for_picture(page, "coffee.png")
-        page.wait_for_load_state("networkidle")
+        wait_quiet(page)
         print(
             "cumulative layout shift:", round(first, 4), round(page.evaluate("window.vxShift"), 4)
         )
@@ -471,4 +471,15 @@ def test_the_first_page_is_there_soon(browser: Browser, address: str) -> None:
 
 
 def test_refusals_are_told_apart_from_faults() -> None:
-    assert unexpected([f"{REFUSED} ()", "page error: x"]) == ["page error: x"]
+    said = "console: Failed to load resource: the server responded with a status of "
+    asked = ("pictures?name=a%20b", "uploads/weights?name=x", "models", "training/orders")
+    words = f"{said}422 (Unprocessable Entity) (http://127.0.0.1:1/explorer/"
+    assert unexpected([f"{words}{path})" for path in asked]) == []
+    faults = [
+        "page error: x",
+        f"{words}results/0a/change)",
+        f"{words}results/0a/models/1)",
+        f"{said}500 (Internal Server Error) (http://127.0.0.1:1/explorer/models)",
+        "console: models",
+    ]
+    assert unexpected(faults) == faults

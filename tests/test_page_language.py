@@ -18,11 +18,15 @@ from tests.browser import (
     pixels,
     settle,
     show,
+    tabs_of,
     unexpected,
     wait_for_picture,
+    wait_quiet,
     watched_page,
     write_checkpoint,
 )
+from tests.conftest import load_small
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.ui.phrases import PHRASES, keyed
 from vit_explorer.ui.routes import static_folder, words
 
@@ -95,9 +99,40 @@ def test_every_sentence_that_python_makes_has_a_key(
     for model in (small, checkpoint, vx.load_model("bundled")):
         assert "key" in keyed(model.card.source) or model is small
         assert "key" in keyed(model.card.labels_source)
-    found = vx.explain(small, cat, methods=("integrated_gradients",)).heatmaps.values()
-    for note in [heatmap.note for heatmap in found]:
-        assert "key" in keyed(note), note
+
+
+def test_every_note_of_a_map_has_a_key(small: vx.LoadedModel, cat: Path) -> None:
+    size = {"image_size": (24, 32), "patch_size": (8, 8), "dim": 32, "depth": 2, "heads": 2}
+    others = [
+        ViTConfig(**size, classes=5, pooling="mean", class_token=own) for own in (True, False)
+    ]
+    keys = set()
+    for model in (small, *(load_small(VisionTransformer(config)) for config in others)):
+        found = vx.explain(model, cat, methods="all")
+        assert set(found.heatmaps) | set(found.skipped) == set(vx.METHODS)
+        for note in filter(None, (heatmap.note for heatmap in found.heatmaps.values())):
+            assert "key" in keyed(note), note
+            keys.add(keyed(note)["key"])
+    assert keys == {key for key in PHRASES.values() if key.startswith("note.")}
+
+
+def test_the_source_of_a_folder_has_a_key(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=16,
+        patch_size=8,
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "mine")
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(
+        tmp_path / "mine"
+    )
+    source = vx.load_model(tmp_path / "mine", device="cpu").card.source
+    values = {"kind": "ViTForImageClassification", "name": "mine"}
+    assert keyed(source) == {"key": "source.folder", "values": values}
 
 
 # Children of el(…), and the attributes that a reader sees or hears.
@@ -199,9 +234,9 @@ def test_the_language_is_the_browser_s_then_the_reader_s(browser: Browser, addre
 def test_no_english_is_left_on_any_view_in_chinese(browser: Browser, address: str) -> None:
     with watched_page(browser, address, locale="zh-CN") as (page, wrong):
         open_explorer(page, address)
-        for tab in page.locator(".tabs [role=tab]").evaluate_all("(tabs) => tabs.map((t) => t.id)"):
-            show(page, tab.removeprefix("vx-tab-"))
-            page.wait_for_load_state("networkidle")
+        for tab in tabs_of(page):
+            show(page, tab)
+            wait_quiet(page)
             for text in page.evaluate(TEXTS):
                 assert (
                     len(re.findall(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", FOREIGN.sub("", text))) == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import settle, show, wait_for_picture, wait_idle
+from tests.browser import said, settle, show, wait_for_picture, wait_idle
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -20,7 +20,7 @@ LAYER = f"{ATTENTION} output >> nth=0"
 
 def test_a_link_pasted_into_an_open_page_begins_anew(page: Page) -> None:
     show(page, "attention")
-    first = page.inner_text(f"{ATTENTION} .says")
+    first = said(page)
     page.get_by_role("button", name="Explain coffee.png").click()
     wait_for_picture(page, "coffee.png")
     page.focus(CANVAS)
@@ -104,7 +104,7 @@ def test_a_tab_on_a_phone_brings_its_view_to_sight(page: Page) -> None:
 
 def test_painting_moves_no_other_view_s_patch(page: Page) -> None:
     show(page, "attention")
-    before = page.inner_text(f"{ATTENTION} .says")
+    before = said(page)
     show(page, "whatif")
     box = page.locator("#vx-view-whatif canvas").first.bounding_box()
     assert box is not None
@@ -115,7 +115,7 @@ def test_painting_moves_no_other_view_s_patch(page: Page) -> None:
     page.wait_for_function("location.hash.includes('without=')")
     assert "patch=" not in page.url
     show(page, "attention")
-    assert page.inner_text(f"{ATTENTION} .says") == before
+    assert said(page) == before
 
 
 def test_a_step_of_learn_opens_the_head_it_shows(page: Page) -> None:

@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 import vit_explorer as vx
-from tests.browser import pixels, settle, show, unexpected, watched_page
+from tests.browser import clipboard, empty_clipboard, pixels, settle, show, unexpected, watched_page
 from vit_explorer.ui import Workbench, whatif
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,13 +137,11 @@ def shares(page: Page) -> dict[str, tuple[float, float]]:
 
 def run_copied(page: Page, menu: int) -> dict[str, Any]:
     """Run what a figure's "Copy as Python" gives; returns its names."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    empty_clipboard(page)
     page.locator(f"{VIEW} .figure-button").nth(menu).click()
     page.click('[data-save="python"]:visible')
-    settle(page)
-    code = page.evaluate("navigator.clipboard.readText()")
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(clipboard(page), names)
     return names
 
 
@@ -233,8 +231,7 @@ def test_the_keyboard_paints_and_the_slider_removes_by_a_method(
     page.focus(CANVAS)
     for key in ("ArrowDown", "Space", "Shift+ArrowRight", "Shift+ArrowRight"):
         page.keyboard.press(key)
-    settle(page)
-    assert "Without these 3 patches" in page.inner_text(f"{VIEW} .says") or shares(page)
+    wait_for_words(page, "Without these 3 patches")
     page.keyboard.press("Control+z")
     page.wait_for_function(
         "document.querySelector('#vx-view-whatif .says').innerText.includes('2 patches')"

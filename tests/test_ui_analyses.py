@@ -22,7 +22,7 @@ from vit_explorer.explain import rollout_by_layer
 from vit_explorer.ui import Workbench, build_app
 from vit_explorer.ui.analyses import RANDOM_MAPS, Analyses, Named
 from vit_explorer.ui.maps import BRIEF, LAYERED, SHOWN, describe_methods
-from vit_explorer.ui.workbench import Result
+from vit_explorer.ui.results import Result
 
 JSON = {"content-type": "application/json"}
 
