@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -227,3 +228,65 @@ def test_from_the_command_line(tmp_path: Path, cat: Path) -> None:
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out/cat/explanation.json").read_text())
     assert found["predictions"][0]["label"] in ("ant", "bee", "cow")
+
+
+class Logits(torch.nn.Module):
+    """A model of transformers as the grad-cam package asks for one: it returns logits."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.module(pixels).logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "norm", "prefix"),
+    [
+        ("ViTForImageClassification", {}, "layernorm_before", 1),
+        ("DeiTForImageClassification", {}, "layernorm_before", 2),
+        (
+            "CLIPForImageClassification",
+            {"vision_config": TINY},
+            "layer_norm1",
+            1,
+        ),
+        ("BeitForImageClassification", RELATIVE, "layernorm_before", 1),
+    ],
+)
+@pytest.mark.parametrize("method", ["grad_cam", "score_cam", "ablation_cam"])
+def test_cams_equal_the_grad_cam_package(
+    kind: str,
+    config: dict[str, Any],
+    norm: str,
+    prefix: int,
+    method: str,
+    tmp_path: Path,
+    cat: Path,
+) -> None:
+    import pytorch_grad_cam
+    from pytorch_grad_cam.ablation_layer import AblationLayerVit
+    from pytorch_grad_cam.utils.image import scale_cam_image
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    def as_grid(tokens: torch.Tensor) -> torch.Tensor:
+        return tokens[:, prefix:].reshape(len(tokens), 4, 4, -1).permute(0, 3, 1, 2)
+
+    module = saved(tmp_path / "mine", kind, config)
+    model = vx.load_model(tmp_path / "mine", device="cpu")
+    peers = {"grad_cam": "GradCAM", "score_cam": "ScoreCAM", "ablation_cam": "AblationCAM"}
+    norms = [part for name, part in module.named_modules() if name.endswith(norm)]
+    brightest = []
+    for layer, target in itertools.product(range(3), range(3)):
+        traced = vx.trace(model, cat, target=target, gradients="all")
+        values = vx.METHODS[method](traced, layer=layer).values
+        options = {"ablation_layer": AblationLayerVit()} if method == "ablation_cam" else {}
+        with getattr(pytorch_grad_cam, peers[method])(
+            Logits(module), [norms[layer]], reshape_transform=as_grid, **options
+        ) as peer:
+            expected = peer(traced.prepared.pixels, [ClassifierOutputTarget(target)])[0]
+        ours = scale_cam_image(scale_cam_image(values[None], (32, 32)))[0]
+        np.testing.assert_allclose(ours, expected, atol=2e-3)
+        brightest.append(expected.max())
+    assert max(brightest) > 0.9  # not all of them are dark, as maps cut at 0 may be

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vit_explorer.errors import ModelError, OptionError, TargetError
 from vit_explorer.interception import AttentionCall, accept, frozen, recording
 from vit_explorer.layer import Layer
-from vit_explorer.models.card import ModelCard, first_tensor
+from vit_explorer.models.card import ModelCard, find_norm, first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.pictures import Prepared
@@ -286,8 +286,9 @@ def _keeping(
             handles.append(blocks[first].register_forward_pre_hook(begin))
         for index, block in enumerate(blocks):
             handles.append(block.register_forward_hook(keep(outputs, index, detach=True)))
-            norm = getattr(block, "norm1", None)
-            if index >= since and isinstance(norm, nn.Module):
+            name = find_norm(block)
+            if index >= since and name is not None:
+                norm = block.get_submodule(name)
                 handles.append(norm.register_forward_hook(keep(features, index, detach=False)))
         yield
     finally:

@@ -18,7 +18,7 @@ from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.options import one_of, share, whole_number
-from vit_explorer.models.card import Pair
+from vit_explorer.models.card import Pair, find_norm
 from vit_explorer.trace import Trace
 
 Fill = Literal["zero", "low"]
@@ -192,13 +192,14 @@ def _quiet(package: ModuleType) -> Iterator[None]:
 @contextmanager
 def _lent(block: nn.Module) -> Iterator[nn.Module]:
     """A block's `norm1` in a shell, which takes with it whatever the package leaves there."""
-    norm = block.norm1
-    shell = nn.Sequential(norm)  # type: ignore[arg-type]
-    block.norm1 = shell
+    name = find_norm(block) or "norm1"
+    norm = block.get_submodule(name)
+    shell = nn.Sequential(norm)
+    setattr(block, name, shell)
     try:
         yield shell
     finally:
-        block.norm1 = norm
+        setattr(block, name, norm)
 
 
 class _Copies(nn.Module):

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.interception import evaluating
 from vit_explorer.methods.weights import position_embeddings
-from vit_explorer.models.card import find_core, find_patch_embed, find_positions, first_tensor
+from vit_explorer.models.card import (
+    NORMS,
+    find_core,
+    find_norm,
+    find_patch_embed,
+    find_positions,
+    first_tensor,
+)
 from vit_explorer.models.zoo import LoadedModel
-
-# A block's norms before attention and before the MLP, in timm and in transformers.
-NORMS = {
-    "norm1": ("norm1", "layernorm_before", "layer_norm1"),
-    "norm2": ("norm2", "layernorm_after", "layer_norm2"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +106,12 @@ def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> It
         for index, block in enumerate(model.blocks):
             hooks.callback(block.register_forward_pre_hook(entering(f"enter {index}")).remove)
             hooks.callback(block.register_forward_hook(leaving(f"leave {index}")).remove)
-            for name, calls in NORMS.items():
-                norm = next((getattr(block, each) for each in calls if hasattr(block, each)), None)
-                if isinstance(norm, nn.Module):
-                    hook = norm.register_forward_pre_hook(entering(f"{name} {index}"))
+            for name in NORMS:
+                found = find_norm(block, name)
+                if found is not None:
+                    hook = block.get_submodule(found).register_forward_pre_hook(
+                        entering(f"{name} {index}")
+                    )
                     hooks.callback(hook.remove)
         yield
 

@@ -21,6 +21,11 @@ Pair = tuple[int, int]
 LARGEST_DRAWN_GRID = 40 * 40
 
 ROTARY = re.compile("rope|rotary")
+# A block's norms before attention and before the MLP, as timm and as transformers call them.
+NORMS = {
+    "norm1": ("norm1", "layernorm_before", "layer_norm1"),
+    "norm2": ("norm2", "layernorm_after", "layer_norm2"),
+}
 POSITION_NAMES = ("pos_embed", "pos_embedding", "position_embeddings", "position_embedding")
 
 
@@ -115,6 +120,12 @@ def find_patch_embed(module: nn.Module) -> nn.Module | None:
         return named
     parts = {name.rpartition(".")[2]: part for name, part in module.named_modules()}
     return parts.get("patch_embeddings") or parts.get("patch_embedding")
+
+
+def find_norm(block: nn.Module, name: str = "norm1") -> str | None:
+    """What a block calls its norm before attention ("norm1") or before the MLP ("norm2")."""
+    parts = dict(block.named_children())
+    return next((known for known in NORMS[name] if known in parts), None)
 
 
 def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
