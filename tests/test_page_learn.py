@@ -385,7 +385,9 @@ def test_a_few_classes_and_no_positions_are_shown_right(odd_page: Page) -> None:
     odd_page.wait_for_selector(".without .level-name")
     assert odd_page.text_content(".without .level-name") == "equal attention"
     show(odd_page, "model")
-    assert "32×24 pixels (height × width)" in odd_page.inner_text(".facts")
+    facts = odd_page.inner_text(".facts")
+    assert "32×24 pixels (height × width)" in facts
+    assert "the class token and the distillation token, each by a head of its own" in facts
     assert "32×24 pixels (height × width)" in odd_page.inner_text(
         "#vx-view-model figcaption >> nth=0"
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explain import patch_filters, patch_projection, stages
+from vit_explorer.explain import LoadedModel, patch_filters, patch_projection, stages
 from vit_explorer.ui.packing import pack
 from vit_explorer.ui.results import Result
 
@@ -98,8 +98,13 @@ def describe_build(result: Result) -> dict[str, Any]:
         "scaled": any(name.endswith(SCALES) for name in named),
         "bias": any(layer.bias is not None for layer in layers),
         "scale": float(layers[0].scale),
-        "two_heads": _has_part(result.model.module, SECOND_HEADS),
+        "two_heads": has_two_heads(result.model),
     }
+
+
+def has_two_heads(model: LoadedModel) -> bool:
+    """Whether the logits are the mean of a class head's and a distillation head's."""
+    return _has_part(model.module, SECOND_HEADS)
 
 
 def _has_part(module: nn.Module, names: tuple[str, ...]) -> bool:

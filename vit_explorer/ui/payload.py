@@ -18,6 +18,7 @@ from vit_explorer.explain import (
     check_patch_embedding,
     position_similarity,
 )
+from vit_explorer.ui.learn import has_two_heads
 from vit_explorer.ui.load_arguments import load_arguments
 from vit_explorer.ui.maps import describe_map, in_order
 from vit_explorer.ui.phrases import keyed
@@ -112,6 +113,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "tokens": card.tokens,
         "head_width": card.head_width,
         "pooling": card.pooling,
+        "two_heads": has_two_heads(model),
         "classes": card.classes,
         "few_labels": list(model.labels) if 0 < card.classes <= FEW_CLASSES else [],
         "labels_source": keyed(card.labels_source),

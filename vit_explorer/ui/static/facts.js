@@ -22,8 +22,10 @@ export const pixelSize = (size) =>
 const POOLINGS = ["class", "mean", "attention", "none"];
 
 /** From which tokens a model's answer is read. */
-export const poolingName = ({ pooling }) =>
-  POOLINGS.includes(pooling) ? t(`pooling.${pooling}`) : pooling;
+export function poolingName({ pooling, two_heads: two }) {
+  if (two) return t("pooling.two");
+  return POOLINGS.includes(pooling) ? t(`pooling.${pooling}`) : pooling;
+}
 
 /** The kind of position embedding, or several. */
 export function positionName(position) {
