@@ -23,6 +23,7 @@ from tests.browser import (
     settle,
     show,
     unexpected,
+    wait_quiet,
     watched_page,
     write_checkpoint,
 )
@@ -318,8 +319,8 @@ def odd_page(browser: Browser, odd_address: str) -> Iterator[Page]:
 
 def _formula(page: Page, step: int) -> str:
     page.click(f".learn-dots button:nth-child({step})")
+    wait_quiet(page)  # a formula follows the model's numbers
     page.wait_for_selector(".learn-formula math")
-    settle(page)
     return "; ".join(page.locator(".learn-formula math").all_text_contents())
 
 

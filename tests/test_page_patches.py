@@ -180,6 +180,7 @@ def test_other_grids_are_other_and_each_is_there_once(page: Page, address: str) 
     buttons = page.locator(".position-part:visible .segmented button")
     assert buttons.all_inner_texts() == ["× 0.5", "× 1.5", "× 2"]
     page.get_by_role("button", name="profiles").click()
+    page.locator(".position-part:visible h3", has_text="Row and column").wait_for()
     _, drawn = saved(page, ".position-part:visible", "svg")
     for name in ("its row 2", "its column 3"):
         assert f">{name}</text>" in drawn.decode()
