@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -83,8 +84,13 @@ def write_checkpoint(path: Path, classes: int = len(LABELS), **changes: Any) -> 
 
 
 @contextmanager
-def running_app(*arguments: str, scratch: Path, program: Sequence[str] = APP) -> Iterator[str]:
-    """Run the app on a free port; yields its address. `program` is what Python is started with."""
+def running_app(
+    *arguments: str, scratch: Path, program: Sequence[str] = APP, stop: str = "SIGTERM"
+) -> Iterator[str]:
+    """Run the app on a free port until a signal stops it; yields its address.
+
+    `program` is what Python is started with.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -103,7 +109,7 @@ def running_app(*arguments: str, scratch: Path, program: Sequence[str] = APP) ->
             _wait(address, process, scratch / "app.log")
             yield address
         finally:
-            process.terminate()
+            process.send_signal(getattr(signal, stop))
             process.wait(timeout=20)
 
 

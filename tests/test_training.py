@@ -155,14 +155,16 @@ def test_one_process_of_several_says_how_to_go_on(
     assert (again in capsys.readouterr().out) is main
 
 
-def test_ctrl_c_keeps_a_state_that_resumes(
-    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_or_a_closed_terminal_keeps_a_state_that_resumes(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, kind: str
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    sent = getattr(signal, kind)
+    before = signal.getsignal(sent)
     options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu"}
-    part = train(recipe, **options, watch=lambda row: signal.raise_signal(signal.SIGINT))
+    part = train(recipe, **options, watch=lambda row: signal.raise_signal(sent))
     assert not part.finished
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(sent) is before
     _assert_same(train(recipe, **options, resume=True), whole)
 
 

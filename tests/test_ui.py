@@ -290,12 +290,13 @@ def test_a_table_s_columns_may_have_any_name(client: TestClient) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is ended without a signal there")
+@pytest.mark.parametrize("stop", ["SIGTERM", "SIGHUP"])
 def test_what_was_sent_ends_with_the_server(
-    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     sent = "explorer/uploads/labels?name=n.txt"
-    with running_app("--model", str(small_checkpoint), scratch=tmp_path) as address:
+    with running_app("--model", str(small_checkpoint), scratch=tmp_path, stop=stop) as address:
         asked = urllib.request.Request(f"{address}{sent}", b"a\nb", BYTES)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         assert json.load(opener.open(asked, timeout=10))["upload"]

@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill, turned into a request to stop."""
+"""Ctrl-C, a polite kill and a closed terminal, turned into a request to stop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def hangup() -> signal.Signals | None:
+    """What a closed terminal sends, where there is such a thing and `nohup` doesn't ignore it."""
+    found: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    return None if found is None or signal.getsignal(found) == signal.SIG_IGN else found
+
+
 class Stopped(Exception):  # noqa: N818 - it is a request, not an error
     """A run was asked to stop before its first step."""
 
 
 @contextmanager
 def interrupts(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill set `stop`; a second one interrupts at once."""
+    """Let Ctrl-C, a polite kill and a closed terminal set `stop`; a second one ends at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+    kinds = (signal.SIGINT, signal.SIGTERM, hangup())
+    before = {kind: signal.getsignal(kind) for kind in kinds if kind is not None}
 
     def ask(kind: int, frame: Any) -> None:
         stop.set()

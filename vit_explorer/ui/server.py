@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import webbrowser
@@ -19,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from vit_explorer.errors import OptionError
 from vit_explorer.explain import LoadedModel
+from vit_explorer.training.interrupts import hangup
 from vit_explorer.ui.analysis_routes import create_analysis_router
 from vit_explorer.ui.api import check_mcp
 from vit_explorer.ui.app_routes import create_app_router
@@ -117,9 +119,17 @@ def serve(
     ).start()
     if open_browser:
         threading.Timer(1.0, webbrowser.open, (address,)).start()
+    _end_with_terminal()
     # An open page holds a connection for good, which must not keep Ctrl-C waiting.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _end_with_terminal() -> None:
+    """A closed terminal ends the server as a polite kill does: what was sent is removed."""
+    closed = hangup()
+    if closed is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(closed, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _shown(host: str) -> str:
