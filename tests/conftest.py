@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,11 @@ def result(workbench: Workbench) -> Result:
 def client(workbench: Workbench) -> Iterator[TestClient]:
     with TestClient(build_app(workbench), base_url="http://localhost") as started:
         yield started
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """A closed terminal is heard of, also where `nohup` keeps that from the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -28,6 +28,7 @@ from vit_explorer import cli, training
 from vit_explorer.errors import DataError, ModelError, OptionError, OutputError, RecipeError
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
 from vit_explorer.training.film import Film
+from vit_explorer.training.interrupts import hangup
 from vit_explorer.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,7 @@ def test_one_process_of_several_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("terminal")
 def test_ctrl_c_or_a_closed_terminal_keeps_a_state_that_resumes(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -166,6 +168,13 @@ def test_ctrl_c_or_a_closed_terminal_keeps_a_state_that_resumes(
     assert not part.finished
     assert signal.getsignal(sent) is before
     _assert_same(train(recipe, **options, resume=True), whole)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_nohup_is_heeded() -> None:
+    assert hangup() is signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert hangup() is None
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(

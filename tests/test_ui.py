@@ -291,6 +291,7 @@ def test_a_table_s_columns_may_have_any_name(client: TestClient) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is ended without a signal there")
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("terminal")
 def test_what_was_sent_ends_with_the_server(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
