@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import timm
 import torch
@@ -26,9 +25,9 @@ from tqdm import tqdm
 from tests.browser import ROOT
 from vit_explorer.errors import ExplorerError, UnsupportedModelError
 from vit_explorer.interception import attention_error, recording
-from vit_explorer.models.card import covered_size, find_blocks
-from vit_explorer.models.detect import detect
+from vit_explorer.models.card import covered_size
 from vit_explorer.models.observe import observe, uses_global_attention
+from vit_explorer.models.structure import measure as structure_of
 
 DOCUMENT = ROOT / "docs" / "models.md"
 Record = dict[str, Any]
@@ -75,13 +74,11 @@ def examine(name: str) -> Record:
             "global": uses_global_attention(module, seen),
         }
         try:
-            # The pass that explains a refusal has just been made.
-            with mock.patch("vit_explorer.models.detect.observe", return_value=seen):
-                blocks, structure = detect(module, size, name)
+            anatomy, structure = structure_of(module, size, name)
         except UnsupportedModelError as error:
             reason = str(error).removeprefix(f"{name} can't be explored: ").partition("; ")[0]
             return {**found, "accepted": False, "reason": reason}
-    parts = sorted({type(part).__name__ for part in blocks[-1].modules()})
+    parts = sorted({type(part).__name__ for part in anatomy.blocks[-1].module.modules()})
     outcome = {
         "prefix": prefix(structure.prefix_names),
         "pooling": structure.pooling,
@@ -89,7 +86,9 @@ def examine(name: str) -> Record:
         "grid": f"{structure.grid[0]}×{structure.grid[1]}",
     }
     kind = [found["family"], *parts, str(structure.head_width), *list(outcome.values())[:3]]
-    cost = sum(weights.numel() for weights in blocks[0].parameters()) * seen[0].queries
+    cost = (
+        sum(weights.numel() for weights in anatomy.blocks[0].module.parameters()) * seen[0].queries
+    )
     return {**found, "accepted": True, **outcome, "kind": " ".join(kind), "cost": cost}
 
 
@@ -110,13 +109,16 @@ def measure(name: str) -> Record:
         module = timm.create_model(name, depth=2)
     except (TypeError, AssertionError):
         module = timm.create_model(name)
-    blocks = find_blocks(module, name)
-    pixels = torch.randn(1, *module.pretrained_cfg["input_size"])
-    with torch.no_grad(), recording(module, blocks) as calls:
-        module(pixels)
-    inside = [call for call in calls if call.block is not None]
-    error = max(attention_error(call) / float(call.output.abs().max()) for call in inside)
-    return {"error": error, "blocks": len(blocks)}
+    size = tuple(module.pretrained_cfg["input_size"])
+    anatomy, _ = structure_of(module.eval(), size[1:], name, size[0])
+    with torch.no_grad(), recording(module, anatomy) as calls:
+        module(torch.randn(1, *size))
+    error = max(
+        attention_error(call) / float(call.output.abs().max())
+        for call in calls
+        if call.output is not None
+    )
+    return {"error": error, "blocks": len(anatomy.blocks)}
 
 
 def sweep(scratch: Path) -> tuple[dict[str, Record], dict[str, Record]]:

@@ -57,10 +57,10 @@ REFUSED = [
     ("levit_128s", "from 49 tokens to 196 others"),
     ("xcit_nano_12_p16_224", "over 32 channels a head, not over tokens"),
     ("pit_ti_224", r"different numbers of tokens \(730, 197, 50\)"),
-    ("fastvit_sa24", "only 1 of its 4 stages or blocks attend"),
-    ("vit_dwee_patch16_reg1_gap_256", "its blocks make 2 attentions each"),
-    ("convit_tiny", "its blocks make 2 attentions each"),
-    ("cait_xxs24_224", "a softmax written out"),
+    ("fastvit_sa24", r"enters its blocks is no sequence of tokens \(1×512×8×8\)"),
+    ("vit_dwee_patch16_reg1_gap_256", "'blocks.0.attn' attends more than once"),
+    ("convit_tiny", "attends more than once"),
+    ("cait_xxs24_224", "'blocks_token_only.0.attn' one token attends to 197"),
     ("resnet18", "no softmax attention between patches"),
     ("mixer_b16_224", "no softmax attention between patches"),
 ]
@@ -113,7 +113,6 @@ def test_refused_before_weights_are_fetched(
 
 def test_a_real_module_is_refused_as_its_architecture_is() -> None:
     for attention, reason in [
-        (torch.nn.MultiheadAttention(8, 2, batch_first=True), "nn.MultiheadAttention"),
         (None, "no softmax attention between patches"),
     ]:
         with pytest.raises(UnsupportedModelError, match=reason):
@@ -250,12 +249,6 @@ def test_transformers_vit(kind: str, cat: Path) -> None:
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
-    if kind == "eager":
-        with pytest.raises(
-            UnsupportedModelError, match="a softmax written out, which can't be read"
-        ):
-            vx.load_model(module, transform=transform, image_size=(32, 32))
-        return
     model = vx.load_model(module, transform=transform, image_size=(32, 32))
     card = model.card
     assert (card.prefix_names, card.pooling, card.position) == (("class",), "class", "learned")

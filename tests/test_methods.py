@@ -15,6 +15,7 @@ from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError, UnsupportedModelError
+from vit_explorer.layer import Layer
 from vit_explorer.methods import METHODS
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.trace import Trace, trace
@@ -188,9 +189,7 @@ def hand_made(trace_of: Trace, attention: torch.Tensor) -> Trace:
     query = attention.clamp_min(1e-30).log()[None]
     key = torch.eye(tokens)[None]
     layers = tuple(
-        dataclasses.replace(
-            layer, query=query, key=key, value=torch.zeros_like(query), scale=1.0, bias=None
-        )
+        Layer(query, key, value=torch.zeros_like(query), output=layer.output, scale=1.0)
         for layer in trace_of.layers
     )
     return dataclasses.replace(trace_of, layers=layers)

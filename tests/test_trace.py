@@ -15,12 +15,21 @@ from torch.utils._pytree import tree_leaves
 import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, OptionError, TargetError
 from vit_explorer.interception import AttentionCall, attention_error
+from vit_explorer.models.anatomy import PLAIN
 from vit_explorer.trace import Layer, trace
 
 
 def call_of(layer: Layer) -> AttentionCall:
     return AttentionCall(
-        layer.query, layer.key, layer.value, layer.bias, layer.scale, layer.output, False, 0
+        block=0,
+        anchor=layer.output,
+        layout=PLAIN,
+        query=layer.query,
+        key=layer.key,
+        value=layer.value,
+        output=layer.output,
+        bias=layer.bias,
+        scale=layer.scale,
     )
 
 

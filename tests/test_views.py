@@ -122,12 +122,12 @@ def test_what_is_borrowed_for_the_readout_is_given_back(
     def fail(_: Tensor) -> Tensor:
         raise RuntimeError("forced")
 
-    with monkeypatch.context() as broken:
-        broken.setattr(module.head, "forward", fail)
-        for call in (
-            lambda: readout(model, tokens),
-            lambda: embedded(model, torch.zeros(1, 3, 24, 32)),
-        ):
+    for part, call in (
+        (module.head, lambda: readout(model, tokens)),
+        (module.pos_drop, lambda: embedded(model, torch.zeros(1, 3, 24, 32))),
+    ):
+        with monkeypatch.context() as broken:
+            broken.setattr(part, "forward", fail)
             with pytest.raises(RuntimeError, match="forced"):
                 call()
     assert vars(module.blocks[1])["forward"] is own

@@ -334,15 +334,14 @@ def _score(insertion: Grid, deletion: Grid) -> Score:
 def _shuffled(model: LoadedModel, seed: int) -> LoadedModel:
     """A copy of the model with each parameter's numbers in random places."""
     with model.lock:
-        paths = {id(child): path for path, child in model.module.named_modules()}
         module = copy.deepcopy(model.module)
+        anatomy = model.anatomy.in_copy(module, model.module)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
-    blocks = tuple(module.get_submodule(paths[id(block)]) for block in model.blocks)
-    return dataclasses.replace(model, module=module, blocks=blocks)
+    return dataclasses.replace(model, module=module, anatomy=anatomy)
 
 
 def _rank_correlation(first: Grid, second: Grid) -> float:

@@ -1,174 +1,282 @@
-"""Reading a model's attention while it runs as it is, fused attention included.
+"""Reading and changing a model's attention while it runs as it is.
 
-A `TorchFunctionMode` sees each call of `scaled_dot_product_attention` and keeps what goes in and
-comes out; nothing is recomputed and no (N, N) matrix is made.
+A `TorchFunctionMode` sees the few calls that compute attention: the fused one, torch's own
+multi-head attention, and a softmax over tokens. What goes in and comes out of the fused call is
+kept, and no (N, N) matrix is made; a softmax that a module writes out is its attention.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.anatomy import PLAIN, Anatomy, Block, Layout, replaced, tokens_in
+from vit_explorer.models.attention_calls import Fused, Watch, answering, probabilities
+
+# transformers' names of the ways of attending that are seen as they are.
+_READABLE = ("sdpa", "eager")
+
+BlockOutput = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """One fused attention: query, key, value and output (B, h, N, d), the bias and the scale."""
+    """One attention of a block, arranged as (B, h, …, …), in the order of the model's tokens.
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    bias: Tensor | None
-    scale: float
-    output: Tensor
-    causal: bool
-    block: int | None  # the block that made the call, None outside of blocks
+    A fused call has query, key, value and output (B, h, N, d), the bias and the scale; a softmax
+    written out has `weights` (B, h, N, N), as has a fused call that was computed explicitly.
+    `anchor` is the tensor in the graph by which the logit is differentiated: the fused call's
+    output, or the softmax's.
+    """
+
+    block: int
+    anchor: Tensor
+    layout: Layout
+    query: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
+    output: Tensor | None = None
+    bias: Tensor | None = None
+    scale: float = 1.0
+    weights: Tensor | None = None
+
+    @property
+    def fused(self) -> bool:
+        return self.query is not None
 
 
-class _BlockMode(TorchFunctionMode):
-    """Knows which block runs, None outside of blocks."""
+class _BlockWatch(Watch):
+    """Knows which block's attention runs, None outside of them."""
 
-    block: int | None = None
-
-
-class _Recorder(_BlockMode):
-    def __init__(self) -> None:
+    def __init__(self, anatomy: Anatomy, pictures: int) -> None:
         super().__init__()
+        self.anatomy, self.pictures = anatomy, pictures
+        self.block: int | None = None
+        self.on_output: BlockOutput | None = None
+
+    def attends(self, tensor: Tensor, axis: int) -> bool:
+        """Whether a softmax over this axis is the attention of a block."""
+        layout, tokens = self.anatomy.layout, self.anatomy.tokens
+        return (
+            self.block is not None
+            and not self.anatomy.fused
+            and tensor.ndim > max(layout.first, layout.second)
+            and axis == layout.second
+            and tensor.shape[layout.first] == tensor.shape[layout.second] == tokens
+        )
+
+
+class _Recorder(_BlockWatch):
+    def __init__(self, anatomy: Anatomy, pictures: int, *, explicit: bool) -> None:
+        super().__init__(anatomy, pictures)
+        self.explicit = explicit
         self.calls: list[AttentionCall] = []
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            self._keep(output, *args, **kwargs)
+    def fused(self, call: Fused) -> Tensor:
+        if self.block is None:
+            return call.run()
+        explicit = self.explicit and call.plain
+        weights = probabilities(call.query, call.key, call.scale, call.mask) if explicit else None
+        output = call.run() if weights is None else weights @ call.value
+        arrange = self._arrange
+        self.calls.append(
+            AttentionCall(
+                block=self.block,
+                anchor=output,
+                layout=self.anatomy.layout,
+                query=arrange(call.query),
+                key=arrange(call.key),
+                value=arrange(call.value),
+                output=arrange(output),
+                bias=_bias(call.mask, self.anatomy.layout, self.pictures),
+                scale=call.scale,
+                weights=None if weights is None else arrange(weights),
+            )
+        )
         return output
 
-    def _keep(
-        self,
-        output: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> None:
-        scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        call = AttentionCall(query, key, value, attn_mask, scale, output, is_causal, self.block)
-        self.calls.append(call)
+    def written(self, run: Callable[[Tensor], Tensor], scores: Tensor, axis: int) -> Tensor:
+        output = run(scores)
+        if self.block is not None and self.attends(output, axis):
+            layout = self.anatomy.layout
+            weights = layout.arrange(output, self.pictures)
+            self.calls.append(AttentionCall(self.block, output, layout, weights=weights))
+        return output
+
+    def _arrange(self, tensor: Tensor) -> Tensor:
+        layout = self.anatomy.layout
+        return layout.arrange(tensor, self.pictures) if layout != PLAIN else tensor
+
+
+def _bias(mask: Tensor | None, layout: Layout, pictures: int) -> Tensor | None:
+    """A fused call's mask as (1 or B, 1 or h, …, …)."""
+    if mask is None:
+        return None
+    if mask.ndim == 3 and layout.merged is not None and len(mask) > 1:
+        return layout.arrange(mask, pictures)
+    return mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
 
 
 @contextmanager
-def recording(module: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[list[AttentionCall]]:
-    """Collect the fused attention calls of a forward pass, in order.
+def recording(
+    module: nn.Module,
+    anatomy: Anatomy,
+    *,
+    pictures: int = 1,
+    explicit: bool = False,
+    on_output: BlockOutput | None = None,
+) -> Iterator[list[AttentionCall]]:
+    """Collect the attention calls of a forward pass over so many pictures, in order.
+
+    `explicit` computes fused calls as a softmax and a product, and keeps the softmax. `on_output`
+    gets each block's index and output as the network has it, and gives what takes its place.
 
     Borrowed and given back on leaving, also after an error: evaluation mode, fused attention
-    where it was off, and two hooks a block.
+    where it was off, and hooks on the blocks.
     """
-    recorder = _Recorder()
-    with ExitStack() as borrowed:
-        borrowed.enter_context(evaluating(module))
-        for index, block in enumerate(blocks):
-            borrowed.callback(_mark(block, recorder, index))
-        with recorder:
-            yield recorder.calls
+    recorder = _Recorder(anatomy, pictures, explicit=explicit)
+    with _watching(module, recorder, on_output):
+        yield recorder.calls
 
 
-class _Switch(_BlockMode):
-    def __init__(self, keys: Tensor | None, heads: Mapping[int, Tensor]) -> None:
-        super().__init__()
-        self.keys = keys
-        self.heads = heads
+class _Switch(_BlockWatch):
+    def __init__(
+        self, anatomy: Anatomy, pictures: int, keys: Tensor | None, heads: Mapping[int, Tensor]
+    ) -> None:
+        super().__init__(anatomy, pictures)
+        self.keys, self.heads = keys, heads
+        self.turns: dict[int, int] = {}
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and self.block is not None:
-            return self._attend(self.block, *args, **kwargs)
-        return func(*args, **kwargs)
-
-    def _attend(
-        self,
-        block: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        *rest: Any,
-        **others: Any,
-    ) -> Tensor:
+    def fused(self, call: Fused) -> Tensor:
+        if self.block is None:
+            return call.run()
+        layout = self.anatomy.layout
         if self.keys is not None:
-            allowed = self.keys[:, None, None]  # (B, 1, 1, N)
-            if attn_mask is None:
-                attn_mask = allowed
-            elif attn_mask.dtype == torch.bool:
-                attn_mask = attn_mask & allowed
-            else:
-                attn_mask = attn_mask.masked_fill(~allowed, -torch.inf)
-        output = F.scaled_dot_product_attention(query, key, value, attn_mask, *rest, **others)
-        if block in self.heads:
-            output = output.masked_fill(~self.heads[block][:, :, None, None], 0.0)
+            call = call.hiding(self._allowed(layout, call.query.ndim))
+        output = call.run()
+        if self.block in self.heads:
+            output = self._silenced(output, self.block)
         return output
+
+    def written(self, run: Callable[[Tensor], Tensor], scores: Tensor, axis: int) -> Tensor:
+        if self.block is None or not self.attends(scores, axis):
+            return run(scores)
+        if self.keys is not None:
+            allowed = self._allowed(self.anatomy.layout, scores.ndim)
+            scores = scores.masked_fill(~allowed, -torch.inf)
+        output = run(scores)
+        return self._silenced(output, self.block) if self.block in self.heads else output
+
+    def _allowed(self, layout: Layout, axes: int) -> Tensor:
+        """Which keys are seen, in a shape that fits scores as the module lays them out."""
+        assert self.keys is not None  # noqa: S101 - the callers have looked
+        allowed = self.keys[:, None, None]  # (B, 1, 1, N)
+        if layout.merged is not None:
+            heads = self.anatomy.heads_at_once
+            allowed = allowed.expand(-1, heads, -1, -1)
+        if axes == 4 and layout == PLAIN:
+            return allowed
+        return layout.restore(allowed)
+
+    def _silenced(self, output: Tensor, block: int) -> Tensor:
+        """With zeros for the heads that are off; several calls of a block share its heads."""
+        arranged = self.anatomy.layout.arrange(output, self.pictures)
+        count, on = arranged.shape[1], self.heads[block]
+        if count != on.shape[1]:
+            turn = self.turns.get(block, 0)
+            self.turns[block] = turn + count
+            on = on[:, turn : turn + count]
+        return self.anatomy.layout.restore(arranged.masked_fill(~on[:, :, None, None], 0.0))
 
 
 @contextmanager
 def switching(
     module: nn.Module,
-    blocks: Sequence[nn.Module],
+    anatomy: Anatomy,
     *,
+    pictures: int,
     keys: Tensor | None,
     heads: Mapping[int, Tensor],
+    on_output: BlockOutput | None = None,
 ) -> Iterator[None]:
-    """Hide tokens from attention, and silence heads, in the forward passes made meanwhile.
+    """Hide tokens from attention, and silence heads, in the forward pass made meanwhile.
 
     Borrowed and given back as by `recording`.
 
     Args:
-        keys: (B, N), False for tokens that no query of any block sees; None hides none.
+        pictures: how many the pass is over.
+        keys: (B, N) in the module's own order, False for tokens that no query of any block sees;
+            None hides none.
         heads: by block (B, h), False for heads whose attention output is set to 0.
     """
-    switch = _Switch(keys, heads)
+    with _watching(module, _Switch(anatomy, pictures, keys, heads), on_output):
+        yield
+
+
+@contextmanager
+def _watching(
+    module: nn.Module, watch: _BlockWatch, on_output: BlockOutput | None
+) -> Iterator[None]:
+    """A forward pass under a watch: all of it, or while attention is computed alone."""
+    anatomy = watch.anatomy
+    watch.on_output = on_output
     with ExitStack() as borrowed:
         borrowed.enter_context(evaluating(module))
-        for index, block in enumerate(blocks):
-            borrowed.callback(_mark(block, switch, index))
-        with switch:
-            yield
+        borrowed.enter_context(answering(watch, anatomy.foreign))
+        if anatomy.cut:
+            watch.keep_gradients()
+        if anatomy.watched:
+            borrowed.enter_context(watch)
+        else:
+            borrowed.callback(watch.leave)
+        for index, block in enumerate(anatomy.blocks):
+            for owner in block.owners:
+                borrowed.callback(_mark(owner, watch, index, enter=not anatomy.watched))
+            if on_output is not None:
+                borrowed.callback(_at_output(block, watch, index, on_output))
+        yield
 
 
-def _mark(block: nn.Module, mode: _BlockMode, index: int) -> Any:
-    """Tell the mode while `block` runs; returns what undoes it."""
+def _mark(owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> Any:
+    """Tell the watch while a block's attention runs; returns what undoes it."""
 
-    def enter(*_: Any) -> None:
-        mode.block = index
+    def begin(*_: Any) -> None:
+        watch.block = index
+        if enter:
+            watch.enter()
 
-    def leave(*_: Any) -> None:
-        mode.block = None
+    def end(*_: Any) -> None:
+        if enter:
+            watch.leave()
+        watch.block = None
 
-    handles = block.register_forward_pre_hook(enter), block.register_forward_hook(leave)
+    return _removing(owner.register_forward_pre_hook(begin), owner.register_forward_hook(end))
 
+
+def _at_output(block: Block, watch: _BlockWatch, index: int, told: BlockOutput) -> Any:
+    """Tell of a block's output, which its last part's is only where the block is a module."""
+    tokens = watch.anatomy.tokens
+
+    def leave(_: nn.Module, __: Any, output: Any) -> Any:
+        found = tokens_in(output, tokens)
+        if found is None:
+            return None
+        if not block.whole:
+            watch.await_result(found.shape, watch.anatomy.steps, lambda made: told(index, made))
+            return None
+        changed = told(index, found)
+        return None if changed is found else replaced(output, found, lambda _: changed)
+
+    return _removing(block.last.register_forward_hook(leave))
+
+
+def _removing(*handles: Any) -> Callable[[], None]:
     def undo() -> None:
         for handle in handles:
             handle.remove()
@@ -178,24 +286,32 @@ def _mark(block: nn.Module, mode: _BlockMode, index: int) -> Any:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and fused attention: timm's attention reads `fused_attn` at each call."""
-    training, explicit = [], []
-    for child in _descendants(module):
-        if child.training:
-            training.append(child)
-        if vars(child).get("fused_attn") is False:
-            explicit.append(child)
+    """Evaluation mode, and attention that can be read: timm's attention reads `fused_attn` at each
+    call, transformers' the name of its way of attending."""
+    changes = list(_changes(module))
     try:
-        for child in training:
-            child.training = False
-        for child in explicit:
-            child.fused_attn = True  # type: ignore[assignment]
+        for holder, name, value, _ in changes:
+            setattr(holder, name, value)
         yield
     finally:
-        for child in training:
-            child.training = True
-        for child in explicit:
-            child.fused_attn = False  # type: ignore[assignment]
+        for holder, name, _, before in changes:
+            setattr(holder, name, before)
+
+
+def _changes(module: nn.Module) -> Iterator[tuple[Any, str, Any, Any]]:
+    """(holder, attribute, value, value before) of all that is to be lent."""
+    configs: set[int] = set()
+    for child in _descendants(module):
+        own = vars(child)
+        if child.training:
+            yield child, "training", False, True
+        if own.get("fused_attn") is False:
+            yield child, "fused_attn", True, False
+        config = own.get("config")
+        way = getattr(config, "_attn_implementation", None)
+        if isinstance(way, str) and way not in _READABLE and id(config) not in configs:
+            configs.add(id(config))
+            yield config, "_attn_implementation", "sdpa", way
 
 
 @contextmanager
@@ -227,56 +343,41 @@ def _descendants(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def accept(
-    calls: Sequence[AttentionCall], depth: int, tokens: int, name: str, pictures: int = 1
-) -> tuple[AttentionCall, ...]:
-    """Return the one global self-attention of each block, or say why there is none.
+    calls: Sequence[AttentionCall], anatomy: Anatomy, name: str
+) -> tuple[tuple[AttentionCall, ...], ...]:
+    """The attention calls of each block, in the order of its heads.
 
     Raises:
-        UnsupportedModelError: a block made no call or several, or one that is causal or has
-            another number of queries or keys than the model has tokens.
+        UnsupportedModelError: a pass went otherwise than the one that was measured at load.
     """
-
-    def refuse(found: str) -> UnsupportedModelError:
-        return UnsupportedModelError(
-            f"{name} can't be explored: {found}, expected each block to call "
-            f"scaled_dot_product_attention once over all {tokens} tokens; choose a plain ViT."
-        )
-
-    inside = [call for call in calls if call.block is not None]
-    if not inside:
-        raise refuse(
-            "no fused attention call was seen in its blocks (nn.MultiheadAttention and a softmax "
-            "written out can't be read)"
-        )
-    for index in range(depth):
-        own = [call for call in inside if call.block == index]
-        if len(own) != 1:
-            raise refuse(f"block {index + 1} of {depth} made {len(own)} attention calls")
-        query, key = own[0].query, own[0].key
-        if query.ndim != 4 or query.shape[0] != pictures or query.shape[1] != key.shape[1]:
-            shape = "×".join(map(str, query.shape))
-            raise refuse(f"block {index + 1} attends within windows or groups ({shape} queries)")
-        if query.shape[-2] != tokens or key.shape[-2] != tokens:
-            raise refuse(
-                f"block {index + 1} has {query.shape[-2]} queries and {key.shape[-2]} keys"
+    found: list[list[AttentionCall]] = [[] for _ in anatomy.blocks]
+    for call in calls:
+        found[call.block].append(call)
+    for index, (own, block) in enumerate(zip(found, anatomy.blocks, strict=True)):
+        heads = sum(len(_any(call)[0]) for call in own)
+        tokens = {_any(call).shape[-2] for call in own}
+        if heads != block.heads or tokens != {anatomy.tokens}:
+            raise UnsupportedModelError(
+                f"{name} can't be explored: block {index + 1} attended with {heads} heads over "
+                f"{', '.join(map(str, sorted(tokens))) or 'no'} tokens, and with {block.heads} "
+                f"over {anatomy.tokens} when it was loaded; its way depends on the picture."
             )
-        if own[0].causal:
-            raise refuse(f"block {index + 1} is causal")
-    return tuple(inside)
+    return tuple(tuple(own) for own in found)
+
+
+def _any(call: AttentionCall) -> Tensor:
+    tensor = call.weights if call.query is None else call.query
+    assert tensor is not None  # noqa: S101 - a call has one of them
+    return tensor
 
 
 @torch.no_grad()
 def attention_error(call: AttentionCall) -> float:
-    """Largest |softmax(scale·q kᵀ + bias)·v - output|: rounding alone if a call is read right."""
+    """Largest |softmax(scale·q kᵀ + bias)·v - output|: rounding alone if a call is read right.
+
+    0 for a softmax written out, whose probabilities are its own.
+    """
+    if call.query is None or call.key is None or call.value is None or call.output is None:
+        return 0.0
     rebuilt = probabilities(call.query, call.key, call.scale, call.bias) @ call.value
     return float((rebuilt - call.output).abs().max())
-
-
-def probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-    """softmax(scale·q kᵀ + bias) over keys; a boolean bias says where attention is allowed."""
-    scores = (query * scale) @ key.transpose(-2, -1)
-    if bias is None:
-        return scores.softmax(dim=-1)
-    if bias.dtype == torch.bool:
-        return scores.masked_fill(~bias, -torch.inf).softmax(dim=-1)
-    return (scores + bias).softmax(dim=-1)

@@ -202,30 +202,39 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
     if bool(dropped.any()):
         prefix = dropped.new_ones(len(changes), card.prefix_tokens)
         keys = torch.cat((prefix, ~dropped.flatten(1)), dim=1)  # (B, N)
+        keys = keys[:, model.anatomy.place.argsort().to(keys.device)]
     last: list[Tensor] = []
-    heads = _heads_on(model, changes)
-    hook = model.blocks[-1].register_forward_hook(
-        lambda _, __, output: last.append(first_tensor(output))
+
+    def leaving(index: int, tokens: Tensor) -> Tensor:
+        if index == card.depth - 1:
+            last.append(tokens.transpose(0, 1) if model.anatomy.tokens_first else tokens)
+        return tokens
+
+    switched = switching(
+        model.module,
+        model.anatomy,
+        pictures=len(changes),
+        keys=keys,
+        heads=_heads_on(model, changes),
+        on_output=leaving,
     )
-    try:
-        with switching(model.module, model.blocks, keys=keys, heads=heads):
-            logits = first_tensor(model.module(pixels))
-    finally:
-        hook.remove()
+    with switched:
+        logits = first_tensor(model.module(pixels))
     if keys is None or not _pools_patches(model):
         return logits
     return _pooled(model, last[0], keys)
 
 
 def _pooled(model: LoadedModel, tokens: Tensor, keys: Tensor) -> Tensor:
-    """Logits (B, C) from the kept tokens alone; pictures that keep as many go together."""
+    """Logits (B, C) from the kept tokens alone, in the network's order; pictures that keep as many
+    go together."""
     counts = keys.sum(dim=1)
     rows: dict[int, Tensor] = {}
     for count in counts.unique().tolist():
         members = (counts == count).nonzero().flatten()
         kept = tokens[members][keys[members]].unflatten(0, (len(members), count))
         try:
-            rows.update(zip(members.tolist(), readout(model, kept), strict=True))
+            rows.update(zip(members.tolist(), readout(model, kept, arranged=False), strict=True))
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:

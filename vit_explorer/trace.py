@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, OptionError, TargetError
-from vit_explorer.interception import AttentionCall, accept, frozen, recording
-from vit_explorer.layer import Layer
-from vit_explorer.models.card import ModelCard, find_norm, first_tensor
+from vit_explorer.interception import accept, frozen, recording
+from vit_explorer.layer import Layer, arranged_layers, explicit_is_cheaper
+from vit_explorer.models.anatomy import Anatomy, replaced, tokens_in
+from vit_explorer.models.attention_calls import detached
+from vit_explorer.models.card import ModelCard, first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.pictures import Prepared
@@ -29,9 +31,10 @@ class Trace:
 
     All tensors are float32, whatever the model computes in.
 
-    `blocks` are the blocks' outputs (N, D). `features` are the token features (N, D) at a
-    block's `norm1`, and `feature_gradients` ∂logit/∂features, by block, where gradients were kept;
-    the last block's features are always there.
+    `blocks` are the blocks' outputs (N, D). `features` are the token features (N, D) at the norm
+    before a block's attention (or after it, in a block that norms there alone), and
+    `feature_gradients` ∂logit/∂features, by block, where gradients were kept; the last block's
+    features are always there.
     """
 
     model: LoadedModel = field(repr=False)
@@ -95,17 +98,17 @@ class Trace:
 
     @property
     def reads_patches(self) -> bool:
-        """Whether the head reads the patches themselves rather than a class token."""
-        pools_patches = bool(self.card.classes) and self.card.pooling not in ("class", "none")
-        return pools_patches or not self.card.has_class_token
+        """Whether the output reads the patches themselves more than a class token."""
+        return self.card.readout[1] > self.card.readout[0]
 
     def readout(self) -> Tensor:
-        """Weight (N,) of each token's row in a map: the class token's, or the patches' mean."""
-        row = self.layers[-1].query.new_zeros(self.card.tokens)
-        if self.reads_patches:
-            row[self.card.prefix_tokens :] = 1 / (self.card.tokens - self.card.prefix_tokens)
-        else:
-            row[self.card.prefix_names.index("class")] = 1
+        """Weight (N,) of each token's row in a map: the class token's and the patches' mean, by
+        their shares of what the output reads."""
+        first, patches = self.card.readout
+        row = self.blocks[-1].new_zeros(self.card.tokens)
+        row[self.card.prefix_tokens :] = patches / (self.card.tokens - self.card.prefix_tokens)
+        if first:
+            row[self.card.prefix_names.index("class")] = first
         return row
 
     def grid(self, tokens: Tensor) -> Tensor:
@@ -174,43 +177,68 @@ def _run(
     targets: Sequence[int | None],
     gradients: Gradients,
 ) -> list[Trace]:
-    depth = len(model.blocks)
+    anatomy = model.anatomy
+    depth = len(anatomy.blocks)
     first = {"none": depth, "last": depth - 1, "all": 0}[gradients]
     blocks: dict[int, Tensor] = {}
     features: dict[int, Tensor] = {}
+
+    def leaving(index: int, tokens: Tensor) -> Tensor:
+        blocks[index] = anatomy.arrange(detached(tokens))
+        return tokens
+
     with ExitStack() as borrowed:
         borrowed.enter_context(torch.inference_mode(False))
         borrowed.enter_context(torch.no_grad())
         # A tensor made in inference mode can't be differentiated; the copy made here can.
         pixels = torch.cat([picture.pixels for picture in prepared])
         borrowed.enter_context(frozen(model.module))
-        recorded = borrowed.enter_context(recording(model.module, model.blocks))
+        watched = recording(
+            model.module,
+            anatomy,
+            pictures=len(prepared),
+            explicit=explicit_is_cheaper(model, len(prepared)),
+            on_output=leaving,
+        )
+        recorded = borrowed.enter_context(watched)
         # Without a logit there is no graph to begin late, so every layer's features can be kept.
         since = min(first, depth - 1) if model.card.classes else 0
-        borrowed.enter_context(_keeping(model.blocks, first, since, blocks, features))
+        borrowed.enter_context(_keeping(anatomy, first, since, features))
         output = first_tensor(model.module(pixels.to(next(model.module.parameters()))))
-        calls = accept(recorded, depth, model.card.tokens, model.card.name, len(prepared))
+        calls = accept(recorded, anatomy, model.card.name)
         logits = _logits(model, output)
         if model.card.classes:
             best = logits.argmax(dim=-1).tolist()
             targets = [b if t is None else t for b, t in zip(best, targets, strict=True)]
-        kept = {index: call.output for index, call in enumerate(calls) if index >= first}
+        kept = {index: [call.anchor for call in own] for index, own in enumerate(calls)}
+        kept = {index: anchors for index, anchors in kept.items() if index >= first}
         sloped = {index: features[index] for index in kept if index in features}
         slopes: list[Tensor] = []
         if gradients != "none":
-            slopes = _slopes(output, targets, [*kept.values(), *sloped.values()])
-    output_slopes = dict(zip(kept, slopes, strict=False))
-    feature_slopes = dict(zip(sloped, slopes[len(kept) :], strict=False))
+            anchors = [anchor for own in kept.values() for anchor in own]
+            slopes = _slopes(output, targets, [*anchors, *sloped.values()])
+    anchor_slopes: dict[int, list[Tensor]] = {}
+    for index, own in kept.items() if slopes else ():
+        anchor_slopes[index], slopes = slopes[: len(own)], slopes[len(own) :]
+    feature_slopes = dict(zip(sloped, slopes, strict=False))
+    layers = [
+        arranged_layers(anatomy, own, anchor_slopes.get(index), len(prepared))
+        for index, own in enumerate(calls)
+    ]
     return [
         Trace(
             model=model,
             prepared=picture,
             logits=logits[own],
             target=target,
-            layers=tuple(_layer(c, output_slopes.get(i), own) for i, c in enumerate(calls)),
+            layers=tuple(of_pictures[own] for of_pictures in layers),
             blocks=tuple(blocks[index][own].float() for index in sorted(blocks)),
-            features={i: tensor.detach()[own].float() for i, tensor in features.items()},
-            feature_gradients={i: slope[own].float() for i, slope in feature_slopes.items()},
+            features={
+                i: anatomy.arrange(tensor.detach())[own].float() for i, tensor in features.items()
+            },
+            feature_gradients={
+                i: anatomy.arrange(slope)[own].float() for i, slope in feature_slopes.items()
+            },
             gradients=gradients,
         )
         for own, (picture, target) in enumerate(zip(prepared, targets, strict=True))
@@ -237,59 +265,38 @@ def _slopes(output: Tensor, targets: Sequence[int | None], of: Sequence[Tensor])
     ]
 
 
-def _layer(call: AttentionCall, slope: Tensor | None, own: int) -> Layer:
-    """One picture's share of a call over several."""
-    bias = call.bias
-    if bias is not None:
-        bias = bias.detach().reshape((1,) * (4 - bias.ndim) + bias.shape)
-        bias = bias[own if len(bias) > 1 else 0]
-    return Layer(
-        query=call.query.detach()[own].float(),
-        key=call.key.detach()[own].float(),
-        value=call.value.detach()[own].float(),
-        output=call.output.detach()[own].float(),
-        scale=call.scale,
-        bias=bias,
-        output_gradient=None if slope is None else slope[own].float(),
-    )
-
-
 @contextmanager
 def _keeping(
-    blocks: Sequence[nn.Module],
-    first: int,
-    since: int,
-    outputs: dict[int, Tensor],
-    features: dict[int, Tensor],
+    anatomy: Anatomy, first: int, since: int, features: dict[int, Tensor]
 ) -> Iterator[None]:
-    """Keep the blocks' outputs, and `norm1` features from block `since`; record a graph from block
-    `first` on.
+    """Keep the norms' features from block `since` on; record a graph from block `first` on.
 
     A graph that begins at a late block makes the backward pass as short as the view needs,
     without running anything twice.
     """
 
-    def begin(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         torch.set_grad_enabled(True)
-        return (args[0].detach().requires_grad_(True), *args[1:])
+        tokens = tokens_in((args, kwargs), anatomy.tokens)
+        if tokens is None:
+            return None
+        return replaced((args, kwargs), tokens, lambda one: detached(one).requires_grad_(True))
 
-    def keep(store: dict[int, Tensor], index: int, detach: bool) -> Any:
+    def keep(index: int) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            store[index] = tensor.detach() if detach else tensor
+            # A norm that runs twice in a block normalises what attention reads first.
+            features.setdefault(index, first_tensor(output))
 
         return hook
 
     handles = []
     try:
-        if first < len(blocks):
-            handles.append(blocks[first].register_forward_pre_hook(begin))
-        for index, block in enumerate(blocks):
-            handles.append(block.register_forward_hook(keep(outputs, index, detach=True)))
-            name = find_norm(block)
-            if index >= since and name is not None:
-                norm = block.get_submodule(name)
-                handles.append(norm.register_forward_hook(keep(features, index, detach=False)))
+        if first < len(anatomy.blocks):
+            block = anatomy.blocks[first]
+            handles.append(block.first.register_forward_pre_hook(begin, with_kwargs=True))
+        for index, block in enumerate(anatomy.blocks[since:], since):
+            if block.norm is not None:
+                handles.append(block.norm.register_forward_hook(keep(index)))
         yield
     finally:
         for handle in handles:

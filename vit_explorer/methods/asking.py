@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vit_explorer.errors import TargetError
 from vit_explorer.interception import evaluating, frozen
 from vit_explorer.methods.heatmap import Progress
+from vit_explorer.models.attention_calls import Watch
 from vit_explorer.models.card import first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.trace import Trace
@@ -37,6 +38,10 @@ class Asked(nn.Module):
     def __init__(self, trace: Trace, target: int, total: int, progress: Progress | None) -> None:
         super().__init__()
         self.module = trace.model.module
+        self.watch: Watch | None = None
+        if trace.model.anatomy.cut:
+            self.watch = Watch()
+            self.watch.keep_gradients()
         # A tensor made in inference mode can't be differentiated; a copy made here can.
         self.pixels = trace.prepared.pixels.to(trace.model.device, torch.float32, copy=True)
         self.target = target
@@ -46,7 +51,9 @@ class Asked(nn.Module):
         self.progress = progress
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits = first_tensor(self.module(pixels.to(next(self.module.parameters())))).float()
+        with self.watch if self.watch is not None else nullcontext():
+            output = self.module(pixels.to(next(self.module.parameters())))
+        logits = first_tensor(output).float()
         self.count(len(pixels))
         return logits
 

@@ -6,23 +6,20 @@ needs the matrix only a chunk of queries at a time, so no (N, N) product is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from numbers import Integral
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vit_explorer.errors import OptionError
-from vit_explorer.interception import recording
-from vit_explorer.layer import Layer, Rows
+from vit_explorer.interception import accept, recording
+from vit_explorer.layer import Layer, Rows, arranged_layers
 from vit_explorer.methods.asking import asking
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.options import share
-from vit_explorer.models.card import first_tensor
 from vit_explorer.models.readout import readout
 from vit_explorer.trace import Trace
 
@@ -42,7 +39,7 @@ def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> 
     "mean", "max", "min".
     """
     chosen = trace.layers[trace.layer_index(layer)]
-    heads = len(chosen.query)
+    heads, _ = chosen.shape
     if isinstance(head, Integral) and not isinstance(head, bool):
         if not -heads <= head < heads:
             raise OptionError(
@@ -170,40 +167,33 @@ def legrad(trace: Trace, *, start: int = 0, progress: Progress | None = None) ->
     Formation Sensitivity", 2024.
     """
     first = trace.layer_index(start)
-    model = trace.model
+    model, anatomy = trace.model, trace.model.anatomy
+    left: list[Tensor] = []
+
+    def leaving(_: int, tokens: Tensor) -> Tensor:
+        left.append(tokens)
+        return tokens
+
     with asking(trace, 2, progress) as asked, torch.enable_grad():
-        with recording(model.module, model.blocks) as calls, _cut(model.blocks) as tokens:
-            asked(asked.pixels)
-        outputs = [call.output for call in calls if call.block is not None][first:]
-        logits = readout(model, torch.cat(tokens[first:]))  # (layers, C)
-        found = torch.autograd.grad(logits[:, asked.target].sum(), outputs)
+        pixels = asked.pixels.requires_grad_(True)
+        with recording(model.module, anatomy, on_output=leaving) as calls:
+            asked(pixels)
+        read = torch.cat([anatomy.arrange(tokens) for tokens in left[first:]]).detach()
+        logits = readout(model, read.requires_grad_(True))  # (layers, C)
+        (slopes,) = torch.autograd.grad(logits[:, asked.target].sum(), read)
         asked.count(1)
-    mean = torch.zeros_like(trace.readout())
-    for layer, gradient in zip(trace.layers[first:], found, strict=True):
-        sloped = replace(layer, output_gradient=gradient[0].float())
-        for rows in layer.chunks():
-            mean += sloped.attention_gradient(rows).relu().mean(dim=0).sum(dim=0)
-    return trace.grid(mean / (len(found) * trace.card.tokens))
-
-
-@contextmanager
-def _cut(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the blocks' outputs (1, N, D), each with a graph of its own block alone."""
-    outputs: list[Tensor] = []
-
-    def begin(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0].detach().requires_grad_(True), *args[1:])
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        outputs.append(first_tensor(output))
-
-    handles = [block.register_forward_pre_hook(begin) for block in blocks]
-    handles += [block.register_forward_hook(keep) for block in blocks]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
+        of_blocks = accept(calls, anatomy, trace.card.name)[first:]
+        mean = torch.zeros_like(trace.readout())
+        for own, tokens, slope in zip(of_blocks, left[first:], slopes, strict=True):
+            anchors = [call.anchor for call in own]
+            # The graph ends at this block's attention: nothing before it is run through.
+            found = torch.autograd.grad(
+                tokens, anchors, anatomy.restore(slope[None]), retain_graph=True
+            )
+            (layer,) = arranged_layers(anatomy, own, found, 1)
+            for rows in layer.chunks():
+                mean += layer.attention_gradient(rows).relu().mean(dim=0).sum(dim=0)
+    return trace.grid(mean / (len(of_blocks) * trace.card.tokens))
 
 
 def _fusion(name: int | str) -> Callable[[Tensor], Tensor]:

@@ -137,7 +137,21 @@ class Method:
         )
 
     def _note(self, trace: Trace) -> str:
-        if not self.follows_row or not trace.reads_patches:
+        card = trace.card
+        if self.features and trace.model.anatomy.blocks[-1].norm_after:
+            return (
+                "The blocks norm after attention and the features are read there: in the last "
+                "block, only tokens that the head reads have a gradient."
+            )
+        if not self.follows_row:
             return ""
-        why = "reads the patches" if trace.card.has_class_token else "has no class token"
+        first, patches = card.readout
+        if first and patches:
+            return (
+                f"The head reads the class token ({first:.0%}) and the patches ({patches:.0%}): "
+                "the map holds their rows in these shares."
+            )
+        if not patches:
+            return ""
+        why = "reads the patches" if card.has_class_token else "has no class token"
         return f"The model {why}: the map is the mean of the patches' rows."

@@ -18,7 +18,9 @@ from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.options import one_of, share, whole_number
-from vit_explorer.models.card import Pair, find_norm
+from vit_explorer.models.anatomy import Anatomy, Block, replaced, tokens_in
+from vit_explorer.models.card import Pair
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.trace import Trace
 
 Fill = Literal["zero", "low"]
@@ -166,16 +168,16 @@ def ablation_cam(
         )
     ablation = {"zero": Zeroed, "low": AblationLayerVit}[one_of("fill", fill, ("zero", "low"))]()
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
-    block = trace.model.blocks[trace.layer_index(layer)]
+    block = trace.model.anatomy.blocks[trace.layer_index(layer)]
     with (
         asking(trace, activations.shape[1] + 1, progress) as model,
         _quiet(ablation_cam),
-        _lent(block) as norm,
-        _copying(model, block) as copies,
+        _lent(trace.model, block) as place,
+        _copying(model, trace.model.anatomy, block, place) as copies,
     ):
         cam = AblationCAM(copies, [], ablation_layer=ablation, batch_size=model.batch)
         targets = [ClassifierOutputTarget(model.target)]
-        found = cam.get_cam_image(model.pixels, norm, targets, activations, None)
+        found = cam.get_cam_image(model.pixels, place.shell, targets, activations, None)
     return torch.from_numpy(found[0]).relu()
 
 
@@ -190,41 +192,100 @@ def _quiet(package: ModuleType) -> Iterator[None]:
 
 
 @contextmanager
-def _lent(block: nn.Module) -> Iterator[nn.Module]:
-    """A block's `norm1` in a shell, which takes with it whatever the package leaves there."""
-    name = find_norm(block) or "norm1"
-    norm = block.get_submodule(name)
-    shell = nn.Sequential(norm)
-    setattr(block, name, shell)
+def _lent(model: LoadedModel, block: Block) -> Iterator[_Place]:
+    """A block's norm in a shell, which takes with it whatever the package leaves there, and where
+    the package's tokens are (B, N, D)."""
+    norm = block.norm
+    assert norm is not None  # noqa: S101 - its features were kept
+    holders = [
+        (parent, name)
+        for parent in block.module.modules()
+        for name, child in parent.named_children()
+        if child is norm
+    ]
+    shell = _Shell(norm)
+    outer = _Place(shell, norm, turned=model.anatomy.tokens_first)
     try:
-        yield shell
+        for parent, name in holders:
+            setattr(parent, name, outer)
+        yield outer
     finally:
-        setattr(block, name, norm)
+        for parent, name in holders:
+            setattr(parent, name, norm)
+
+
+class _Shell(nn.Sequential):
+    """What the package puts its own layer in the place of."""
+
+
+class _Place(nn.Module):
+    """Stands where a norm was: runs the shell, or what took its place, on tokens (B, N, D), and
+    otherwise answers as the norm."""
+
+    def __init__(self, shell: _Shell, norm: nn.Module, *, turned: bool) -> None:
+        super().__init__()
+        self.shell, self.turned = shell, turned
+        object.__setattr__(self, "norm", norm)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if not self.turned:
+            return self.shell(tokens)
+        return self.shell(tokens.transpose(0, 1)).transpose(0, 1)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(vars(self)["norm"], name)
 
 
 class _Copies(nn.Module):
     """A model asked about copies (B, 3, H, W) of one picture, which differ from some block on."""
 
-    def __init__(self, model: Asked) -> None:
+    model: Asked
+
+    def __init__(self, model: Asked, place: _Place) -> None:
         super().__init__()
-        self.model = model
+        # The package looks for the layer among its submodules: no other is to be found.
+        object.__setattr__(self, "model", model)
+        self.place = place
         self.number = 1
+        self.whole = False
+
+    def throughout(self) -> _Copies:
+        """The same with copies from the first layer on."""
+        self.whole = True
+        return self
 
     def forward(self, pixels: Tensor) -> Tensor:
         self.number = len(pixels)
+        if self.whole:
+            whole: Tensor = self.model(pixels)
+            return whole
         logits: Tensor = self.model(pixels[:1])
         self.model.count(self.number - 1)
         return logits
 
-    def multiply(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0].expand(self.number, -1, -1), *args[1:])
+    def multiply(self, anatomy: Anatomy) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            tokens = tokens_in((args, kwargs), anatomy.tokens)
+            if tokens is None:
+                return None
+            shape = (-1, self.number, -1) if anatomy.tokens_first else (self.number, -1, -1)
+            return replaced((args, kwargs), tokens, lambda one: one.expand(*shape))
+
+        return hook
 
 
 @contextmanager
-def _copying(model: Asked, block: nn.Module) -> Iterator[_Copies]:
+def _copying(model: Asked, anatomy: Anatomy, block: Block, place: _Place) -> Iterator[_Copies]:
     """Run the blocks before `block` once for all copies of a picture."""
-    copies = _Copies(model)
-    hook = block.register_forward_pre_hook(copies.multiply)
+    copies = _Copies(model, place)
+    if not block.whole:
+        # The network adds the tokens themselves to what a block's parts make: all copies run.
+        yield copies.throughout()
+        return
+    hook = block.first.register_forward_pre_hook(copies.multiply(anatomy), with_kwargs=True)
     try:
         yield copies
     finally:

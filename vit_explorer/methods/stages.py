@@ -11,16 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
-from vit_explorer.interception import evaluating
+from vit_explorer.interception import recording
 from vit_explorer.methods.weights import position_embeddings
-from vit_explorer.models.card import (
-    NORMS,
-    find_core,
-    find_norm,
-    find_patch_embed,
-    find_positions,
-    first_tensor,
-)
+from vit_explorer.models.anatomy import tokens_in
+from vit_explorer.models.card import find_core, find_patch_embed, find_positions, first_tensor
 from vit_explorer.models.zoo import LoadedModel
 
 
@@ -57,7 +51,7 @@ def stages(model: LoadedModel, picture: Any) -> Stages:
     prepared = model.prepare(picture)
     core = find_core(model.module)
     kept: dict[str, Tensor] = {}
-    with model.lock, evaluating(model.module), _keeping(model, core, kept):
+    with model.lock, _keeping(model, core, kept):
         model.module(prepared.pixels.to(next(model.module.parameters())))
     entering = kept["enter 0"]
     tokens = kept.get("summed", entering)
@@ -84,35 +78,37 @@ def stages(model: LoadedModel, picture: Any) -> Stages:
 
 @contextmanager
 def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> Iterator[None]:
+    anatomy = model.anatomy
+
     def entering(name: str) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            kept[name] = args[0][0].float()
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            tokens = tokens_in((args, kwargs), anatomy.tokens)
+            if tokens is not None:
+                kept.setdefault(name, anatomy.arrange(tokens)[0].float())
 
         return hook
 
-    def leaving(name: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            kept[name] = first_tensor(output)[0].float()
+    def embedded(_: nn.Module, __: Any, output: Any) -> None:
+        kept["patches"] = first_tensor(output)[0].float()
 
-        return hook
+    def leaving(index: int, tokens: Tensor) -> Tensor:
+        kept[f"leave {index}"] = anatomy.arrange(tokens)[0].float()
+        return tokens
 
     with ExitStack() as hooks:
-        embed = find_patch_embed(model.module)
+        hooks.enter_context(recording(model.module, anatomy, on_output=leaving))
+        embed = find_patch_embed(model.module) or anatomy.embedding
         if embed is not None:
-            hooks.callback(embed.register_forward_hook(leaving("patches")).remove)
-        norm = getattr(core, "norm_pre", None)
-        if isinstance(norm, nn.Module):
-            hooks.callback(norm.register_forward_pre_hook(entering("summed")).remove)
-        for index, block in enumerate(model.blocks):
-            hooks.callback(block.register_forward_pre_hook(entering(f"enter {index}")).remove)
-            hooks.callback(block.register_forward_hook(leaving(f"leave {index}")).remove)
-            for name in NORMS:
-                found = find_norm(block, name)
-                if found is not None:
-                    hook = block.get_submodule(found).register_forward_pre_hook(
-                        entering(f"{name} {index}")
-                    )
-                    hooks.callback(hook.remove)
+            hooks.callback(embed.register_forward_hook(embedded).remove)
+        before = {"summed": getattr(core, "norm_pre", None)}
+        for index, block in enumerate(anatomy.blocks):
+            before[f"enter {index}"] = block.first
+            before[f"norm1 {index}"] = None if block.norm_after else block.norm
+            before[f"norm2 {index}"] = block.mlp_norm
+        for name, part in before.items():
+            if isinstance(part, nn.Module):
+                hook = part.register_forward_pre_hook(entering(name), with_kwargs=True)
+                hooks.callback(hook.remove)
         yield
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.methods.options import whole_number
-from vit_explorer.models.card import find_core, find_patch_embed, find_positions
+from vit_explorer.models.card import find_core, find_positions
 from vit_explorer.models.vit import interpolate_positions
 from vit_explorer.models.zoo import LoadedModel
 
@@ -90,13 +90,8 @@ def patch_filters(model: LoadedModel, count: int | None = None) -> PatchFilters:
 
 def patch_projection(model: LoadedModel) -> nn.Conv2d:
     """The one convolution that turns RGB patches into tokens. Raises UnsupportedModelError."""
-    embed = find_patch_embed(model.module)
-    projection = getattr(embed, "proj", getattr(embed, "projection", embed))
-    if (
-        not isinstance(projection, nn.Conv2d)
-        or projection.stride != projection.kernel_size
-        or projection.in_channels != 3
-    ):
+    projection = model.anatomy.embedding
+    if projection is None or projection.in_channels != 3:
         raise UnsupportedModelError(
             f"{model.card.name} doesn't embed its patches by one convolution over RGB whose "
             "stride is the patch, so it has no patch filters; choose a plain ViT."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.anatomy import tensors_in
 from vit_explorer.models.vit import VisionTransformer
 
 Pair = tuple[int, int]
@@ -26,7 +27,14 @@ NORMS = {
     "norm1": ("norm1", "layernorm_before", "layer_norm1"),
     "norm2": ("norm2", "layernorm_after", "layer_norm2"),
 }
-POSITION_NAMES = ("pos_embed", "pos_embedding", "position_embeddings", "position_embedding")
+CLASS_TOKENS = {"cls_token", "class_token", "class_embedding"}
+POSITION_NAMES = (
+    "pos_embed",
+    "pos_embedding",
+    "position_embeddings",
+    "position_embedding",
+    "positional_embedding",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,24 @@ class Structure:
     pooling: str
     position: str
     classes: int
+    # Which of the last tokens the output reads: (prefix token's name or "patches", share of the
+    # gradient); () where it has none.
+    read_shares: tuple[tuple[str, float], ...] = ()
+    channels: int = 3
+    overlap: bool = False  # a token sees more pixels than its patch
+    attends: str = "fused"  # or "written": a softmax written out, of memory depth·heads·N²
+
+    @property
+    def readout(self) -> tuple[float, float]:
+        """Shares of the class token and of the patches in what the output reads, 1 together."""
+        read = dict(self.read_shares)
+        first, patches = read.get("class", 0.0), read.get("patches", 0.0)
+        if "class" not in self.prefix_names:
+            return 0.0, 1.0
+        if not first + patches:
+            pooled = bool(self.classes) and self.pooling not in ("class", "none")
+            return float(not pooled), float(pooled)
+        return first / (first + patches), patches / (first + patches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +180,32 @@ def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
 
 
 def first_tensor(output: Any) -> torch.Tensor:
-    """The logits of a forward pass, or a backbone's tokens; they may be in a tuple or an object."""
-    output = getattr(output, "logits", getattr(output, "last_hidden_state", output))
-    if isinstance(output, (tuple, list)):
-        output = output[0]
-    if not isinstance(output, torch.Tensor):
-        raise UnsupportedModelError(
-            f"The model returned {type(output).__name__}, expected logits as a tensor; wrap it so "
-            "that its forward returns them."
-        )
-    return output
+    """The logits of a forward pass, or a backbone's tokens; they may be in a tuple or an object.
+
+    Raises:
+        UnsupportedModelError: no tensor, or several of which each may be the logits.
+    """
+    named = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
+    for name in ("logits", "last_hidden_state"):
+        found = named.get(name) if isinstance(named, Mapping) else None
+        found = getattr(output, name, None) if found is None else found
+        if isinstance(found, torch.Tensor):
+            return found
+    if isinstance(output, torch.Tensor):
+        return output
+    tensors = list(tensors_in(output))
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], torch.Tensor):
+        first = output[0]
+        if first.ndim > 2 or (first.ndim == 2 and sum(one.ndim == 2 for one in tensors) == 1):
+            return first
+    rows = [one for one in tensors if one.ndim == 2]
+    if len(rows) == 1:
+        return rows[0]
+    found = f"{len(rows)} tensors of rows" if rows else type(output).__name__
+    raise UnsupportedModelError(
+        f"The model returned {found}, expected logits as one tensor; wrap it so that its forward "
+        "returns them."
+    )
 
 
 def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
@@ -206,37 +248,43 @@ def covered_size(module: nn.Module) -> Pair | None:
 def find_prefix_names(core: nn.Module, count: int, read: Sequence[int]) -> tuple[str, ...]:
     """Names of the tokens before the patches, in their order.
 
-    By timm's attributes; in another module the tokens before the patches that the output reads
-    are the class token and the distillation token.
+    By timm's attributes where they count as many; else the first tokens before the patches that
+    the output reads are the class token and the distillation token.
     """
     holder = getattr(core, "embeds", core)
     declared = getattr(core, "num_prefix_tokens", None)
-    count = max(0, count) if declared is None else int(declared)
-    parts = {key.rpartition(".")[2] for key, _ in core.named_parameters()}
-    if declared is None:
-        own = [index for index in read if index < count][:2]
-        known = ["class", "distillation"][: len(own)] if own == list(range(len(own))) else []
-        if count and parts & {"cls_token", "class_token", "class_embedding"}:
-            names = ["class", *(["distillation"] if "distillation_token" in parts else [])]
-            known = max(known, names, key=len)
-    else:
+    if declared is not None and int(declared) == count:
         tokens = (("class", "cls_token"), ("distillation", "dist_token"))
         known = [name for name, key in tokens if getattr(holder, key, None) is not None][:count]
-    registers = count - len(known)
-    return (*known, *(f"register {index + 1}" for index in range(registers)))
+        places = dict(zip(range(count), known, strict=False))
+    else:
+        parts = {key.rpartition(".")[2] for key, _ in core.named_parameters()}
+        own = [index for index in read if index < count][:2]
+        names = ["class", "distillation"]
+        if not own and count and parts & CLASS_TOKENS:
+            own = [0, 1][: 1 + ("distillation_token" in parts and count > 1)]
+        elif len(own) == 1 and "distillation_token" in parts and count > 1:
+            own = sorted({*own, own[0] + 1} & set(range(count)))
+        places = dict(zip(own, names, strict=False))
+    registers = iter(range(1, count + 1))
+    return tuple(places.get(index) or f"register {next(registers)}" for index in range(count))
 
 
 def find_pooling(core: nn.Module, read: Sequence[int], prefix_names: Sequence[str]) -> str:
     """class, mean, attention or none: declared, or by which tokens the output was seen to read."""
-    if isinstance(core, VisionTransformer):
-        return core.config.pooling
     declared = getattr(core, "global_pool", None)
-    if declared is not None:
-        names = {"token": "class", "avg": "mean", "map": "attention", "": "none"}
-        return names.get(str(declared), str(declared))
+    names = {"token": "class", "avg": "mean", "map": "attention", "": "none"}
+    told = names.get(str(declared), str(declared)) if declared is not None else None
+    if isinstance(core, VisionTransformer):
+        told = core.config.pooling
     if not read:
-        return "none"
-    return "mean" if max(read) >= len(prefix_names) else "class"
+        return told or "none"
+    # Which tokens are read was seen; how patches are pooled, only a name tells.
+    if max(read) < len(prefix_names):
+        return "class" if told in (None, "mean", "class") else told
+    if "class" in prefix_names and prefix_names.index("class") in read:
+        return "class + mean" if told in (None, "class", "mean") else told
+    return told if told not in (None, "class") else "mean"
 
 
 def find_positions(core: nn.Module) -> torch.Tensor | None:

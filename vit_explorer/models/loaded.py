@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import PictureError
+from vit_explorer.models.anatomy import Anatomy
 from vit_explorer.models.card import ModelCard
 from vit_explorer.pictures import Prepared, Preprocess
 
@@ -22,11 +23,16 @@ class LoadedModel:
     card: ModelCard
     preprocess: Preprocess
     labels: tuple[str, ...]
-    blocks: tuple[nn.Module, ...] = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
     sha256: str = ""
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
     # One pass at a time: hooks and modes sit on the module while it runs.
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The transformer blocks; a block may be a list of parts that the network loops over."""
+        return tuple(block.module for block in self.anatomy.blocks)
 
     @property
     def device(self) -> torch.device:

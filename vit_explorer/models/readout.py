@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,17 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import TargetError
-from vit_explorer.interception import evaluating, frozen
+from vit_explorer.interception import frozen, recording
+from vit_explorer.models.anatomy import Block
 from vit_explorer.models.card import first_tensor
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.token_order import run_to_block
 
 
-def readout(model: LoadedModel, tokens: Tensor) -> Tensor:
+def readout(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Tensor:
     """Logits (B, C) of the model's own norm, pooling and head for block outputs (B, N, D).
 
     Differentiable with respect to `tokens` where gradients are enabled. The module runs as it is
     on one black picture with its blocks left out, so that of all models it costs a patch embedding
-    and one block.
+    and one block; where a network loops over lists of parts, those run too.
+
+    Args:
+        arranged: False for tokens in the network's own order, as where some are left out.
 
     Raises:
         TargetError: the model has no classifier.
@@ -30,71 +35,63 @@ def readout(model: LoadedModel, tokens: Tensor) -> Tensor:
             f"{model.card.name} has no classifier, so tokens can't be read as classes; load "
             "weights with a head."
         )
+    anatomy = model.anatomy
     gradients = torch.is_grad_enabled()
     parameter = next(model.module.parameters())
-    pixels = torch.zeros(1, 3, *model.card.image_size).to(parameter)
+    pixels = torch.zeros(1, model.card.channels, *model.card.image_size).to(parameter)
+    last = len(anatomy.blocks) - 1
 
-    def answer() -> Tensor:
+    def answer(index: int, found: Tensor) -> Tensor:
+        if index < last:
+            return found
         torch.set_grad_enabled(gradients)
-        return tokens.to(parameter)
+        given = tokens.to(parameter)
+        if arranged:
+            return anatomy.restore(given)
+        return given.transpose(0, 1) if anatomy.tokens_first else given
 
     with ExitStack() as borrowed:
         borrowed.enter_context(model.lock)
         borrowed.enter_context(torch.no_grad())
         borrowed.enter_context(frozen(model.module))
-        borrowed.enter_context(evaluating(model.module))
-        borrowed.enter_context(_skipping(model.blocks, answer))
+        borrowed.enter_context(recording(model.module, anatomy, on_output=answer))
+        if all(block.whole for block in anatomy.blocks):
+            borrowed.enter_context(_skipping(anatomy.blocks))
         return first_tensor(model.module(pixels))
 
 
 def embedded(model: LoadedModel, pixels: Tensor) -> Tensor:
-    """Tokens (B, N, D) that the first block receives, of prepared pictures (B, 3, H, W)."""
-    received: list[Tensor] = []
-
-    def keep(_: nn.Module, args: tuple[Any, ...]) -> None:
-        received.append(args[0])
-
+    """Tokens (B, N, D) that the first block receives, of prepared pictures (B, C, H, W)."""
+    anatomy = model.anatomy
     parameter = next(model.module.parameters())
-    with model.lock, torch.no_grad(), evaluating(model.module):
-        hook = model.blocks[0].register_forward_pre_hook(keep)
-        try:
-            with _skipping(model.blocks, lambda: received[0]):
-                model.module(pixels.to(parameter))
-        finally:
-            hook.remove()
-    return received[0]
+    with model.lock:
+        received = run_to_block(
+            model.module, anatomy.blocks[0], pixels.to(parameter), anatomy.tokens
+        )
+    return anatomy.arrange(received)
 
 
 @contextmanager
-def _skipping(blocks: Sequence[nn.Module], answer: Callable[[], Tensor]) -> Iterator[None]:
-    """Leave out all blocks but the first; the last one's output is `answer()`.
-
-    The first runs to show in which form blocks answer: a tensor, or a tuple that begins with one.
-    """
+def _skipping(blocks: Sequence[Block]) -> Iterator[None]:
+    """Leave out all blocks but the first, which shows in which form blocks answer: each of the
+    others gives what it gave."""
     first: list[Any] = []
 
-    def keep(_: nn.Module, __: Any, output: Any) -> Any:
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
         first.append(output)
-        return answered() if len(blocks) == 1 else output
 
     def skip(*_: Any, **__: Any) -> Any:
         return first[0]
 
-    def answered(*_: Any, **__: Any) -> Any:
-        output = first[0]
-        return (answer(), *output[1:]) if isinstance(output, tuple) else answer()
-
-    hook = blocks[0].register_forward_hook(keep)
-    own = [block.__dict__.get("forward") for block in blocks]
+    hook = blocks[0].module.register_forward_hook(keep)
+    own = [block.module.__dict__.get("forward") for block in blocks[1:]]
     try:
-        for block in blocks[1:-1]:
-            block.forward = skip
-        if len(blocks) > 1:
-            blocks[-1].forward = answered
+        for block in blocks[1:]:
+            block.module.forward = skip
         yield
     finally:
         hook.remove()
-        for block, forward in zip(blocks, own, strict=True):
-            block.__dict__.pop("forward", None)
+        for block, forward in zip(blocks[1:], own, strict=True):
+            block.module.__dict__.pop("forward", None)
             if forward is not None:
-                block.forward = forward
+                block.module.forward = forward

@@ -18,9 +18,9 @@ from vit_explorer.models.checkpoints import (
     load_state,
     unwrapped,
 )
-from vit_explorer.models.detect import check_architecture
 from vit_explorer.models.hub import offline_if_unreachable
 from vit_explorer.models.loaded import Built
+from vit_explorer.models.structure import check_architecture
 
 
 def from_timm(

@@ -23,11 +23,11 @@ from vit_explorer.models.checkpoints import (
     load_state,
     read_checkpoint,
 )
-from vit_explorer.models.detect import detect
 from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.folders import from_folder
 from vit_explorer.models.labels import check_labels, read_labels
 from vit_explorer.models.loaded import Built, LoadedModel
+from vit_explorer.models.structure import measure
 from vit_explorer.models.timm_names import from_timm, timm_labels
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.pictures import Preprocess
@@ -266,7 +266,7 @@ def _finish(
     else:
         preprocess = Preprocess.from_config(built.data)
     size: Pair = preprocess.input_size[1:]
-    blocks, structure = detect(built.module, size, built.name)
+    anatomy, structure = measure(built.module, size, built.name)
     names, labels_source = _choose_labels(built, labels, structure.classes)
     card = ModelCard(
         name=built.name,
@@ -287,7 +287,7 @@ def _finish(
         card=card,
         preprocess=preprocess,
         labels=names,
-        blocks=blocks,
+        anatomy=anatomy,
         sha256=built.sha256 or _hash_weights(built.module),
         metadata=built.metadata,
     )

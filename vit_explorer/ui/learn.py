@@ -133,7 +133,8 @@ def head_bytes(result: Result, layer: int, head: int, token: int) -> bytes:
     """One query in one head: everything that its output can be worked out from by hand.
 
     `query` (d,), `key` and `value` (N, d), `bias` (N,) where there is one (-inf where attention
-    is not allowed), and the model's own `attention` (N,) and `output` (d,).
+    is not allowed), and the model's own `attention` (N,) and `output` (d,). Where the network
+    writes its softmax out, `attention` alone is seen.
 
     Raises:
         IndexError: no such layer, head or token.
@@ -143,13 +144,13 @@ def head_bytes(result: Result, layer: int, head: int, token: int) -> bytes:
     if not (0 <= layer < card.depth and 0 <= head < card.heads and 0 <= token < card.tokens):
         raise IndexError(f"layer {layer}, head {head}, token {token}")
     of = passed.layers[layer]
-    arrays = {
-        "query": _numbers(of.query[head, token]),
-        "key": _numbers(of.key[head]),
-        "value": _numbers(of.value[head]),
-        "attention": _numbers(of.attention([token])[head, 0]),
-        "output": _numbers(of.output[head, token]),
-    }
+    arrays = {"attention": _numbers(of.attention([token])[head, 0])}
+    for name, tensor in (("key", of.key), ("value", of.value)):
+        if tensor is not None:
+            arrays[name] = _numbers(tensor[head])
+    for name, tensor in (("query", of.query), ("output", of.output)):
+        if tensor is not None:
+            arrays[name] = _numbers(tensor[head, token])
     if of.bias is not None:
         bias = of.bias[min(head, len(of.bias) - 1), min(token, of.bias.shape[-2] - 1)]
         if bias.dtype == torch.bool:

@@ -44,8 +44,7 @@ class Result:
         trace = self.explanation.trace
         tensors = [*trace.blocks, *trace.features.values(), *trace.feature_gradients.values()]
         for layer in trace.layers:
-            parts = (layer.query, layer.key, layer.value, layer.output, layer.output_gradient)
-            tensors += [part for part in (*parts, layer.bias) if part is not None]
+            tensors += layer.tensors
         stored = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
         held = sum(tensor.untyped_storage().nbytes() for tensor in stored.values())
         return held + self.explanation.prepared.bytes + picture_bytes(self.picture)
