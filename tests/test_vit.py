@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 import vit_explorer as vx
+from tests.conftest import load_small
 from vit_explorer.errors import ModelError
+from vit_explorer.models import vit
 from vit_explorer.models.checkpoints import read_checkpoint
 from vit_explorer.models.vit import (
     RelativeBias,
@@ -312,6 +316,151 @@ def test_dropout_and_attention_dropout_act_in_training_alone() -> None:
         assert not torch.equal(model(images), model(images))
 
 
+@pytest.mark.parametrize("init", ["timm", "jax", "jax_nlhb", "moco"])
+def test_initialisations_are_timms_number_for_number(
+    init: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The two draw in another order, and timm's truncated normal is another algorithm than torch's.
+    def seeded(name: str) -> Callable[..., Tensor]:
+        draw = getattr(torch.nn.init, name)
+
+        def drawn(tensor: Tensor, *args: float, **kwargs: float) -> Tensor:
+            torch.manual_seed(tensor.numel())
+            return draw(tensor, *args, **kwargs)
+
+        monkeypatch.setattr(torch.nn.init, name, drawn)
+        return drawn
+
+    normal = seeded("trunc_normal_")
+    for name in ("normal_", "uniform_", "xavier_uniform_"):
+        seeded(name)
+    monkeypatch.setattr(timm.models.vision_transformer, "trunc_normal_", normal)
+    monkeypatch.setattr(timm.layers.weight_init, "_trunc_normal_", normal)
+    ours = VisionTransformer(
+        ViTConfig.from_dict({**SMALL, "image_size": 32, "classes": 7, "init": init})
+    )
+    mode = "" if init == "timm" else init
+    theirs = timm.models.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=7,
+        weight_init=mode,
+    )  # fmt: skip
+    expected = theirs.state_dict()
+    assert ours.state_dict().keys() == expected.keys()
+    for key, value in ours.state_dict().items():
+        if "patch_embed" not in key or "jax" in init:  # elsewhere both leave it to torch
+            torch.testing.assert_close(value, expected[key], atol=1e-7, rtol=1e-5)
+
+
+def test_other_initialisations_are_torchs() -> None:
+    def patches(init: str) -> Tensor:
+        torch.manual_seed(0)
+        return VisionTransformer(ViTConfig(dim=192, heads=3, depth=1, init=init)).state_dict()
+
+    xavier, kaiming, plain = (patches(init) for init in ("xavier", "kaiming", "torch"))
+    for key in ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc2.weight"):
+        out, inputs = plain[key].flatten(1).shape
+        assert float(xavier[key].abs().max()) == pytest.approx(
+            (6 / (out + inputs)) ** 0.5, rel=0.01
+        )
+        assert float(xavier[key].std()) == pytest.approx((2 / (out + inputs)) ** 0.5, rel=0.02)
+        assert float(kaiming[key].std()) == pytest.approx((2 / inputs) ** 0.5, rel=0.02)
+        assert float(plain[key].abs().max()) == pytest.approx(inputs**-0.5, rel=0.01)
+    for state in (xavier, kaiming):
+        assert not state["patch_embed.proj.bias"].any()
+
+
+def test_a_jax_head_of_two_layers_can_learn() -> None:
+    model = build(head="mlp", init="jax_nlhb")
+    assert not model.head.fc2.weight.any()
+    assert model.head.fc1.weight.std() > 0.1
+    torch.testing.assert_close(model.head.fc2.bias, torch.full((7,), -np.log(7), dtype=torch.float))
+
+
+@pytest.mark.parametrize("scale", [None, 0.07, 1.5])
+def test_qk_scale_is_timms_and_is_read_right(scale: float | None) -> None:
+    ours = build(qk_scale=scale)
+    randomise(ours, std=0.4)
+    theirs = timm.models.VisionTransformer(
+        img_size=(16, 24), patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=7
+    ).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    probabilities: list[Tensor] = []
+    for block in theirs.blocks:
+        block.attn.fused_attn = False
+        block.attn.scale = 8**-0.5 if scale is None else scale
+        block.attn.attn_drop.register_forward_hook(
+            lambda _, args, __: probabilities.append(args[0])
+        )
+    model = load_small(ours)
+    traced = vx.trace(model, np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3))
+    pixels = traced.prepared.pixels
+    with torch.no_grad():
+        torch.testing.assert_close(traced.logits, theirs(pixels)[0], atol=1e-5, rtol=1e-5)
+        logits, explicit = ours(pixels, output_attentions=True)
+    torch.testing.assert_close(logits[0], traced.logits, atol=1e-5, rtol=1e-5)
+    for layer, expected in enumerate(probabilities):
+        torch.testing.assert_close(traced.attention(layer), expected[0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(explicit[layer], expected, atol=1e-6, rtol=1e-5)
+
+
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_blocks_and_of_the_head(name: str) -> None:
+    assert set(get_args(vit.Activation)) == set(ACTIVATIONS)
+    model = build(head="mlp", activation=name, head_activation="tanh")
+    turned = build(head="mlp", activation="tanh", head_activation=name)
+    x = torch.randn(3, 16)
+    for mlp in (model.blocks[1].mlp, turned.head):
+        expected = mlp.fc2(ACTIVATIONS[name](mlp.fc1(x)))
+        torch.testing.assert_close(mlp(x), expected)
+    assert isinstance(model.head.act, torch.nn.Tanh)
+    theirs = timm.models.VisionTransformer(
+        img_size=(16, 24), patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=7,
+        act_layer=name,
+    ).eval()  # fmt: skip
+    ours = build(activation=name)
+    randomise(theirs, std=0.4)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    images = torch.randn(2, 3, 16, 24)
+    torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
+
+
+def test_an_older_config_still_loads() -> None:
+    older = {
+        key: value
+        for key, value in ViTConfig().to_dict().items()
+        if key not in ("qk_scale", "activation", "head_activation", "init", "norm_eps")
+    }
+    assert ViTConfig.from_dict(older) == ViTConfig()
+
+
+@pytest.mark.parametrize("position", ["learned", "learned_2d", "sincos", "relative", "none"])
+def test_what_fills_no_patch_is_dropped_as_by_the_convolution(position: str) -> None:
+    model = build(image_size=(21, 30), position=position)
+    assert model.config.grid == (2, 3)
+    images = torch.randn(1, 3, 21, 30)
+    other = images.clone()
+    other[:, :, 16:], other[:, :, :, 24:] = 7, -7
+    even = build(position=position)
+    even.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model(images), model(other))
+        assert torch.equal(model(images), even(images[:, :, :16, :24]))
+        by_hand = embed_patches_by_hand(images, model.patch_embed.proj)
+        torch.testing.assert_close(by_hand, model.patch_embed(images), atol=1e-6, rtol=1e-5)
+    assert ViTConfig(image_size=450, patch_size=4, dim=12, heads=3).grid == (112, 112)
+
+
 def test_initialisation_is_timms() -> None:
     torch.manual_seed(0)
     ours = VisionTransformer(ViTConfig(dim=192, heads=3, depth=2)).state_dict()
@@ -343,7 +492,7 @@ def test_image_size_can_change(position: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": (16, 25)}, "not divisible by the patch size"),
+        ({"image_size": (16, 7)}, "smaller than a patch of "),
         ({"heads": 3}, "not divisible by 3 heads"),
         ({"class_token": False}, "Pooling by the class token"),
         ({"position": "rotary"}, "position was 'rotary'"),

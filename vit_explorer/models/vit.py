@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,12 +27,23 @@ from vit_explorer.errors import ModelError, nearest
 Position = Literal["learned", "learned_2d", "sincos", "relative", "none"]
 Pooling = Literal["class", "mean"]
 Head = Literal["linear", "mlp"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "leaky_relu", "silu", "tanh"]
+Init = Literal["timm", "jax", "jax_nlhb", "moco", "xavier", "kaiming", "torch"]
 Pair = tuple[int, int]
+# What gives the logits; zeros in an MLP head's other layer as well would never leave zero.
+LAST_LAYERS = ("head", "head_dist", "head.fc2", "head_dist.fc2")
+CHOICES: dict[str, Any] = {
+    "position": Position, "pooling": Pooling, "head": Head, "activation": Activation,
+    "head_activation": Activation, "init": Init,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """What a `VisionTransformer` is built from; sizes in pixels as (height, width)."""
+    """What a `VisionTransformer` is built from; sizes in pixels as (height, width).
+
+    Rows and columns of the picture that fill no patch are dropped, as a convolution drops them.
+    """
 
     image_size: Pair = (224, 224)
     patch_size: Pair = (16, 16)
@@ -41,13 +53,18 @@ class ViTConfig:
     depth: int = 12
     heads: int = 12
     mlp_ratio: float = 4.0
+    activation: Activation = "gelu"  # between the two layers of a block's MLP
     qkv_bias: bool = True
+    qk_scale: float | None = None  # of query·key before the softmax; None is d^-0.5
     class_token: bool = True
     distillation_token: bool = False
     position: Position = "learned"
     pooling: Pooling = "class"
     representation_size: int | None = None
     head: Head = "linear"
+    head_activation: Activation = "gelu"  # between the two layers of an MLP head
+    norm_eps: float = 1e-6
+    init: Init = "timm"
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0  # of the last block; earlier ones rise linearly from 0
@@ -59,16 +76,16 @@ class ViTConfig:
             pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
             object.__setattr__(self, name, pair)
         self._check_ranges()
-        for name, allowed in (("position", Position), ("pooling", Pooling), ("head", Head)):
+        for name, allowed in CHOICES.items():
             value = getattr(self, name)
             if value not in get_args(allowed):
                 raise ModelError(
                     f"A ViT's {name} was {value!r}, expected one of {get_args(allowed)}."
                 )
-        if any(size % patch for size, patch in zip(self.image_size, self.patch_size, strict=True)):
+        if any(size < patch for size, patch in zip(self.image_size, self.patch_size, strict=True)):
             raise ModelError(
-                f"The image size {self.image_size} is not divisible by the patch size "
-                f"{self.patch_size}; choose multiples of the patch."
+                f"The image size {self.image_size} is smaller than a patch of {self.patch_size}; "
+                "choose a larger one."
             )
         if self.dim % self.heads:
             raise ModelError(f"The width {self.dim} is not divisible by {self.heads} heads.")
@@ -91,6 +108,11 @@ class ViTConfig:
         for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ModelError(f"A ViT's {name} was {getattr(self, name)}, expected 0 to 1.")
+
+        if self.qk_scale is not None and not (math.isfinite(self.qk_scale) and self.qk_scale > 0):
+            raise ModelError(f"A ViT's qk_scale was {self.qk_scale}, expected a number above 0.")
+        if not (math.isfinite(self.norm_eps) and self.norm_eps > 0):
+            raise ModelError(f"A ViT's norm_eps was {self.norm_eps}, expected a number above 0.")
 
     @property
     def grid(self) -> Pair:
@@ -186,7 +208,7 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = config.heads
         self.head_dim = config.dim // config.heads
-        self.scale = self.head_dim**-0.5
+        self.scale = self.head_dim**-0.5 if config.qk_scale is None else config.qk_scale
         self.attention_dropout = config.attention_dropout
         self.qkv = nn.Linear(config.dim, 3 * config.dim, bias=config.qkv_bias)
         self.proj = nn.Linear(config.dim, config.dim)
@@ -205,7 +227,9 @@ class Attention(nn.Module):
         bias = None if self.rel_pos is None else self.rel_pos().to(q.dtype)  # (1, h, N, N)
         dropout = self.attention_dropout if self.training else 0.0
         if attentions is None:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+            x = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=bias, dropout_p=dropout, scale=self.scale
+            )
         else:
             scores = q @ k.transpose(-2, -1) * self.scale  # (B, h, N, N)
             attention = (scores if bias is None else scores + bias).softmax(dim=-1)
@@ -215,13 +239,33 @@ class Attention(nn.Module):
         return self.proj_drop(self.proj(x))
 
 
-class Mlp(nn.Module):
-    """Two linear layers with GELU between them."""
+class QuickGELU(nn.Module):
+    """x·sigmoid(1.702 x), the approximation of GELU that CLIP was trained with."""
 
-    def __init__(self, dim: int, hidden: int, out: int, dropout: float = 0.0) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "quick_gelu": QuickGELU,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(
+        self, dim: int, hidden: int, out: int, activation: Activation, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
+        self.act = ACTIVATIONS[activation]()
         self.fc2 = nn.Linear(hidden, out)
         self.drop = nn.Dropout(dropout)
 
@@ -273,12 +317,12 @@ class Block(nn.Module):
 
     def __init__(self, config: ViTConfig, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.attn = Attention(config)
         self.drop_path1 = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(config.dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(config.dim, eps=config.norm_eps)
         hidden = int(config.dim * config.mlp_ratio)
-        self.mlp = Mlp(config.dim, hidden, config.dim, config.dropout)
+        self.mlp = Mlp(config.dim, hidden, config.dim, config.activation, config.dropout)
         self.drop_path2 = DropPath(drop_path)
 
     def forward(self, x: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
@@ -305,11 +349,11 @@ class VisionTransformer(nn.Module):
         self.patch_drop = PatchDropout(config.patch_dropout, config.prefix_tokens)
         rates = torch.linspace(0, config.drop_path, config.depth).tolist()
         self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
-        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.pre_logits = _representation(config)
         self.head = _head(config)
         self.head_dist = _head(config) if config.distillation_token else None
-        self._init_weights()
+        self.init_weights()
 
     def _add_positions(self) -> None:
         config = self.config
@@ -328,13 +372,11 @@ class VisionTransformer(nn.Module):
         else:
             self.pos_embed = None
 
-    def _init_weights(self) -> None:
-        """timm's initialisation: truncated normals of width 0.02, zero biases."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    def init_weights(self) -> None:
+        """Draw the weights anew, by `config.init`; see `_init_layer`."""
+        for name, module in self.named_modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                _init_layer(module, name, self.config)
         for name, parameter in self.named_parameters():
             if name.startswith("pos_embed") or name == "dist_token":
                 nn.init.trunc_normal_(parameter, std=0.02)
@@ -456,8 +498,50 @@ def _head(config: ViTConfig) -> nn.Module:
     if config.classes == 0:
         return nn.Identity()
     if config.head == "mlp":
-        return Mlp(width, width, config.classes)
+        return Mlp(width, width, config.classes, config.head_activation)
     return nn.Linear(width, config.classes)
+
+
+def _init_layer(layer: nn.Linear | nn.Conv2d, name: str, config: ViTConfig) -> None:
+    """One layer's weights, as the model's `init` says.
+
+    "timm": truncated normals of width 0.02, as ViT and DeiT in timm. "jax" and "jax_nlhb": the ViT
+    paper's own (xavier uniform, MLP biases of 1e-6, a head of zeros, biased to -log classes with
+    "nlhb"; LeCun normal patches). "moco": MoCo v3 (Chen, Xie, He, ICCV 2021), query, key and value
+    each as a matrix of its own. "xavier" and "kaiming": uniform and normal (for relu) for every
+    layer, zero biases. "torch": what torch's layers begin with. All but "jax", "xavier" and
+    "kaiming" leave the patch convolution as torch made it.
+    """
+    everywhere: dict[str, Any] = {
+        "xavier": nn.init.xavier_uniform_,
+        "kaiming": nn.init.kaiming_normal_,
+    }
+    if config.init == "torch":
+        layer.reset_parameters()
+        return
+    jax = config.init.startswith("jax")
+    if isinstance(layer, nn.Conv2d) and not jax and config.init not in everywhere:
+        return
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    if config.init in everywhere:
+        everywhere[config.init](layer.weight.flatten(1))
+    elif isinstance(layer, nn.Conv2d):
+        # Truncated at two widths, which shrinks the deviation by this factor.
+        std = layer.weight[0].numel() ** -0.5 / 0.87962566103423978
+        nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    elif config.init == "timm":
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+    elif jax and name in LAST_LAYERS:
+        nn.init.zeros_(layer.weight)
+        nn.init.constant_(layer.bias, -math.log(config.classes) if "nlhb" in config.init else 0.0)
+    elif config.init == "moco" and name.endswith("qkv"):
+        bound = math.sqrt(6 / (layer.weight.shape[0] // 3 + layer.weight.shape[1]))
+        nn.init.uniform_(layer.weight, -bound, bound)
+    else:
+        nn.init.xavier_uniform_(layer.weight)
+        if jax and "mlp" in name:
+            nn.init.normal_(layer.bias, std=1e-6)
 
 
 def take_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
@@ -473,8 +557,10 @@ def patchify(images: Tensor, patch_size: Pair) -> Tensor:
     """
     B, C, H, W = images.shape
     h, w = patch_size
-    x = images.reshape(B, C, H // h, h, W // w, w)  # (B, C, gh, h, gw, w)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, (H // h) * (W // w), C * h * w)
+    gh, gw = H // h, W // w
+    x = images[:, :, : gh * h, : gw * w]  # what fills no patch is dropped, as by a convolution
+    x = x.reshape(B, C, gh, h, gw, w)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, gh * gw, C * h * w)
 
 
 def embed_patches_by_hand(images: Tensor, projection: nn.Conv2d) -> Tensor:
