@@ -25,7 +25,6 @@ from tqdm import tqdm
 from tests.browser import ROOT
 from vit_explorer.errors import ExplorerError, UnsupportedModelError
 from vit_explorer.interception import attention_error, recording
-from vit_explorer.models.card import covered_size
 from vit_explorer.models.observe import observe, uses_global_attention
 from vit_explorer.models.structure import measure as structure_of
 
@@ -65,9 +64,6 @@ def examine(name: str) -> Record:
     with torch.device("meta"):
         module = timm.create_model(name).eval()
         size = tuple(module.pretrained_cfg["input_size"][1:])
-        covered = covered_size(module)
-        if covered is not None:  # as `load_model` makes it
-            module, size = timm.create_model(name, img_size=covered).eval(), covered
         seen = observe(module, size)
         found: Record = {
             "family": type(module).__module__.rpartition(".")[2],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,40 +32,41 @@ class Tokens(nn.Module):
         self.head = nn.Linear(8, 2)
         self.channels = channels
 
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        rows = F.unfold(x, 4, stride=4).transpose(1, 2)  # (B, 16, C·16)
-        if self.way == "convolution":
-            return self.embedder(x).flatten(2).transpose(1, 2)
-        if self.way == "1×1 first":
-            return self.embedder(self.one(x)).flatten(2).transpose(1, 2)
-        if self.way == "bare parameter":
-            return F.conv2d(x, self.kernel, stride=4).flatten(2).transpose(1, 2)
-        if self.way == "unfold, linear":
-            return self.linear(rows)
-        if self.way == "unfold, norm, linear":
-            return self.linear(self.norm(rows))
-        if self.way == "unfold, matrix":
-            return rows @ self.matrix
-        if self.way == "reshaped":
-            B, C, H, W = x.shape
-            cut = x.reshape(B, C, H // 4, 4, W // 4, 4).permute(0, 2, 4, 3, 5, 1)
-            return self.linear(cut.reshape(B, 16, -1))
-        if self.way == "normalised first":
-            return self.embedder((x - self.mean) / 0.5).flatten(2).transpose(1, 2)
-        if self.way == "batch norm first":
-            return self.embedder(self.batch_norm(x)).flatten(2).transpose(1, 2)
+    def refuse(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] != self.channels:
             raise ValueError(f"{x.shape[1]} channels, expected those of the configuration")
-        return self.embedder(x).flatten(2).transpose(1, 2)
+        return tokens(self.embedder(x))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.embed(x).mean(1))
+        return self.head(WAYS[self.way](self, x).mean(1))
 
 
-WAYS = (
-    "convolution", "1×1 first", "bare parameter", "unfold, linear", "unfold, norm, linear",
-    "unfold, matrix", "reshaped", "normalised first", "batch norm first", "refuses by itself",
-)  # fmt: skip
+def tokens(grid: torch.Tensor) -> torch.Tensor:
+    return grid.flatten(2).transpose(1, 2)
+
+
+def rows(x: torch.Tensor) -> torch.Tensor:
+    return F.unfold(x, 4, stride=4).transpose(1, 2)  # (B, 16, C·16)
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    B, C, H, W = x.shape
+    cut = x.reshape(B, C, H // 4, 4, W // 4, 4).permute(0, 2, 4, 3, 5, 1)
+    return cut.reshape(B, 16, -1)
+
+
+WAYS: dict[str, Callable[[Tokens, torch.Tensor], torch.Tensor]] = {
+    "convolution": lambda m, x: tokens(m.embedder(x)),
+    "1×1 first": lambda m, x: tokens(m.embedder(m.one(x))),
+    "bare parameter": lambda m, x: tokens(F.conv2d(x, m.kernel, stride=4)),
+    "unfold, linear": lambda m, x: m.linear(rows(x)),
+    "unfold, norm, linear": lambda m, x: m.linear(m.norm(rows(x))),
+    "unfold, matrix": lambda m, x: rows(x) @ m.matrix,
+    "reshaped": lambda m, x: m.linear(channels_last(x)),
+    "normalised first": lambda m, x: tokens(m.embedder((x - m.mean) / 0.5)),
+    "batch norm first": lambda m, x: tokens(m.embedder(m.batch_norm(x))),
+    "refuses by itself": lambda m, x: m.refuse(x),
+}
 
 
 @pytest.mark.parametrize("way", WAYS)

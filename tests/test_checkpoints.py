@@ -11,15 +11,13 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import vit_explorer as vx
-from vit_explorer.errors import ModelError, UnsupportedModelError
-from vit_explorer.models.vit import VisionTransformer, ViTConfig
+from vit_explorer.errors import ModelError
 from vit_explorer.ui.load_arguments import load_arguments
 
-from .conftest import load_small
-from .test_zoo import CONFIG, one_sentence
+from .test_zoo import one_sentence
 
 TINY = "vit_tiny_patch16_224"
 Wrap = Callable[[dict[str, Tensor]], Any]
@@ -159,12 +157,3 @@ def test_a_file_may_name_its_timm_model(tmp_path: Path, state: dict[str, Tensor]
         save_file(state, path, {"model": address})
         with pytest.raises(ModelError, match="doesn't say its architecture"):
             vx.load_model(path)
-
-
-def test_one_channel_is_said() -> None:
-    module = VisionTransformer(ViTConfig.from_dict(CONFIG))
-    width = module.config.dim
-    module.patch_embed.proj = nn.Conv2d(1, width, 8, 8)
-    with pytest.raises(UnsupportedModelError, match="takes 1 channel and pictures have 3") as error:
-        load_small(module)
-    assert "image_size" not in one_sentence(error)

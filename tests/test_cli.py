@@ -304,7 +304,7 @@ def bad(tmp_path: Path, cat: Path) -> Path:
         ("explain cat.png --model {own} --target 3", "no class 3"),
         ("explain cat.png --model {own} --method rolout", "did you mean 'rollout'"),
         ("explain cat.png --model {own} --option rollout", "METHOD.NAME=VALUE"),
-        ("explain cat.png --model {own} --image-size 30 32", "not divisible by the patch"),
+        ("explain cat.png --model {own} --image-size 3 32", "smaller than a patch"),
         ("explain cat.png --model {own} --out {}/file", "is a file"),
         ("explain cat.png --model {own} --device gpu", "expected 'auto', 'cpu'"),
         ("explain cat.png --model {own} --target=--5", "no class '--5'"),

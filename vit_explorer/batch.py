@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -20,8 +21,9 @@ from vit_explorer.errors import OutputError, PictureError
 from vit_explorer.explain import Progress, explain_many
 from vit_explorer.explanation import MANIFEST, folder_name
 from vit_explorer.models.loaded import LoadedModel
-from vit_explorer.pictures import FORMATS
+from vit_explorer.pictures import FORMATS, Picture, open_picture
 from vit_explorer.request import Request
+from vit_explorer.stretch import Stretch, check_stretch
 from vit_explorer.targets import Target, find_target
 
 SUMMARY = "summary"
@@ -55,6 +57,8 @@ def explain_folder(
     progress: Progress | None = None,
     batch_size: int | None = None,
     resume: bool = False,
+    bands: Any = None,
+    stretch: Stretch = "auto",
 ) -> Generator[Outcome, None, None]:
     """Explain every picture of a folder and its subfolders, and yield what became of each.
 
@@ -66,6 +70,7 @@ def explain_folder(
         batch_size: pictures a pass, as in `explain_many`.
         resume: keep the results that the same picture, model, methods, options and target gave
             before, where without it all are made anew.
+        bands, stretch: how pictures are opened, as in `open_picture`.
 
     Raises:
         ExplorerError: as `explain`, for anything but a picture.
@@ -75,6 +80,7 @@ def explain_folder(
     size = request.batch_size(model, batch_size)
     index = find_target(model, target)
     expected = _expected(model, request, index) if resume else None
+    opened = functools.partial(open_picture, bands=bands, stretch=check_stretch(stretch))
     places = _places(root, find_pictures(root, target_root))
 
     def explained() -> Iterator[Outcome]:
@@ -82,11 +88,13 @@ def explain_folder(
         while batch := dict(islice(remaining, size)):
             ready = {}
             for picture, place in batch.items():
-                if expected is not None and (kept := _kept(target_root / place, picture, expected)):
+                if expected is not None and (
+                    kept := _kept(target_root / place, picture, expected, opened)
+                ):
                     yield _outcome(root, picture, place, kept["predictions"])
                     continue
                 try:
-                    ready[picture] = model.prepare(picture)
+                    ready[picture] = model.prepare(opened(picture))
                 except PictureError as error:
                     yield Outcome(_inside(root, picture), error=str(error))
             results = explain_many(
@@ -185,7 +193,9 @@ def _expected(model: LoadedModel, request: Request, target: int | None) -> dict[
     return plain
 
 
-def _kept(folder: Path, picture: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+def _kept(
+    folder: Path, picture: Path, expected: Mapping[str, Any], opened: functools.partial[Picture]
+) -> dict[str, Any] | None:
     """The manifest of results that need not be made again."""
     try:
         earlier: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -203,8 +213,22 @@ def _kept(folder: Path, picture: Path, expected: Mapping[str, Any]) -> dict[str,
         and {**left_out, **found} == {**left_out, **expected["options"]}
         and aim == (wanted if top else None)
         and earlier["picture"]["sha256"] == sha256
+        and _opened_alike(earlier["picture"], picture, opened)
     )
     return earlier if same and complete else None
+
+
+def _opened_alike(
+    earlier: Mapping[str, Any], picture: Path, opened: functools.partial[Picture]
+) -> bool:
+    """Whether the same bands and stretch were chosen; 8-bit colours need not be opened for that."""
+    told = {key: earlier[key] for key in ("bands", "stretch") if key in earlier}
+    if not told and opened.keywords == {"bands": None, "stretch": "auto"}:
+        return True
+    try:
+        return told == opened(picture).told()
+    except PictureError:
+        return False
 
 
 def _summed_up(

@@ -91,7 +91,7 @@ class Explanation:
             )
         image = {
             "crop": self.prepared.crop,
-            "whole": self.picture.image,
+            "whole": self.prepared.whole,
             "seen": self.prepared.shown,
         }[on]
         scale = min(1.0, LARGEST_OVERLAY / max(image.size))
@@ -166,6 +166,7 @@ class Explanation:
                 "name": self.picture.name,
                 "sha256": self.picture.sha256,
                 "size": list(self.picture.image.size),
+                **self.picture.told(),
                 "box": list(self.prepared.box),
             },
             "model": self.model.to_dict(),

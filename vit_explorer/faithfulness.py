@@ -23,7 +23,8 @@ from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.interception import evaluating
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.methods.asking import pictures_at_once
-from vit_explorer.models.card import first_tensor
+from vit_explorer.models.card import ModelCard, first_tensor
+from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Prepared
@@ -269,7 +270,7 @@ def _curves(
         # All curves share their ends: the whole picture, the blurred one, the mean colour.
         yield from (pixels, blurred, mean)
         for order in orders:
-            for shown in _masks(order, model.card.grid, model.card.patch_size, steps):
+            for shown in _masks(order, model.card, steps):
                 mask = shown.to(pixels)
                 yield torch.where(mask > 0, pixels, blurred)
                 yield torch.where(mask > 0, mean, pixels)
@@ -299,15 +300,12 @@ def _curves(
     ]
 
 
-def _masks(
-    order: NDArray[np.intp], grid: tuple[int, int], patch: tuple[int, int], steps: int
-) -> Iterator[Tensor]:
+def _masks(order: NDArray[np.intp], card: ModelCard, steps: int) -> Iterator[Tensor]:
     """Masks (1, 1, H, W) of the first n/steps, 2n/steps, … cells of an order, short of all n."""
     for step in range(1, steps):
         cells = np.zeros(len(order), np.float32)
         cells[order[: round(step * len(order) / steps)]] = 1
-        mask = cells.reshape(grid).repeat(patch[0], axis=0).repeat(patch[1], axis=1)
-        yield torch.from_numpy(mask)[None, None]
+        yield over_pixels(card, torch.from_numpy(cells).unflatten(0, card.grid))[None, None]
 
 
 def _batches(pictures: Iterator[Tensor], size: int) -> Iterator[Tensor]:

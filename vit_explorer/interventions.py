@@ -15,6 +15,7 @@ from vit_explorer.errors import ModelError, OptionError, TargetError, Unsupporte
 from vit_explorer.interception import switching
 from vit_explorer.methods.options import one_of
 from vit_explorer.models.card import first_tensor
+from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.readout import readout
 from vit_explorer.models.zoo import LoadedModel
@@ -195,8 +196,7 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
     pixels = prepared.pixels.to(parameter).expand(len(changes), -1, -1, -1)
     grey, dropped = (_patches_off(model, changes, how) for how in get_args(How)[::-1])
     if bool(grey.any()):
-        height, width = card.patch_size
-        cells = grey.repeat_interleave(height, dim=1).repeat_interleave(width, dim=2)
+        cells = over_pixels(card, grey)
         pixels = pixels.masked_fill(cells[:, None], 0.0)  # the normalisation's mean colour
     keys = None
     if bool(dropped.any()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from timm.data.transforms_factory import create_transform
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from vit_explorer.bands import shown_bands
+from vit_explorer.data_config import a_channel, checked_config
 from vit_explorer.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Picture, open_picture
-from vit_explorer.errors import OptionError, PictureError
+from vit_explorer.errors import ExplorerError, OptionError, PictureError
 
 __all__ = [
     "FORMATS",
@@ -55,11 +58,12 @@ Box = tuple[float, float, float, float]
 class Prepared:
     """What a model is given for a picture.
 
-    `pixels` (1, 3, H, W) float32, normalised; `shown`: PIL RGB, W x H, exactly what the model saw;
-    `box` (left, top, right, bottom): where `shown` lies in `picture.image`, in its pixels, with
-    fractions, reaching outside where the model saw padding. `box_known` is False when a user's own
-    transform moves pixels in a way that can't be followed; `box` is then the whole picture and an
-    overlay is right on `shown` only.
+    `pixels` (1, C, H, W) float32, normalised; `shown`: PIL RGB, exactly what the model saw of them,
+    without the rows and columns at the end that no patch covers, in grey for a model of one channel
+    and three bands of more; `box` (left, top, right, bottom): where `shown` lies in
+    `picture.image`, in its pixels, with fractions, reaching outside where the model saw padding.
+    `box_known` is False when a user's own transform moves pixels in a way that can't be followed;
+    `box` is then the whole picture and an overlay is right on `shown` only.
     """
 
     pixels: torch.Tensor
@@ -67,6 +71,26 @@ class Prepared:
     box: Box
     picture: Picture
     box_known: bool = True
+
+    @cached_property
+    def whole(self) -> Image.Image:
+        """The whole picture as the model is given it: in grey for one channel (PIL RGB)."""
+        image = self.picture.image
+        return image.convert("L").convert("RGB") if self.pixels.shape[1] == 1 else image
+
+    def covering(self, size: tuple[int, int]) -> Prepared:
+        """The same, `shown` and `box` being the first rows and columns, `size`, of the pixels."""
+        height, width = size
+        if self.shown.size == (width, height):
+            return self
+        left, top, right, bottom = self.box
+        across, down = width / self.shown.width, height / self.shown.height
+        box = (left, top, left + (right - left) * across, top + (bottom - top) * down)
+        return dataclasses.replace(
+            self,
+            shown=self.shown.crop((0, 0, width, height)),
+            box=box if self.box_known else self.box,
+        )
 
     @cached_property
     def crop(self) -> Image.Image:
@@ -81,7 +105,7 @@ class Prepared:
         width, height = self.picture.image.size
         inside = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
         if inside == self.box:
-            return self.picture.image.resize(size, Image.Resampling.BICUBIC, box=inside)
+            return self.whole.resize(size, Image.Resampling.BICUBIC, box=inside)
         across, down = size[0] / (right - left), size[1] / (bottom - top)
         corner = (round((inside[0] - left) * across), round((inside[1] - top) * down))
         part = (
@@ -89,7 +113,7 @@ class Prepared:
             max(1, round((inside[3] - inside[1]) * down)),
         )
         padded = self.shown.resize(size, Image.Resampling.BICUBIC)
-        padded.paste(self.picture.image.resize(part, Image.Resampling.BICUBIC, box=inside), corner)
+        padded.paste(self.whole.resize(part, Image.Resampling.BICUBIC, box=inside), corner)
         return padded
 
     def _crop_size(self) -> tuple[int, int]:
@@ -109,7 +133,7 @@ class Prepared:
 class Preprocess:
     """From a Picture to a model's input; make one with `from_config` or `from_transform`.
 
-    `input_size` (3, H, W); `mean`, `std` a channel, for pixels from 0 to 1; `interpolation`,
+    `input_size` (C, H, W); `mean`, `std` a channel, for pixels from 0 to 1; `interpolation`,
     `crop_pct` and `crop_mode` as timm names them, None for a user's own transform.
     """
 
@@ -125,21 +149,24 @@ class Preprocess:
     def from_config(cls, config: Mapping[str, Any]) -> Preprocess:
         """Make timm's evaluation transform from its data config.
 
-        Keys: input_size (3, H, W), mean, std, and optionally interpolation ("bicubic"), crop_pct
+        Keys: input_size (C, H, W), mean, std, and optionally interpolation ("bicubic"), crop_pct
         (0.875) and crop_mode ("center", "squash" or "border"). The result equals
-        `timm.data.create_transform(**config, is_training=False)` to the bit.
+        `timm.data.create_transform(**config, is_training=False)` to the bit. Bands beyond RGB and
+        grey go through it one by one as floats. One channel takes three means' mean.
 
         Raises OptionError for a missing key or a value outside its range.
         """
-        plain = _checked_config(config)
+        plain = checked_config(config)
         transform = create_transform(**plain, is_training=False)
         return cls(transform, **plain)
 
     @classmethod
     def from_transform(
-        cls, transform: Callable[[Any], Any], size: int | tuple[int, int]
+        cls, transform: Callable[[Any], Any], size: int | tuple[int, int], channels: int = 3
     ) -> Preprocess:
-        """Use a user's own callable from PIL RGB to a float tensor (3, H, W); `size` is (H, W).
+        """Use a user's own callable from PIL RGB to a float tensor (C, H, W); `size` is (H, W).
+
+        A picture of C bands of its own is given to it as an array (H, W, C) float32, 0 to 1.
 
         Mean and standard deviation are those of the Normalize step in its `.transforms`, 0 and 1
         if there is none. The box is followed through torchvision's (v1, v2) and timm's resizes and
@@ -154,11 +181,12 @@ class Preprocess:
                 "picture into a tensor (3, H, W)."
             )
         height, width = (size, size) if isinstance(size, int) else size
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        mean, std = (0.0,) * channels, (1.0,) * channels
         for step in _steps(transform):
-            if isinstance(step, _NORMALIZES):
-                mean, std = _three(step.mean), _three(step.std)
-        return cls(transform, (3, int(height), int(width)), mean, std)
+            # One of another length comes before channels are added or taken away.
+            if isinstance(step, _NORMALIZES) and len(step.mean) in (1, channels):
+                mean, std = (a_channel(each, channels) for each in (step.mean, step.std))
+        return cls(transform, (channels, int(height), int(width)), mean, std)
 
     def to_dict(self) -> dict[str, Any]:
         """Return timm's data config as plain JSON values; `from_config` takes it back."""
@@ -174,25 +202,57 @@ class Preprocess:
     def __call__(self, source: Any) -> Prepared:
         """Prepare anything `open_picture` takes.
 
-        Raises PictureError if it can't be opened, or the transform fails or gives another size.
+        Raises PictureError if it can't be opened, has another number of channels than the model
+        takes, or the transform fails or gives another size.
         """
         picture = open_picture(source)
         try:
-            value, box = self._tamed(picture.image)
-            known: Box | None = box
-            for step in _steps(self.transform):
-                before, value = value, step(value)
-                known = known and _follow(known, step, before, value)
+            values, boxes = zip(*self._run(picture), strict=True)
+        except ExplorerError:
+            raise
         except Exception as error:  # a user's transform may raise anything
             raise PictureError(
                 f"{picture.name!r} could not be prepared for the model "
                 f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
                 "try another picture, or check the transform."
             ) from error
+        value, box = torch.cat(values) if len(values) > 1 else values[0], boxes[0]
         pixels = self._checked_pixels(value)
         width, height = picture.image.size
         whole = (0.0, 0.0, float(width), float(height))
-        return Prepared(pixels, self._shown(pixels), known or whole, picture, known is not None)
+        shown = self._shown(pixels, picture.shown if picture.stack else None)
+        return Prepared(pixels, shown, box or whole, picture, box is not None)
+
+    def _run(self, picture: Picture) -> Iterator[tuple[Any, Box | None]]:
+        """What comes of a picture and its box, or of each of its bands."""
+        channels = self.input_size[0]
+        if self.crop_pct is None:
+            value = picture.shares(channels) if picture.stack else picture.image
+            if value is not None:
+                yield self._pass(self.transform, value, picture.image.size)
+                return
+        frames = picture.frames(channels)
+        if frames[0].mode != "F":
+            yield self._pass(self.transform, frames[0], frames[0].size)
+            return
+        for frame, mean, std in zip(frames, self.mean, self.std, strict=True):
+            own = {**self.to_dict(), "input_size": (1, *self.input_size[1:]), "mean": (mean,)}
+            transform = create_transform(**{**own, "std": (std,)}, is_training=False)
+            yield self._pass(transform, frame, frame.size)
+
+    def _pass(
+        self, transform: Callable[[Any], Any], value: Any, size: tuple[int, int]
+    ) -> tuple[Any, Box | None]:
+        box: Box | None = (0.0, 0.0, float(size[0]), float(size[1]))
+        levels = isinstance(value, Image.Image) and value.mode == "F"
+        if isinstance(value, Image.Image):
+            value, box = self._tamed(value)
+        for step in _steps(transform):
+            before, value = value, step(value)
+            if levels and isinstance(before, Image.Image) and isinstance(value, torch.Tensor):
+                value = (value / 255).clamp(0, 1)  # as 8 bits are cut off where bicubic overshoots
+            box = box and _follow(box, step, before, value)
+        return value, box
 
     def _checked_pixels(self, value: Any) -> torch.Tensor:
         expected = "x".join(map(str, self.input_size))
@@ -205,14 +265,18 @@ class Preprocess:
         pixels = pixels.unsqueeze(0) if pixels.ndim == 3 else pixels
         if tuple(pixels.shape) != (1, *self.input_size):
             got = "x".join(map(str, value.shape))
-            raise PictureError(f"The transform gave {got} values; the model expects {expected}.")
+            grey = self.input_size[0] == 1 and tuple(value.shape[-3:]) == (3, *self.input_size[1:])
+            hint = "; add Grayscale() to it" if grey else ""
+            raise PictureError(
+                f"The transform gave {got} values; the model expects {expected}{hint}."
+            )
         if not torch.isfinite(pixels).all():
             raise PictureError("The transform gave NaN or infinite values; check its Normalize.")
         return pixels
 
-    def _shown(self, pixels: torch.Tensor) -> Image.Image:
+    def _shown(self, pixels: torch.Tensor, bands: tuple[int, int, int] | None) -> Image.Image:
         # Undoing the normalisation shows whatever steps a transform has, and is exact to the level.
-        mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
+        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (self.mean, self.std))
         levels = pixels[0].cpu() * std + mean
         if max(self.mean) <= 1:
             levels = levels * 255
@@ -220,6 +284,7 @@ class Preprocess:
         if not any(self.mean) and not -64 <= low <= high <= 319:
             # Normalised by a step that can't be seen: stretch, rather than clip to black and white.
             levels = (levels - low) * (255 / max(high - low, 1e-6))
+        levels = levels[list(bands or shown_bands(len(levels)))]
         array = levels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         return Image.fromarray(np.ascontiguousarray(array))
 
@@ -289,49 +354,5 @@ def _center(low: float, high: float, before: int, after: int) -> tuple[float, fl
     return low + start * pixel, low + (start + after) * pixel
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    numbers = [float(value) for value in values]
-    red, green, blue = numbers * 3 if len(numbers) == 1 else numbers
-    return red, green, blue
-
-
 def _resampling(interpolation: str) -> Image.Resampling:
     return Image.Resampling[interpolation.upper()]
-
-
-def _checked_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    missing = [key for key in ("input_size", "mean", "std") if config.get(key) is None]
-    if missing:
-        raise OptionError(f"The preprocessing lacks {', '.join(missing)}; add it to the config.")
-    try:
-        channels, height, width = (int(side) for side in config["input_size"])
-        mean, std = _three(config["mean"]), _three(config["std"])
-        crop_pct = float(config.get("crop_pct") or 0.875)
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            "The preprocessing needs input_size (3, H, W), three numbers for mean and for std, "
-            f"and a number for crop_pct; got {dict(config)!r}."
-        ) from error
-    interpolation = str(config.get("interpolation") or "bicubic")
-    crop_mode = str(config.get("crop_mode") or "center")
-    if channels != 3 or not (0 < height <= 8192 and 0 < width <= 8192):
-        raise OptionError(f"input_size is {(channels, height, width)}; expected (3, H, W).")
-    if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
-        raise OptionError(f"mean is {mean} and std {std}; expected finite numbers, std above 0.")
-    if not 0.1 <= crop_pct <= 2:
-        raise OptionError(f"crop_pct is {crop_pct}; expected a share of the picture, 0.1 to 2.")
-    if crop_mode not in ("center", "squash", "border"):
-        raise OptionError(f"crop_mode is {crop_mode!r}; expected center, squash or border.")
-    if interpolation.upper() not in Image.Resampling.__members__:
-        raise OptionError(
-            f"interpolation is {interpolation!r}; expected nearest, bilinear, bicubic, box, "
-            "hamming or lanczos."
-        )
-    return {
-        "input_size": (channels, height, width),
-        "mean": mean,
-        "std": std,
-        "interpolation": interpolation,
-        "crop_pct": crop_pct,
-        "crop_mode": crop_mode,
-    }

@@ -20,6 +20,7 @@ from vit_explorer import tables
 from vit_explorer.batch import distinct, explain_folder, find_pictures
 from vit_explorer.cli.options import (
     AsJson,
+    Bands,
     Device,
     Goal,
     Halved,
@@ -32,8 +33,10 @@ from vit_explorer.cli.options import (
     Out,
     Pretrained,
     Std,
+    StretchRule,
     Weights,
     check_out,
+    how_opened,
     line,
     load,
     method_names,
@@ -58,6 +61,8 @@ def explain(
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
+    bands: Bands = None,
+    stretch: StretchRule = "auto",
     trust: Annotated[
         bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
     ] = False,
@@ -66,19 +71,26 @@ def explain(
     """Explain pictures: predictions as a table, overlays and numbers as files."""
     methods, options = method_names(method), method_options(option or ())
     check_out(out)
+    how = how_opened(bands, stretch)
+
+    def opened(image: Path) -> vx.Picture:
+        return vx.open_picture(image, **how)
+
     for image in images:  # nothing is written if one of them is wrong, and none is held
-        vx.open_picture(image)
+        opened(image)
     loaded = load(model, weights, labels, image_size, device, pretrained, mean, std, precision)
     console = Console()
     names = distinct(folder_name(image.name) for image in images)
     with method_bars() as progress:
         results = vx.explain_many(
-            loaded, images, methods, target, options=options, progress=progress
+            loaded, map(opened, images), methods, target, options=options, progress=progress
         )
         for name, result in zip(names, counted(results, len(images), "explaining"), strict=True):
             judged = _judged(loaded, result) if trust else result
             folder = judged.save(out, name=name)
             console.print(tables.predictions_table(judged))
+            if judged.picture.stretch is not None:
+                console.print(f"stretched by {judged.picture.stretch}", highlight=False)
             if judged.trust is not None:
                 console.print(tables.trust_table(judged.trust))
             for skipped, reason in judged.skipped.items():
@@ -100,6 +112,8 @@ def batch(
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
+    bands: Bands = None,
+    stretch: StretchRule = "auto",
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a pass; else as many as pay.", min=1)
     ] = None,
@@ -116,6 +130,7 @@ def batch(
     """
     methods, options = method_names(method), method_options(option or ())
     check_out(out)
+    opened = how_opened(bands, stretch)
     total = len(find_pictures(folder, out))
     loaded = load(model, weights, labels, image_size, device, pretrained, mean, std, precision)
     failed = 0
@@ -123,6 +138,7 @@ def batch(
         found = explain_folder(
             loaded, folder, out, methods, target,
             options=options, progress=progress, batch_size=batch_size, resume=resume,
+            **opened,
         )  # fmt: skip
         with closing(found):  # sums up what is done, also after Ctrl-C
             for outcome in counted(found, total, "explaining"):

@@ -10,6 +10,7 @@ import typer
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError, OutputError
+from vit_explorer.stretch import check_stretch
 from vit_explorer.terminal import status
 
 DEFAULT_METHODS = ("rollout", "grad_cam")
@@ -28,6 +29,23 @@ Mean = Annotated[
 Std = Annotated[
     tuple[float, float, float] | None,
     typer.Option(help="Standard deviation a channel, likewise.", metavar="R G B"),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Bands shown as red, green and blue of a picture of many, counted from 0; all of them "
+        "are explained.",
+        metavar="R,G,B",
+    ),
+]
+StretchRule = Annotated[
+    str,
+    typer.Option(
+        "--stretch",
+        help="Which values become black and white in pictures of more than 8 bits: auto (by 8, 10, "
+        "12, 14 or 16 bits), full (the type's range), minmax, or two values.",
+        metavar="RULE|LOW,HIGH",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Halved = Annotated[
@@ -115,6 +133,17 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def how_opened(bands: str | None, stretch: str) -> dict[str, Any]:
+    """The options of `open_picture` from the command's, checked before anything is loaded."""
+    opened: dict[str, Any] = {"stretch": stretch}
+    if "," in stretch:
+        opened["stretch"] = tuple(_number(part) for part in stretch.split(","))
+    check_stretch(opened["stretch"])
+    if bands is not None:
+        opened["bands"] = tuple(_number(part) for part in bands.split(","))
+    return opened
 
 
 def line(message: str) -> str:

@@ -13,6 +13,7 @@ import vit_explorer as vx
 from vit_explorer import tables
 from vit_explorer.cli.options import (
     AsJson,
+    Bands,
     Device,
     Goal,
     ImageSize,
@@ -22,8 +23,10 @@ from vit_explorer.cli.options import (
     Out,
     Pretrained,
     Std,
+    StretchRule,
     Weights,
     check_out,
+    how_opened,
     load,
 )
 from vit_explorer.errors import OptionError
@@ -46,11 +49,13 @@ def view(
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
+    bands: Bands = None,
+    stretch: StretchRule = "auto",
     out: Out = Path("out"),
 ) -> None:
     """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
     check_out(out)
-    picture = vx.open_picture(image)
+    picture = vx.open_picture(image, **how_opened(bands, stretch))
     loaded = load(model, weights, labels, image_size, device, pretrained, mean, std)
     folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
     for name, reason in skipped.items():
@@ -78,12 +83,15 @@ def intervene(
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
+    bands: Bands = None,
+    stretch: StretchRule = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Predict with heads switched off or patches gone, before and after."""
+    opened = how_opened(bands, stretch)
     change = vx.intervene(
         load(model, weights, labels, image_size, device, pretrained, mean, std),
-        image,
+        vx.open_picture(image, **opened),
         heads_off=[_pair("--head", one) for one in head or ()],
         patches_off=[_pair("--patch", one) for one in patch or ()],
         how=how,  # type: ignore[arg-type]  # refused by intervene where it is neither

@@ -29,9 +29,9 @@ def pictures_at_once(device: torch.device, tokens: int) -> int:
 
 
 class Asked(nn.Module):
-    """The model as a function from pictures (B, 3, H, W) to logits (B, C), float32.
+    """The model as a function from pictures (B, C, H, W) to logits (B, C), float32.
 
-    `pixels` (1, 3, H, W) is the traced picture, `target` its class, `batch` how many pictures to
+    `pixels` (1, C, H, W) is the traced picture, `target` its class, `batch` how many pictures to
     give at once. The pictures answered are counted and told to `progress`.
     """
 

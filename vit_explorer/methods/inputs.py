@@ -12,6 +12,7 @@ from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.heatmap import Noted, Progress
 from vit_explorer.methods.options import one_of, whole_number
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.cells import in_cells
 from vit_explorer.trace import Trace
 
 Baseline = Literal["mean", "black", "white"]
@@ -98,7 +99,7 @@ def _normalised(card: ModelCard, level: float) -> Tensor:
 
 
 _COLOURS: dict[str, Callable[[ModelCard], Tensor]] = {
-    "mean": lambda card: torch.zeros(3, 1, 1),
+    "mean": lambda card: torch.zeros(card.channels, 1, 1),
     "black": lambda card: _normalised(card, 0.0),
     "white": lambda card: _normalised(card, 1.0),
 }
@@ -109,6 +110,5 @@ def _leaf(model: Asked) -> Tensor:
 
 
 def _patch_sums(card: ModelCard, attributions: Tensor) -> Tensor:
-    """Attributions (1, 3, H, W) to their sums over colours and each patch's pixels, (gh, gw)."""
-    (gh, gw), (h, w) = card.grid, card.patch_size
-    return attributions.detach().reshape(3, gh, h, gw, w).sum(dim=(0, 2, 4))
+    """Attributions (1, C, H, W) to their sums over channels and each patch's pixels, (gh, gw)."""
+    return in_cells(card, attributions.detach()[0]).sum(dim=(0, 2, 4))

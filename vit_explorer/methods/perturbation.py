@@ -20,6 +20,7 @@ from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.options import one_of, share, whole_number
 from vit_explorer.models.anatomy import Anatomy, Block, replaced, tokens_in
 from vit_explorer.models.card import Pair
+from vit_explorer.models.cells import in_cells, over_pixels
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.trace import Trace
 
@@ -53,7 +54,7 @@ def occlusion(
         for cover, (row, column) in zip(covered, places, strict=True):
             cover[row : row + window, column : column + window] = 1
         logits = [
-            model(model.pixels * (1 - _enlarged(covers, trace.card.patch_size)))[:, model.target]
+            model(model.pixels * (1 - over_pixels(trace.card, covers)[:, None]))[:, model.target]
             for covers in covered.split(model.batch)
         ]
         drops = trace.logits[model.target].float() - torch.cat(logits)
@@ -103,7 +104,7 @@ def rise(
         for some, by in zip(shown.split(model.batch), shift.split(model.batch), strict=True):
             mask = _soft_masks(some.to(model.pixels), by, size)
             probabilities.append(model(model.pixels * mask).softmax(dim=-1)[:, model.target])
-            shares.append(F.avg_pool2d(mask, trace.card.patch_size)[:, 0])  # (B, gh, gw)
+            shares.append(in_cells(trace.card, mask[:, 0]).mean(dim=(2, 4)))  # (B, gh, gw)
         probability = torch.cat(probabilities)
         raised = probability - probability.mean()
     return torch.einsum("m,mrc->rc", raised, torch.cat(shares)) / (masks * keep)
@@ -240,7 +241,7 @@ class _Place(nn.Module):
 
 
 class _Copies(nn.Module):
-    """A model asked about copies (B, 3, H, W) of one picture, which differ from some block on."""
+    """A model asked about copies (B, C, H, W) of one picture, which differ from some block on."""
 
     model: Asked
 
@@ -295,11 +296,6 @@ def _copying(model: Asked, anatomy: Anatomy, block: Block, place: _Place) -> Ite
 def _starts(side: int, window: int, stride: int) -> list[int]:
     """Where windows begin along a side, so that every cell is covered."""
     return sorted({*range(0, side - window, stride), side - window})
-
-
-def _enlarged(cells: Tensor, patch: Pair) -> Tensor:
-    """One value a patch (B, gh, gw) to one a pixel (B, 1, H, W)."""
-    return cells.repeat_interleave(patch[0], -2).repeat_interleave(patch[1], -1)[:, None]
 
 
 def _soft_masks(shown: Tensor, shift: Tensor, size: Pair) -> Tensor:

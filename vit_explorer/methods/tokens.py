@@ -25,6 +25,8 @@ MAD_TO_DEVIATION = 1.4826
 def patch_grid(model: LoadedModel, picture: Any) -> npt.NDArray[np.uint8]:
     """The crop the model saw, cut into patches: (gh, gw, h, w, 3), values 0 to 255.
 
+    In grey for a model of one channel, three bands of more.
+
     `picture` is anything `open_picture` takes, or a `Prepared`. Raises PictureError.
     """
     prepared = model.prepare(picture)
@@ -50,7 +52,7 @@ def check_patch_embedding(model: LoadedModel, picture: Any) -> PatchEmbeddingChe
     """Embed the patches by the model's convolution and by hand, and compare.
 
     Raises:
-        UnsupportedModelError: patches are not embedded by one convolution over RGB.
+        UnsupportedModelError: patches are not embedded by one convolution over the pixels.
     """
     prepared = model.prepare(picture)
     projection = patch_projection(model)

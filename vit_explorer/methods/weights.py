@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vit_explorer.bands import shown_bands
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.methods.options import whole_number
 from vit_explorer.models.card import find_core, find_positions
@@ -50,7 +51,8 @@ def position_similarity(
 class PatchFilters:
     """Principal components of the patch embedding, the strongest first.
 
-    `filters` (n, h, w, 3) are RGB from 0 to 255: 127.5 is zero and each has its own scale.
+    `filters` (n, h, w, 3) are RGB from 0 to 255: 127.5 is zero and each has its own scale. They are
+    grey where the model takes one channel, and show the first three of more.
     `explained` (n,) is each one's share of the filters' variance, 0 to 1.
     """
 
@@ -65,12 +67,12 @@ def patch_filters(model: LoadedModel, count: int | None = None) -> PatchFilters:
     The first `count`, by default the paper's 28, or all where there are fewer.
 
     Raises:
-        UnsupportedModelError: patches are not embedded by one convolution over RGB.
+        UnsupportedModelError: patches are not embedded by one convolution over the pixels.
         OptionError: a count that is not a whole number from 1 to the number of components.
 
     Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (left).
     """
-    weight = patch_projection(model).weight.float().cpu()  # (D, 3, h, w)
+    weight = patch_projection(model).weight.float().cpu()  # (D, C, h, w)
     flat = weight.flatten(1)
     _, sizes, components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
     found = len(components)
@@ -82,18 +84,19 @@ def patch_filters(model: LoadedModel, count: int | None = None) -> PatchFilters:
     scaled = components / components.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
     pixels = ((scaled + 1) * 127.5).round().to(torch.uint8)
     variance = sizes.square()
+    bands = list(shown_bands(weight.shape[1]))
     return PatchFilters(
-        filters=pixels.unflatten(1, weight.shape[1:]).permute(0, 2, 3, 1).numpy(),
+        filters=pixels.unflatten(1, weight.shape[1:])[:, bands].permute(0, 2, 3, 1).numpy(),
         explained=(variance / variance.sum().clamp(min=1e-30))[:count].numpy(),
     )
 
 
 def patch_projection(model: LoadedModel) -> nn.Conv2d:
-    """The one convolution that turns RGB patches into tokens. Raises UnsupportedModelError."""
+    """The one convolution that turns patches into tokens. Raises UnsupportedModelError."""
     projection = model.anatomy.embedding
-    if projection is None or projection.in_channels != 3:
+    if projection is None or projection.in_channels != model.card.channels:
         raise UnsupportedModelError(
-            f"{model.card.name} doesn't embed its patches by one convolution over RGB whose "
+            f"{model.card.name} doesn't embed its patches by one convolution over pixels whose "
             "stride is the patch, so it has no patch filters; choose a plain ViT."
         )
     return projection

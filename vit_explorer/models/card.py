@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.data import resolve_model_data_config
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
@@ -54,7 +53,6 @@ class Structure:
     # Which of the last tokens the output reads: (prefix token's name or "patches", share of the
     # gradient); () where it has none.
     read_shares: tuple[tuple[str, float], ...] = ()
-    channels: int = 3
     overlap: bool = False  # a token sees more pixels than its patch
     attends: str = "fused"  # or "written": a softmax written out, of memory depth·heads·N²
 
@@ -75,7 +73,8 @@ class Structure:
 class ModelCard(Structure):
     """What was detected: the structure, where it comes from, and how its pictures are prepared.
 
-    `preprocess_given` names what of the preparation the reader set.
+    `preprocess_given` names what of the preparation the reader set, `preprocess_note` says what of
+    it was made of other numbers.
     """
 
     name: str
@@ -89,6 +88,20 @@ class ModelCard(Structure):
     labels_source: str
     precision: str = "float32"
     preprocess_given: tuple[str, ...] = ()
+    preprocess_note: str = ""
+    channels: int = 3
+
+    @property
+    def covered(self) -> Pair:
+        """Rows and columns of pixels that the patches cover, from the top left."""
+        (rows, columns), (height, width) = self.grid, self.patch_size
+        return rows * height, columns * width
+
+    @property
+    def left_over(self) -> Pair:
+        """Rows at the bottom and columns at the right that belong to no patch."""
+        height, width = self.covered
+        return self.image_size[0] - height, self.image_size[1] - width
 
     @property
     def prefix_tokens(self) -> int:
@@ -108,17 +121,36 @@ class ModelCard(Structure):
         absolute = any(kind in self.position for kind in ("learned", "sin-cos"))
         return absolute and self.tokens <= LARGEST_DRAWN_GRID
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what of a picture the model takes, where that is not all of its colours."""
+        notes = []
+        if self.channels == 1:
+            notes.append("Takes one channel: pictures are turned to grey (luma of ITU-R 601).")
+        elif self.channels != 3:
+            notes.append(f"Takes {self.channels} channels: pictures of {self.channels} bands.")
+        rows, columns = self.left_over
+        if rows or columns:
+            notes.append(
+                f"The last {rows} rows and {columns} columns of pixels belong to no patch: the "
+                "patch convolution drops them."
+            )
+        return (*notes, self.preprocess_note) if self.preprocess_note else tuple(notes)
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "notes": self.notes}
 
     def summary(self) -> str:
         """One line for a header, such as "224 px · 14×14 patches · 12 layers × 3 heads · …"."""
         height, width = self.image_size
         pixels = f"{height} px" if height == width else f"{height}×{width} px"
+        channels = {1: "grey, ", 3: ""}.get(self.channels, f"{self.channels} channels, ")
+        rows, columns = self.left_over
+        dropped = f" (last {rows} rows, {columns} columns in none)" if rows or columns else ""
         prefix = _joined(self.prefix_names) or "no prefix token"
         return (
-            f"{pixels} · {self.grid[0]}×{self.grid[1]} patches · {self.depth} layers × "
-            f"{self.heads} heads · {prefix} · {self.position} positions"
+            f"{channels}{pixels} · {self.grid[0]}×{self.grid[1]} patches{dropped} · "
+            f"{self.depth} layers × {self.heads} heads · {prefix} · {self.position} positions"
         )
 
 
@@ -226,23 +258,12 @@ def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
             "convolution whose stride equals its kernel."
         )
     pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
-    if any(side % patch for side, patch in zip(image_size, pair, strict=True)):
+    if any(side < patch for side, patch in zip(image_size, pair, strict=True)):
         raise UnsupportedModelError(
-            f"The image size {image_size[0]}×{image_size[1]} is not divisible by {name}'s patch "
-            f"size {pair[0]}×{pair[1]}; choose multiples of the patch."
+            f"The image size {image_size[0]}×{image_size[1]} is smaller than one of {name}'s "
+            f"patches, {pair[0]}×{pair[1]}; choose a larger one."
         )
     return pair[0], pair[1]
-
-
-def covered_size(module: nn.Module) -> Pair | None:
-    """What the patches cover, where a model's own size has rows and columns that none does."""
-    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
-    if patch is None:
-        return None
-    native = resolve_model_data_config(module)["input_size"][1:]
-    pair = (patch, patch) if isinstance(patch, int) else tuple(patch)
-    covered = tuple(side // step * step for side, step in zip(native, pair, strict=True))
-    return None if covered == tuple(native) else (covered[0], covered[1])
 
 
 def find_prefix_names(core: nn.Module, count: int, read: Sequence[int]) -> tuple[str, ...]:

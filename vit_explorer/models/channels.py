@@ -70,8 +70,8 @@ class _Attempt:
 
 def _attempt(module: nn.Module, channels: int, image_size: tuple[int, int]) -> _Attempt:
     like = next((each for each in module.parameters() if each.is_floating_point()), None)
-    where = {} if like is None else {"device": like.device, "dtype": like.dtype}
-    pixels = torch.zeros(1, channels, *image_size, **where)
+    pixels = torch.zeros(1, channels, *image_size)
+    pixels = pixels if like is None else pixels.to(like.device, like.dtype)
     watch = _FirstWeight(pixels)
     running: list[nn.Module] = []
     try:
@@ -88,7 +88,7 @@ def _attempt(module: nn.Module, channels: int, image_size: tuple[int, int]) -> _
     return watch.found
 
 
-class _Reached(BaseException):  # noqa: N818 (a signal; no `except Exception` of a module stops it)
+class _Reached(BaseException):
     """The pixels have passed the first weight."""
 
 

@@ -55,7 +55,15 @@ class LoadedModel:
                 f"The picture was prepared for {size[0]}×{size[1]} pixels, {self.card.name} takes "
                 f"{self.card.image_size[0]}×{self.card.image_size[1]}; give the picture itself."
             )
-        return prepared
+        if prepared.pixels.shape[1] != self.card.channels:
+            raise PictureError(
+                f"The picture was prepared with {prepared.pixels.shape[1]} channels, "
+                f"{self.card.name} takes {self.card.channels}; give the picture itself."
+            )
+        covered = self.card.covered
+        if prepared.shown.size not in (size[::-1], covered[::-1]):  # cut for another model
+            return self.prepare(prepared.picture)
+        return prepared.covering(covered)
 
 
 @dataclass(frozen=True)

@@ -115,14 +115,14 @@ def _blocks(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
                 yield part, f"{name}.{key}"
 
 
-def observe(module: nn.Module, image_size: Pair) -> list[Seen]:
+def observe(module: nn.Module, image_size: Pair, channels: int = 3) -> list[Seen]:
     """Run a module on a black picture and note its attention between tokens, pooling left out.
 
     The module may be on the meta device, where that takes no memory.
     """
     observer = _Observer(module)
     parameter = next(module.parameters())
-    pixels = torch.zeros(1, 3, *image_size, device=parameter.device, dtype=parameter.dtype)
+    pixels = torch.zeros(1, channels, *image_size, device=parameter.device, dtype=parameter.dtype)
     with torch.no_grad(), evaluating(module), _following(module, observer.running), observer:
         module(pixels)
     return [one for one in observer.seen if one.queries > 1]

@@ -93,7 +93,6 @@ class Seen:
     convolutions: list[Convolution] = field(default_factory=list)
     cut: bool = False  # the module switched gradients off, or cut its graph
     foreign: tuple[Foreign, ...] = ()
-    channels: int = 3
     output: Any = None
 
 
@@ -185,7 +184,6 @@ def look(module: nn.Module, pixels: Tensor) -> Seen:
     """
     observer = _Observer()
     seen = observer.seen
-    seen.channels = pixels.shape[1]
     seen.foreign = find_foreign(_files(module))
     lent = answering(observer, seen.foreign)
     with evaluating(module), _following(module, observer), lent, observer:

@@ -22,7 +22,6 @@ from vit_explorer.models.blocks import NoBlocksError, find_blocks
 from vit_explorer.models.card import (
     Pair,
     Structure,
-    covered_size,
     find_classes,
     find_core,
     find_pooling,
@@ -30,6 +29,7 @@ from vit_explorer.models.card import (
     find_prefix_names,
     first_tensor,
 )
+from vit_explorer.models.channels import input_channels
 from vit_explorer.models.seen import Event, Seen, look, why_not
 from vit_explorer.models.token_order import (
     NoOrderError,
@@ -80,10 +80,9 @@ def check_architecture(build: Callable[[], nn.Module], image_size: Pair | None, 
     """
     with torch.device("meta"):
         module = build()
-        native = tuple(resolve_model_data_config(module)["input_size"])
-        size = image_size or covered_size(module) or native[1:]
+        size = image_size or tuple(resolve_model_data_config(module)["input_size"][1:])
         try:
-            measure(module, size, name, native[0])
+            measure(module, size, name, input_channels(module, size))
         except DoesNotRunError:
             # Perhaps on the meta device alone: the real module will tell.
             return
@@ -474,7 +473,6 @@ def _structure(
         pooling=find_pooling(core, own, names),
         position=find_position(core),
         classes=find_classes(module, core, output),
-        channels=seen.channels,
         overlap=order.overlap,
         read_shares=_by_name(shares, names),
         attends="fused" if anatomy.fused else "written",

@@ -11,7 +11,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_co
 from torch import nn
 
 from vit_explorer.errors import ModelError
-from vit_explorer.models.card import Pair, covered_size
+from vit_explorer.models.card import Pair
 from vit_explorer.models.checkpoints import (
     Checkpoint,
     count_classes,
@@ -37,7 +37,6 @@ def from_timm(
     module = _create(name, pretrained, options)
     if checkpoint is not None:
         size = size or _size_of_positions(module, checkpoint)
-    size = size or covered_size(module)
     if size is not None and "img_size" not in options:
         module = _create(name, pretrained, {**options, "img_size": size})
     if checkpoint is not None:

@@ -10,13 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
+from vit_explorer.data_config import input_size
 from vit_explorer.errors import ModelError, OptionError, nearest
 from vit_explorer.models.card import ModelCard, Pair, find_core
+from vit_explorer.models.channels import input_channels
 from vit_explorer.models.checkpoints import (
     WEIGHT_ENDINGS,
     Checkpoint,
@@ -83,11 +86,11 @@ def load_model(
         precision: "float32", or "bfloat16" or "float16" to compute in half of the bytes; a module
             that was passed in stays as it is. What is kept of a pass is float32 again.
         pretrained: False gives random weights instead of those of the hub.
-        transform: PIL picture to normalised (3, H, W) tensor; needed for a module, and for a folder
-            without its image processor.
+        transform: PIL picture, or array (H, W, C) of one with bands, to a normalised (C, H, W)
+            tensor; needed for a module, and for a folder without its image processor.
         preprocess: what differs from the model's own preparation of pictures, as in timm's data
             config: mean and std (a channel, for pixels from 0 to 1), crop_pct, crop_mode and
-            interpolation.
+            interpolation. A model of other than 1 or 3 channels needs mean and std.
 
     Raises:
         ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
@@ -261,12 +264,14 @@ def _finish(
     transform: Callable[..., Any] | None,
     preprocess_given: tuple[str, ...],
 ) -> LoadedModel:
+    data = built.data if transform is None else {**built.data, "mean": 0, "std": 1}
+    size: Pair = input_size(data)[1:]
+    channels = input_channels(built.module, size)
     if transform is not None:
-        preprocess = Preprocess.from_transform(transform, tuple(built.data["input_size"][1:]))
+        preprocess = Preprocess.from_transform(transform, size, channels)
     else:
-        preprocess = Preprocess.from_config(built.data)
-    size: Pair = preprocess.input_size[1:]
-    anatomy, structure = measure(built.module, size, built.name)
+        preprocess = Preprocess.from_config(_for_channels(built, channels))
+    anatomy, structure = measure(built.module, size, built.name, channels)
     names, labels_source = _choose_labels(built, labels, structure.classes)
     card = ModelCard(
         name=built.name,
@@ -280,6 +285,8 @@ def _finish(
         crop_pct=1.0 if preprocess.crop_pct is None else preprocess.crop_pct,
         labels_source=labels_source,
         preprocess_given=preprocess_given,
+        preprocess_note=_preprocess_note(built, channels) if transform is None else "",
+        channels=channels,
         precision=str(next(built.module.parameters()).dtype).removeprefix("torch."),
     )
     return LoadedModel(
@@ -290,6 +297,33 @@ def _finish(
         anatomy=anatomy,
         sha256=built.sha256 or _hash_weights(built.module),
         metadata=built.metadata,
+    )
+
+
+def _for_channels(built: Built, channels: int) -> dict[str, Any]:
+    """How pictures of so many channels are prepared.
+
+    Raises:
+        OptionError: mean and std are of another number of channels.
+    """
+    for name in ("mean", "std"):
+        given = np.size(built.data[name])
+        if given not in (1, channels) and (channels, given) != (1, 3):
+            raise OptionError(
+                f"{built.name} takes {channels} channels and its {name} has {given} numbers, so "
+                f"how they are normalised is not known; pass preprocess= with mean and std of "
+                f"{channels} numbers each, for values from 0 to 1."
+            )
+    return {**built.data, "input_size": (channels, *built.data["input_size"][1:])}
+
+
+def _preprocess_note(built: Built, channels: int) -> str:
+    mean = built.data["mean"]
+    if channels != 1 or np.size(mean) == 1:
+        return ""
+    return (
+        "Mean and deviation of the one channel are the means of the three that are known: "
+        f"{', '.join(f'{value:.4g}' for value in (*mean, *built.data['std']))}."
     )
 
 

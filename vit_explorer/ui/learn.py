@@ -162,7 +162,7 @@ def head_bytes(result: Result, layer: int, head: int, token: int) -> bytes:
 def patch_bytes(result: Result, patch: int) -> bytes:
     """One patch as it enters the model, and the first filter it is multiplied with.
 
-    `pixels` (3, h, w) are normalised; `filter` (3, h, w), its `bias` and the `value` that the
+    `pixels` (C, h, w) are normalised; `filter` (C, h, w), its `bias` and the `value` that the
     model's convolution gives are there where it is one convolution.
 
     Raises:

@@ -88,7 +88,7 @@ class Results:
 
 def picture_bytes(picture: Picture) -> int:
     """Memory of a picture's pixels."""
-    return 3 * picture.image.width * picture.image.height
+    return picture.bytes
 
 
 def weight_bytes(module: nn.Module) -> int:

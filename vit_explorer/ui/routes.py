@@ -182,7 +182,7 @@ def _sender(workbench: Workbench, media: str, make: Callable[..., bytes]) -> Cal
 
 
 def _picture(result: Result, _: int) -> bytes:
-    return payload.picture_bytes(result.explanation.picture.image)
+    return payload.picture_bytes(result.explanation.prepared.whole)
 
 
 def _seen(result: Result, _: int) -> bytes:

@@ -1,8 +1,9 @@
 // What was detected in a model, in words: one line for the header, and a term and its value a line.
 
+import { pixelKind, leftOver } from "./channels.js";
 import { percent } from "./format.js";
 import { prefixName } from "./geometry.js";
-import { list, said, t } from "./words.js";
+import { list, said, sentences, t } from "./words.js";
 
 const POSITIONS = {
   learned: "learned",
@@ -40,7 +41,7 @@ export function summary(model) {
   const names = prefix.filter((name) => !registers.includes(name)).map(prefixName);
   if (registers.length) names.push(t("summary.registers", { count: registers.length }));
   return t("summary.line", {
-    pixels: t("summary.pixels", { size }),
+    pixels: t(`summary.pixels.${pixelKind(model)}`, { channels: model.channels, size }),
     grid: by(model.grid),
     depth: model.depth,
     heads: model.heads,
@@ -52,7 +53,7 @@ export function summary(model) {
 
 export function facts(model) {
   const { accuracy, classes } = model;
-  const three = (values) => values.map((value) => value.toFixed(3)).join(", ");
+  const numbers = (values) => values.map((value) => value.toFixed(3)).join(", ");
   const kept = { how: model.interpolation, share: percent(model.crop) };
   const lines = {
     source: said(model.source),
@@ -60,7 +61,9 @@ export function facts(model) {
     parameters: model.parameters.toLocaleString(),
     device: model.device,
     picture: pixelSize(model.image),
+    channels: model.channels === 3 ? "" : t(`fact.channels.value.${pixelKind(model)}`, model),
     patches: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(model.patch) }),
+    left: leftOver(model),
     prefix: list(model.prefix.map(prefixName)) || t("fact.prefix.none"),
     tokens: model.tokens.toLocaleString(),
     layers: model.depth,
@@ -72,8 +75,8 @@ export function facts(model) {
       ? `${classes}: ${list(model.few_labels)}`
       : classes.toLocaleString(),
     labels: said(model.labels_source),
-    mean: three(model.mean),
-    std: three(model.std),
+    mean: sentences(numbers(model.mean), model.means_of_three && t("fact.mean.three")),
+    std: sentences(numbers(model.std), model.means_of_three && t("fact.mean.three")),
     resizing: t("fact.resizing.value", kept),
   };
   return Object.entries(lines)

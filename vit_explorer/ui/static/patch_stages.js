@@ -1,5 +1,6 @@
 // From picture to tokens: each stage with its shape and a small drawing, and the chosen one large.
 
+import { pixelKind, leftOver, pictureNote } from "./channels.js";
 import { tableFor } from "./colours.js";
 import { el, replace } from "./dom.js";
 import { prefixName } from "./geometry.js";
@@ -17,8 +18,8 @@ export function stagesOf({ model, picture, positions }) {
   const flat = model.channels * model.patch[0] * model.patch[1];
   const all = count + model.prefix.length;
   return [
-    { name: "picture", shape: by(picture.height, picture.width, 3) },
-    { name: "crop", shape: by(...model.image, 3) },
+    { name: "picture", shape: by(picture.height, picture.width, picture.bands?.count ?? 3) },
+    { name: "crop", shape: by(...model.image, model.channels) },
     { name: "cut", shape: by(count, flat) },
     { name: "projection", shape: by(count, model.dim) },
     ...(model.prefix.length ? [{ name: "prefix", shape: by(all, model.dim) }] : []),
@@ -33,13 +34,20 @@ export function stageText(name, { model, picture, box_known: known }, facts) {
     width: name === "picture" ? picture.width : model.image[1],
     height: name === "picture" ? picture.height : model.image[0],
     count: model.grid[0] * model.grid[1],
+    channels: model.channels,
     from: flat,
     to: model.dim,
     names: list(model.prefix.map(prefixName)),
     mean: model.mean.map((value) => value.toFixed(3)).join(", "),
     std: model.std.map((value) => value.toFixed(3)).join(", "),
   };
-  if (name === "picture" && !known) return t("patches.stage.picture.all", values);
+  if (name === "picture") {
+    const text = t(known ? "patches.stage.picture.text" : "patches.stage.picture.all", values);
+    return sentences(text, pictureNote(picture));
+  }
+  if (name === "crop" || name === "cut") {
+    return sentences(t(`patches.stage.${name}.text.${pixelKind(model)}`, values), leftOver(model));
+  }
   const then = name === "positions" && facts ? whereTo(facts) : "";
   return sentences(t(`patches.stage.${name}.text`, values), then);
 }
@@ -77,7 +85,10 @@ function put(context, dim, start, end, value, size) {
   return context.canvas;
 }
 
-/** Patches as rows: red values, then green, then blue, each patch's pixels row by row. */
+/**
+ * Patches as rows: red values, then green, then blue, each patch's pixels row by row; grey ones once,
+ * and of more bands those that are shown.
+ */
 function cutImage({ result: { model }, seen }) {
   const [rows, columns] = model.grid;
   const [wide, high] = [seen.naturalWidth, seen.naturalHeight];
@@ -87,15 +98,17 @@ function cutImage({ result: { model }, seen }) {
   const { data } = reader.getImageData(0, 0, wide, high);
   const [down, across] = [Math.round(high / rows), Math.round(wide / columns)];
   const size = down * across;
-  const image = new ImageData(3 * size, rows * columns);
+  const grey = model.channels < 3;
+  const line = (grey ? 1 : 3) * size;
+  const image = new ImageData(line, rows * columns);
   for (let patch = 0; patch < rows * columns; patch += 1) {
     const [top, left] = [Math.floor(patch / columns) * down, (patch % columns) * across];
-    for (let at = 0; at < 3 * size; at += 1) {
+    for (let at = 0; at < line; at += 1) {
       const channel = Math.floor(at / size);
       const pixel = at % size;
       const from = ((top + Math.floor(pixel / across)) * wide + left + (pixel % across)) * 4;
-      const to = (patch * 3 * size + at) * 4;
-      image.data[to + channel] = data[from + channel];
+      const to = (patch * line + at) * 4;
+      for (const one of grey ? [0, 1, 2] : [channel]) image.data[to + one] = data[from + one];
       image.data[to + 3] = 255;
     }
   }

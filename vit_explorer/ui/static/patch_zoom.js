@@ -1,5 +1,6 @@
 // One patch enlarged: its pixels, and the numbers of the one that is pointed at.
 
+import { pixelKind } from "./channels.js";
 import { el, fitCanvas, setText } from "./dom.js";
 import { cellOf, middleToken } from "./geometry.js";
 import { exact } from "./learn/pieces.js";
@@ -97,17 +98,18 @@ export function createPatchZoom({ store }) {
   /** The pixel's colour, and the very numbers the model is given once they are here. */
   function sayValue(state, token, [y, x], colour) {
     const { model } = state.result;
-    const at = { row: y + 1, column: x + 1, colour: colour.join(", ") };
+    const shown = model.channels === 1 ? colour.slice(0, 1) : colour;
+    const at = { row: y + 1, column: x + 1, colour: shown.join(", ") };
     const path = `patches/${token - model.prefix.length}`;
     const wanted = token === zoomedToken(state, state.pinned) || rests(token);
     const found = wanted ? numbersOf(store, state.result, path) : null;
     if (!found?.arrays)
-      return sentences(t("patches.pixel", { ...at, given: "…" }), found?.failed && t("learn.failed"));
+      return sentences(t(`patches.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: "…" }), found?.failed && t("learn.failed"));
     const size = model.patch[0] * model.patch[1];
-    const given = [0, 1, 2].map((channel) =>
+    const given = Array.from({ length: model.channels }, (_, channel) =>
       exact(found.arrays.pixels[channel * size + y * model.patch[1] + x]),
     );
-    return t("patches.pixel", { ...at, given: given.join(", ") });
+    return t(`patches.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: given.join(", ") });
   }
   return { node, draw };
 }
@@ -124,7 +126,7 @@ function facts(model, token, row, column) {
 }
 
 /** Red, green and blue as numbers on each pixel, in the ink that can be read on it. */
-function write(context, { patch: [rows, columns] }, [wide, high], colourOf) {
+function write(context, { channels, patch: [rows, columns] }, [wide, high], colourOf) {
   const inks = Array.from({ length: rows * columns }, (_, at) =>
     colourOf(at % columns, Math.floor(at / columns)),
   );
@@ -134,8 +136,9 @@ function write(context, { patch: [rows, columns] }, [wide, high], colourOf) {
   inks.forEach(([red, green, blue], at) => {
     context.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 140 ? "black" : "white";
     const [x, y] = [(at % columns) * wide, Math.floor(at / columns) * high];
-    [red, green, blue].forEach((value, line) =>
-      context.fillText(String(value), x + wide / 2, y + (high * (line + 1)) / 4),
+    const values = channels === 1 ? [red] : [red, green, blue];
+    values.forEach((value, line) =>
+      context.fillText(String(value), x + wide / 2, y + (high * (line + 1)) / (values.length + 1)),
     );
   });
 }

@@ -1,19 +1,22 @@
 // The pixels alone; it takes the keyboard for all maps, so that one stop is enough.
 
+import { pixelKind, leftOver, pictureNote } from "./channels.js";
 import { mapTitle, shownMaps } from "./chosen_maps.js";
 import { el, setText } from "./dom.js";
 import { short } from "./format.js";
 import { cellOf, tokenName } from "./geometry.js";
 import { createPatchCanvas } from "./patch_canvas.js";
 import { queryToken } from "./store.js";
-import { list, t } from "./words.js";
+import { list, sentences, t } from "./words.js";
 
-export function createSeenCard({ store, setup }, { seen, model }) {
-  const text = t("explain.seen.caption", {
-    width: seen.width,
-    height: seen.height,
-    patches: model.grid.join("×"),
-  });
+export function createSeenCard({ store, setup }, { seen, model, picture }) {
+  const { channels } = model;
+  const values = { channels, width: seen.width, height: seen.height, patches: model.grid.join("×") };
+  const text = sentences(
+    t(`explain.seen.caption.${pixelKind(model)}`, values),
+    leftOver(model),
+    pictureNote(picture),
+  );
   const says = el("p", { class: "visually-hidden", "aria-live": "polite" });
   const canvas = createPatchCanvas({ store, label: t("explain.seen.keys"), paint, region });
 

@@ -14,7 +14,7 @@ export function createSidebar({ store, setup, actions }) {
   const predictions = createPredictions(store, actions, createClassSearch({ store, actions }));
   const file = el("input", {
     type: "file",
-    accept: "image/*",
+    accept: "image/*,.npy",
     class: "visually-hidden",
     id: "vx-file",
     tabindex: "-1",

@@ -1,5 +1,6 @@
 // What the steps of the walk are drawn with: tables of numbers, strips of colour, and choosers.
 
+import { drawnChannels } from "../channels.js";
 import { tableFor } from "../colours.js";
 import { el, replace, setText } from "../dom.js";
 import { createFigureMenu } from "../figure_menu.js";
@@ -169,15 +170,16 @@ export function drawPatch(canvas, state, token) {
     .drawImage(state.seen, column * wide, row * high, wide, high, 0, 0, canvas.width, canvas.height);
 }
 
-/** Numbers of a patch or filter (3, h, w) as a picture, the largest size being full colour. */
-export function drawColours(canvas, values, [, high, wide]) {
+/** Numbers of a patch or filter (C, h, w) as a picture, the largest size being full colour. */
+export function drawColours(canvas, values, [channels, high, wide]) {
   const size = high * wide;
   const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);
   [canvas.width, canvas.height] = [wide, high];
   const image = new ImageData(wide, high);
   for (let at = 0; at < size; at += 1) {
-    for (let channel = 0; channel < 3; channel += 1)
-      image.data[at * 4 + channel] = 127.5 * (1 + values[channel * size + at] / largest);
+    drawnChannels(channels).forEach((from, to) => {
+      image.data[at * 4 + to] = 127.5 * (1 + values[from * size + at] / largest);
+    });
     image.data[at * 4 + 3] = 255;
   }
   canvas.getContext("2d").putImageData(image, 0, 0);

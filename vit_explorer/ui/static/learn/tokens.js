@@ -1,5 +1,6 @@
 // The first three steps: patches, their embedding, and positions.
 
+import { pixelKind } from "../channels.js";
 import { el, setText } from "../dom.js";
 import { positionName } from "../facts.js";
 import { patchCount, tokenName } from "../geometry.js";
@@ -49,13 +50,13 @@ export const patches = {
     count: patchCount(model),
     patch: model.patch.join("×"),
   }),
-  formula: ({ image, patch, grid }) =>
+  formula: ({ patch, grid }) =>
     formula(
       "n",
       "=",
-      over(image[0], patch[0]),
+      over(grid[0] * patch[0], patch[0]),
       "·",
-      over(image[1], patch[1]),
+      over(grid[1] * patch[1], patch[1]),
       "=",
       `${grid[0]}`,
       "·",
@@ -75,8 +76,9 @@ export const patches = {
       zoom.setAttribute("aria-label", tokenName(model, token));
       const [high, wide] = model.patch;
       const count = model.channels * high * wide;
-      const values = { patch: beginning(model, token), height: high, width: wide, count };
-      setText(text, t("learn.patches.one", values));
+      const { channels } = model;
+      const values = { patch: beginning(model, token), height: high, width: wide, count, channels };
+      setText(text, t(`learn.patches.one.${pixelKind(model)}`, values));
     }
     return { node, draw };
   },
@@ -140,7 +142,7 @@ export const embedding = {
       numbers.show(
         [],
         [
-          { name: t("learn.embedding.x"), cells: firstOf(x, LISTED) },
+          { name: t(`learn.embedding.x.${pixelKind(model)}`), cells: firstOf(x, LISTED) },
           { name: "w", cells: firstOf(w, LISTED) },
           { name: "w·x", cells: firstOf(products, LISTED), kind: "result" },
         ],
