@@ -127,10 +127,12 @@ def score_cam(trace: Trace, *, layer: int = -1, progress: Progress | None = None
 
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
     with asking(trace, activations.shape[1], progress) as model, _quiet(score_cam):
-        cam = ScoreCAM(model, target_layers=[])
+        cam = ScoreCAM(_Covered(model, trace.card.left_over), target_layers=[])
         cam.batch_size = model.batch
         targets = [ClassifierOutputTarget(model.target)]
-        found = cam.get_cam_image(model.pixels, None, targets, activations, None)
+        height, width = trace.card.covered
+        pixels = model.pixels[..., :height, :width]
+        found = cam.get_cam_image(pixels, None, targets, activations, None)
     return torch.from_numpy(found[0]).relu()
 
 
@@ -238,6 +240,19 @@ class _Place(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(vars(self)["norm"], name)
+
+
+class _Covered(nn.Module):
+    """A model asked about the pixels that its patches cover; the others take no part."""
+
+    def __init__(self, model: Asked, left_over: Pair) -> None:
+        super().__init__()
+        self.model, self.left_over = model, left_over
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows, columns = self.left_over
+        logits: Tensor = self.model(F.pad(pixels, (0, columns, 0, rows)))
+        return logits
 
 
 class _Copies(nn.Module):
