@@ -68,8 +68,8 @@ def write_checkpoint(path: Path, classes: int = len(LABELS), **changes: Any) -> 
         "labels": LABELS[:classes],
         "preprocess": {
             "input_size": [3, *config.image_size],
-            "mean": [0.5, 0.5, 0.5],
-            "std": [0.25, 0.25, 0.25],
+            "mean": [0.5] * (3 if config.channels < 3 else config.channels),
+            "std": [0.25] * (3 if config.channels < 3 else config.channels),
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "center",

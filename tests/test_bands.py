@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from PIL import Image
 from torchvision import transforms
 
 import vit_explorer as vx
+from tests.browser import write_checkpoint
+from vit_explorer.cli import main
 from vit_explorer.errors import OptionError, PictureError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.pictures import Preprocess
@@ -245,6 +251,82 @@ def test_files_of_bands(tmp_path: Path) -> None:
     assert told["stretch"] == {"rule": "auto", "low": 0, "high": 4095, "bits": 12}
 
 
+def tiff_of(
+    values: NDArray[Any], *, order: str = "<", apart: bool = False, packed: bool = False,
+    differences: bool = False, rows: int = 10, photometric: int = 1,
+) -> bytes:  # fmt: skip
+    """A TIFF file as its specification says, written without Pillow: strips of `rows` rows."""
+    height, width, count = values.shape
+    planes = [values[:, :, [band]] for band in range(count)] if apart else [values]
+    strips = []
+    for plane in planes:
+        for top in range(0, height, rows):
+            strip = plane[top : top + rows]
+            if differences:
+                strip = np.diff(strip, axis=1, prepend=strip[:, :1] * 0).astype(values.dtype)
+            strip = strip.astype(values.dtype.newbyteorder(order)).tobytes()
+            strips.append(zlib.compress(strip) if packed else strip)
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    bits = values.dtype.itemsize * 8
+    starts = list(itertools.accumulate([8, *map(len, strips)]))
+    tags: dict[int, list[int]] = {
+        256: [width], 257: [height], 258: [bits] * count, 259: [8 if packed else 1],
+        262: [photometric], 273: starts[:-1], 277: [count], 278: [rows],
+        279: [len(strip) for strip in strips], 284: [2 if apart else 1],
+        317: [2 if differences else 1], 339: [kind] * count,
+    }  # fmt: skip
+    at = starts[-1]
+    behind = at + 2 + 12 * len(tags) + 4
+    entries, lists = b"", b""
+    for tag, numbers in tags.items():
+        packed_numbers = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        entries += struct.pack(f"{order}HHI", tag, 4, len(numbers))
+        if len(numbers) > 1:
+            entries += struct.pack(f"{order}I", behind + len(lists))
+            lists += packed_numbers
+        else:
+            entries += packed_numbers
+    start = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, at)
+    directory = struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + lists
+    return start + b"".join(strips) + directory
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("packed", "differences"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_tiff_files_of_several_bands_a_pixel(
+    dtype: Any, packed: bool, differences: bool, apart: bool, order: str
+) -> None:
+    signed = np.dtype(dtype).kind == "i"
+    for count in (2, 5, 6, 13):
+        values = (noise(23, 31, count, dtype=np.int32, high=250) - 100 * signed).astype(dtype)
+        data = tiff_of(values, order=order, apart=apart, packed=packed, differences=differences)
+        if np.dtype(dtype).kind == "f" and (
+            (differences and not apart) or (packed and order == ">")
+        ):
+            with contextlib.suppress(PictureError):
+                # either right or refused, never other numbers
+                assert np.array_equal(vx.open_picture(data).bands, values)
+            continue
+        if np.dtype(dtype).kind == "f" and differences:
+            continue
+        picture = vx.open_picture(data)
+        assert picture.stack
+        assert np.array_equal(picture.bands, values)
+    six = tiff_of(noise(23, 31, 6), photometric=2)  # RGB and three more
+    assert np.array_equal(vx.open_picture(six).bands, noise(23, 31, 6))
+
+
+@pytest.mark.parametrize("cut", [9, 100, 2000, 4200])
+def test_damaged_bands_are_refused(cut: int) -> None:
+    data = tiff_of(noise(23, 31, 6))
+    with pytest.raises(PictureError, match="is damaged"):
+        vx.open_picture(data[:cut])
+    with pytest.raises(PictureError, match="damaged|million values"):
+        vx.open_picture(data.replace(struct.pack("<I", 31), struct.pack("<I", 2**31), 1))
+
+
 def test_pages_of_a_scan_and_small_copies_are_no_bands() -> None:
     page, small = Image.fromarray(noise(20, 30)), Image.fromarray(noise(10, 15))
     assert vx.open_picture(encoded(page, "TIFF", small)).bands is None
@@ -389,3 +471,53 @@ def test_bad_stretches_are_refused(stretch: Any) -> None:
 def test_bad_bands_are_refused(bands: Any) -> None:
     with pytest.raises(OptionError, match="The bands to show were .* three of 0 to 5"):
         vx.open_picture(np.zeros((9, 9, 6), np.uint8), bands=bands)
+
+
+# --- commands
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), " ".join((captured.out + captured.err).split())
+
+
+def test_commands_take_bands_and_a_stretch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(write_checkpoint(tmp_path / "six.safetensors", channels=6, depth=1))
+    values = noise(32, 32, 6, dtype=np.uint16, high=3000)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/field.tif").write_bytes(tiff_of(values))
+    field, out = str(tmp_path / "in/field.tif"), str(tmp_path / "out")
+    how = ("--bands", "5,0,2", "--stretch", "0,4000")
+    model = ("--model", checkpoint)
+    code, told = run("explain", field, *model, *how, "--out", out, capsys=capsys)
+    assert code == 0
+    assert "stretched by given: 0 is black, 4000 is white" in told
+    kept = json.loads((tmp_path / "out/field/explanation.json").read_text())["picture"]
+    assert kept["bands"]["shown"] == [5, 0, 2]
+    assert kept["stretch"] == {"rule": "given", "low": 0, "high": 4000, "bits": None}
+    batch = ("batch", str(tmp_path / "in"), *model, "--out", str(tmp_path / "many"), "--resume")
+    written = tmp_path / "many/field/explanation.json"
+    for options, rule in ((how, "given"), (how, "given"), ((), "auto"), ((), "auto")):
+        before = written.stat().st_mtime_ns if written.exists() else 0
+        asked = json.loads(written.read_text())["picture"]["stretch"]["rule"] if before else ""
+        assert run(*batch, *options, capsys=capsys)[0] == 0
+        assert json.loads(written.read_text())["picture"]["stretch"]["rule"] == rule
+        assert (written.stat().st_mtime_ns == before) == (asked == rule)
+    assert run("view", "heads", field, *model, *how, "--out", out, capsys=capsys)[0] == 0
+    assert run("intervene", field, *model, *how, "--head", "0,1", capsys=capsys)[0] == 0
+    code, told = run("inspect", checkpoint, capsys=capsys)
+    assert code == 0
+    assert "Takes 6 channels: pictures of 6 bands." in told
+    for wrong, says in [
+        (("--stretch", "bright"), "The stretch was 'bright', expected 'auto', 'full', 'minmax'"),
+        (("--stretch", "9,1"), "The stretch was (9, 1)"),
+        (("--bands", "0,1,6"), "expected three of 0 to 5"),
+        (("--bands", "red"), "expected three of 0 to 5"),
+    ]:
+        code, told = run("explain", field, *model, *wrong, "--out", out, capsys=capsys)
+        assert code == 2
+        assert says in told

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageCms
 from vit_explorer.bands import NPY, Bands, check_shape, read_npy, read_stack, shown_bands
 from vit_explorer.errors import ExplorerError, PictureError
 from vit_explorer.stretch import Stretch, Stretched, check_stretch, find_stretch
+from vit_explorer.tiff import read_samples
 
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 100_000_000
@@ -57,7 +58,7 @@ class Picture:
     image: Image.Image
     name: str
     sha256: str
-    bands: NDArray[Any] | None = None
+    bands: NDArray[Any] | None = field(default=None, repr=False)
     stack: bool = False
     shown: Bands = (0, 1, 2)
     stretch: Stretched | None = None
@@ -157,6 +158,9 @@ def open_picture(
     if data.startswith(NPY):
         array = read_npy(data, shown)
         return _from_array(array, shown, repr(shown), sha256, bands, rule)
+    samples = read_samples(data, shown, MAX_VALUES)
+    if samples is not None:
+        return _from_array(samples, shown, repr(shown), sha256, bands, rule, pages=True)
     return _from_image(_identify(data, shown), shown, sha256, bands, rule)
 
 

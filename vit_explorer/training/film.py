@@ -42,7 +42,7 @@ class Film:
         self.probes = tuple(probes)
         self.frames: list[Arrays] = []
         self.begun: Arrays = {n: np.empty(0) for n in _COLUMNS}  # the log of an earlier film
-        shown = [np.asarray(model.preprocess(probe).shown) for probe in self.probes]
+        shown = [np.asarray(model.prepare(probe).shown) for probe in self.probes]
         self.fixed: Arrays = {
             "probes": np.stack(shown),
             "probe_names": np.array([probe.name for probe in self.probes]),
