@@ -43,6 +43,8 @@ def test_shipped_recipes_are_valid_and_build(name: str) -> None:
         ("model.heads=0", "A ViT's heads was 0, expected 1 or more"),
         ("model.patch_size=[0, 0]", "patch_size was (0, 0), expected 1 or more"),
         ("model.patch_dropout=2", "patch_dropout was 2.0, expected 0 to 1"),
+        ("model.init=he", "should be 'timm', 'jax', 'jax_nlhb', 'moco'"),
+        ("model.qk_scale=-1", "A ViT's qk_scale was -1.0, expected a number above 0"),
         ("model.channels=1", "model.channels: was 1, pictures have 3"),
         ("model.distillation_token=true", "distillation_token: needs a teacher"),
         ("augment.zoom=[1.2, 0.8]", "augment.zoom: was [1.2, 0.8]; give the smaller side first"),

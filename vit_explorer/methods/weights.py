@@ -95,8 +95,10 @@ def patch_projection(model: LoadedModel) -> nn.Conv2d:
     """The one convolution that turns patches into tokens. Raises UnsupportedModelError."""
     projection = model.anatomy.embedding
     if projection is None or projection.in_channels != model.card.channels:
+        channels = model.card.channels
+        what = {1: "grey", 3: "RGB"}.get(channels, f"{channels} bands")
         raise UnsupportedModelError(
-            f"{model.card.name} doesn't embed its patches by one convolution over pixels whose "
+            f"{model.card.name} doesn't embed its patches by one convolution over {what} whose "
             "stride is the patch, so it has no patch filters; choose a plain ViT."
         )
     return projection
