@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
 
 import vit_explorer as vx
@@ -52,6 +53,9 @@ def test_names_around_the_model_are_taken_off(
 def test_the_image_size_is_read_inside_a_wrapper(tmp_path: Path) -> None:
     path = tmp_path / "wide.safetensors"
     wide = timm.create_model(TINY, num_classes=3, img_size=96)
+    # Trained positions are alike where patches are near each other; only these tell their grid.
+    positions = build_sincos2d_pos_embed([6, 6], dim=192)
+    wide.pos_embed.data[:, 1:] = positions
     save_file(named(wide.state_dict(), "model."), path)
     assert vx.load_model(TINY, weights=path).card.grid == (6, 6)
 
@@ -64,6 +68,7 @@ def test_the_image_size_is_read_inside_a_wrapper(tmp_path: Path) -> None:
         (lambda s: {"state_dict": named(s, "model."), "loops": {"state": {}}, "epoch": 3}, ""),
         (lambda s: {"checkpoint": {"weights_of_mine": s}, "step": torch.tensor(3)}, ""),
         (lambda s: {"model": {k: v + 1 for k, v in s.items()}, "model_ema": s}, "model_ema"),
+        (lambda s: {"student": {k: v + 1 for k, v in s.items()}, "teacher": s}, "teacher"),
         (
             lambda s: {
                 "model": {k: v + 1 for k, v in s.items()},
@@ -88,7 +93,7 @@ def test_a_training_program_s_file_loads(
     ("wrap", "message"),
     [
         (lambda s: {"epoch": 3, "best": 0.9}, "no model's tensors, but 'epoch', 'best',"),
-        (lambda s: {"student": s, "teacher": s}, r"several models' tensors \('student', 'teacher'"),
+        (lambda s: {"one": s, "other": s}, r"several models' tensors \('one', 'other'"),
         (lambda s: [s], "holds a list, expected one state_dict"),
     ],
 )

@@ -34,6 +34,7 @@ from vit_explorer.cli.options import (
     Pretrained,
     Std,
     StretchRule,
+    TrainedAt,
     Weights,
     check_out,
     how_opened,
@@ -56,6 +57,7 @@ def explain(
     option: Options = None,
     target: Goal = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     device: Device = "auto",
     precision: Halved = "float32",
     pretrained: Pretrained = True,
@@ -78,7 +80,18 @@ def explain(
 
     for image in images:  # nothing is written if one of them is wrong, and none is held
         opened(image)
-    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std, precision)
+    loaded = load(
+        model,
+        weights,
+        labels,
+        image_size,
+        device,
+        pretrained,
+        mean,
+        std,
+        precision,
+        trained_at=weights_image_size,
+    )
     console = Console()
     names = distinct(folder_name(image.name) for image in images)
     with method_bars() as progress:
@@ -107,6 +120,7 @@ def batch(
     option: Options = None,
     target: Goal = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     device: Device = "auto",
     precision: Halved = "float32",
     pretrained: Pretrained = True,
@@ -132,7 +146,18 @@ def batch(
     check_out(out)
     opened = how_opened(bands, stretch)
     total = len(find_pictures(folder, out))
-    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std, precision)
+    loaded = load(
+        model,
+        weights,
+        labels,
+        image_size,
+        device,
+        pretrained,
+        mean,
+        std,
+        precision,
+        trained_at=weights_image_size,
+    )
     failed = 0
     with method_bars() as progress:
         found = explain_folder(
@@ -169,13 +194,24 @@ def inspect(
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what is detected in a model."""
-    loaded = load(model, weights, labels, image_size, "cpu", pretrained, mean, std)
+    loaded = load(
+        model,
+        weights,
+        labels,
+        image_size,
+        "cpu",
+        pretrained,
+        mean,
+        std,
+        trained_at=weights_image_size,
+    )
     if as_json:
         metrics = loaded.metadata.get("metrics", {})
         content = {**loaded.to_dict(), "labels": loaded.labels, "metrics": metrics}

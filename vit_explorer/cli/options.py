@@ -16,11 +16,22 @@ from vit_explorer.terminal import status
 DEFAULT_METHODS = ("rollout", "grad_cam")
 
 Model = Annotated[str, typer.Option(help="'bundled', a timm name, or a checkpoint of `train`.")]
-Weights = Annotated[Path | None, typer.Option(help="Checkpoint: .safetensors, .pth, .pt or .ckpt.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Checkpoint: .safetensors, .pth, .pt, .ckpt, .npz, or a folder.")
+]
 Labels = Annotated[Path | None, typer.Option(help="Class names: one a line, CSV or JSON.")]
 ImageSize = Annotated[
     tuple[int, int] | None,
     typer.Option(help="Height and width in pixels; positions are interpolated.", metavar="H W"),
+]
+TrainedAt = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        "--weights-image-size",
+        help="Pixels that the weights were trained at, where --image-size is another and their "
+        "positions fit several shapes.",
+        metavar="H W",
+    ),
 ]
 Mean = Annotated[
     tuple[float, float, float] | None,
@@ -87,6 +98,8 @@ def load(
     mean: Mean,
     std: Std,
     precision: str = "float32",
+    *,
+    trained_at: tuple[int, int] | None = None,
 ) -> vx.LoadedModel:
     given = {"mean": mean, "std": std}
     with status(f"loading {model}"):
@@ -95,6 +108,7 @@ def load(
             weights=weights,
             labels=labels,
             image_size=image_size,
+            weights_image_size=trained_at,
             device=device,
             pretrained=pretrained,
             precision=precision,

@@ -15,6 +15,7 @@ from vit_explorer.cli.options import (
     Model,
     Pretrained,
     Std,
+    TrainedAt,
     Weights,
     load,
 )
@@ -29,6 +30,7 @@ def serve(
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
     mean: Mean = None,
@@ -58,7 +60,17 @@ def serve(
     """Start the page."""
     from vit_explorer import ui
 
-    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std)
+    loaded = load(
+        model,
+        weights,
+        labels,
+        image_size,
+        device,
+        pretrained,
+        mean,
+        std,
+        trained_at=weights_image_size,
+    )
     ui.serve(
         loaded,
         host=host,

@@ -18,6 +18,7 @@ from vit_explorer.cli.options import (
     Model,
     Precision,
     Std,
+    TrainedAt,
     Weights,
     load,
 )
@@ -78,6 +79,7 @@ def evaluate(
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     device: Device = "auto",
     mean: Mean = None,
     std: Std = None,
@@ -86,7 +88,9 @@ def evaluate(
     """Measure a model on a data set's test pictures."""
     from vit_explorer import training
 
-    loaded = load(model, weights, labels, image_size, device, True, mean, std)
+    loaded = load(
+        model, weights, labels, image_size, device, True, mean, std, trained_at=weights_image_size
+    )
     metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     _print_metrics(metrics)
     if len(metrics.classes) < len(loaded.labels):

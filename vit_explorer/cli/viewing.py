@@ -24,6 +24,7 @@ from vit_explorer.cli.options import (
     Pretrained,
     Std,
     StretchRule,
+    TrainedAt,
     Weights,
     check_out,
     how_opened,
@@ -45,6 +46,7 @@ def view(
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
     mean: Mean = None,
@@ -56,7 +58,17 @@ def view(
     """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
     check_out(out)
     picture = vx.open_picture(image, **how_opened(bands, stretch))
-    loaded = load(model, weights, labels, image_size, device, pretrained, mean, std)
+    loaded = load(
+        model,
+        weights,
+        labels,
+        image_size,
+        device,
+        pretrained,
+        mean,
+        std,
+        trained_at=weights_image_size,
+    )
     folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
     for name, reason in skipped.items():
         print(f"{name} left out: {reason}")
@@ -79,6 +91,7 @@ def intervene(
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
+    weights_image_size: TrainedAt = None,
     device: Device = "auto",
     pretrained: Pretrained = True,
     mean: Mean = None,
@@ -90,7 +103,17 @@ def intervene(
     """Predict with heads switched off or patches gone, before and after."""
     opened = how_opened(bands, stretch)
     change = vx.intervene(
-        load(model, weights, labels, image_size, device, pretrained, mean, std),
+        load(
+            model,
+            weights,
+            labels,
+            image_size,
+            device,
+            pretrained,
+            mean,
+            std,
+            trained_at=weights_image_size,
+        ),
         vx.open_picture(image, **opened),
         heads_off=[_pair("--head", one) for one in head or ()],
         patches_off=[_pair("--patch", one) for one in patch or ()],

@@ -74,7 +74,9 @@ class ModelCard(Structure):
     """What was detected: the structure, where it comes from, and how its pictures are prepared.
 
     `preprocess_given` names what of the preparation the reader set, `preprocess_note` says what of
-    it was made of other numbers.
+    it was made of other numbers; `weights_notes` say, a sentence each, what of a weights file was
+    taken, renamed or left aside; `weights_image_size` is the size that the reader said it was
+    trained at.
     """
 
     name: str
@@ -90,6 +92,8 @@ class ModelCard(Structure):
     preprocess_given: tuple[str, ...] = ()
     preprocess_note: str = ""
     channels: int = 3
+    weights_notes: tuple[str, ...] = ()
+    weights_image_size: Pair | None = None
 
     @property
     def covered(self) -> Pair:

@@ -78,3 +78,4 @@ class Built:
     labels_source: str = ""
     sha256: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,19 @@ from vit_explorer.models.channels import input_channels
 from vit_explorer.models.checkpoints import (
     WEIGHT_ENDINGS,
     Checkpoint,
-    load_state,
+    is_timm_name,
     read_checkpoint,
 )
 from vit_explorer.models.devices import find_device, find_precision
+from vit_explorer.models.filling import load_state
 from vit_explorer.models.folders import from_folder
 from vit_explorer.models.labels import check_labels, read_labels
 from vit_explorer.models.loaded import Built, LoadedModel
+from vit_explorer.models.quantised import check_gradients, plain_tensor
 from vit_explorer.models.structure import measure
-from vit_explorer.models.timm_names import from_timm, timm_labels
+from vit_explorer.models.timm_folders import LOCAL
+from vit_explorer.models.timm_names import from_checkpoint, from_timm, timm_labels
+from vit_explorer.models.transformers_modules import check_size, describe
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.pictures import Preprocess
 
@@ -67,6 +71,7 @@ def load_model(
     weights: str | Path | None = None,
     labels: str | Path | Sequence[str] | None = None,
     image_size: int | Pair | None = None,
+    weights_image_size: int | Pair | None = None,
     device: str = "auto",
     precision: str = "float32",
     pretrained: bool = True,
@@ -76,12 +81,15 @@ def load_model(
     """Load a ViT and detect its structure.
 
     Args:
-        model: "bundled", a timm name, a checkpoint written by `vit-explorer train` or one whose
-            metadata names its timm model, a folder written by transformers' `save_pretrained`, or
-            a module.
-        weights: checkpoint for a timm name; the class count is read from its head.
+        model: "bundled", a timm name, a checkpoint written by `vit-explorer train` or one that
+            names its timm model, a folder written by transformers' `save_pretrained` or by timm for
+            the hub, or a module.
+        weights: checkpoint for a timm name; the class count is read from its head. Names of
+            torchvision, transformers and CLIP are converted; the card says what was left aside.
         labels: class names, as a list or a file.
         image_size: pixels (height, width); position embeddings are interpolated.
+        weights_image_size: pixels that the weights were trained at, where their positions fit
+            more than one shape and `image_size` is another.
         device: "auto", "cpu", "cuda" or "cuda:N"; a module that was passed in stays where it is.
         precision: "float32", or "bfloat16" or "float16" to compute in half of the bytes; a module
             that was passed in stays as it is. What is kept of a pass is float32 again.
@@ -97,7 +105,7 @@ def load_model(
         UnsupportedModelError: the blocks don't each make one global self-attention.
         OptionError: a size, device, precision or preprocessing that can't be used.
     """
-    size = _pair(image_size)
+    size, trained_at = _pair(image_size), _pair(weights_image_size)
     preprocess = _check_preprocess(preprocess or {}, transform)
     if isinstance(model, nn.Module):
         if weights is not None:
@@ -106,11 +114,12 @@ def load_model(
             )
         built = _from_module(model, size, prepare=transform is None and not preprocess)
     else:
-        built = _from_name(str(model), weights, size, pretrained, prepare=transform is None)
+        given = _Given(weights, size, trained_at, prepare=transform is None)
+        built = _from_name(str(model), given, pretrained)
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))
     built = dataclasses.replace(built, data={**built.data, **preprocess})
-    return _finish(built, labels, transform, tuple(preprocess))
+    return _finish(built, labels, transform, tuple(preprocess), trained_at)
 
 
 def _check_preprocess(
@@ -136,60 +145,70 @@ def _pair(size: int | Pair | None) -> Pair | None:
     return pair[0], pair[1]
 
 
-def _from_name(
-    name: str, weights: str | Path | None, size: Pair | None, pretrained: bool, *, prepare: bool
-) -> Built:
-    file = Path(name).suffix in WEIGHT_ENDINGS
-    folder = Path(name).is_dir() and not timm.is_model(name)
-    if not pretrained and weights is None and (name == BUNDLED or file or folder):
+@dataclass(frozen=True)
+class _Given:
+    """What a caller says of a model that is loaded by name: its file and its picture sizes."""
+
+    weights: str | Path | None
+    size: Pair | None
+    trained_at: Pair | None
+    prepare: bool
+
+
+def _from_name(name: str, given: _Given, pretrained: bool) -> Built:
+    name = name.removeprefix(LOCAL) if Path(name.removeprefix(LOCAL)).is_dir() else name
+    known = timm.is_model(name)
+    file = not known and (Path(name).suffix in WEIGHT_ENDINGS or Path(name).is_file())
+    folder = Path(name).is_dir() and not known
+    if not pretrained and given.weights is None and (name == BUNDLED or file or folder):
         raise ModelError(f"The model {name} has its own weights; random ones are for timm's names.")
     if name == BUNDLED:
-        if weights is not None:
+        if given.weights is not None:
             raise ModelError(
                 "The model 'bundled' has its own weights; give the timm name that the weights "
                 "file was trained with."
             )
-        return _from_recipe(read_checkpoint(asset("weights/bundled.safetensors")), name, size)
-    if weights is not None:
-        checkpoint = read_checkpoint(weights)
+        checkpoint = read_checkpoint(asset("weights/bundled.safetensors"))
+        return _from_recipe(checkpoint, name, given)
+    if given.weights is not None:
+        checkpoint = read_checkpoint(given.weights)
         if checkpoint.metadata and "timm" not in checkpoint.metadata["config"]:
-            return _from_recipe(checkpoint, checkpoint.path.stem, size)
-        return _from_timm_name(name, checkpoint, size, pretrained=False)
+            return _from_recipe(checkpoint, checkpoint.path.stem, given)
+        _check_name(name)
+        return from_checkpoint(name, checkpoint, given.size, given.trained_at)
     if file:
-        return _from_file(read_checkpoint(name), size)
+        return _from_file(read_checkpoint(name), given)
     if folder:
-        return from_folder(Path(name), size, prepare=prepare)
-    return _from_timm_name(name, None, size, pretrained)
+        return from_folder(Path(name), given.size, given.trained_at, prepare=given.prepare)
+    _check_name(name)
+    return from_timm(name, given.size, pretrained)
 
 
-def _from_file(checkpoint: Checkpoint, size: Pair | None) -> Built:
+def _from_file(checkpoint: Checkpoint, given: _Given) -> Built:
     if checkpoint.metadata:
-        return _from_recipe(checkpoint, checkpoint.path.stem, size)
+        return _from_recipe(checkpoint, checkpoint.path.stem, given)
     # The file may be anyone's: it may name a model of timm, and no address.
     named = checkpoint.architecture
-    if _is_timm_name(named):
-        return from_timm(named, checkpoint, size, pretrained=False)
+    if is_timm_name(named):
+        return from_checkpoint(named, checkpoint, given.size, given.trained_at)
     raise NoArchitectureError(
         f"The file {checkpoint.path.name} doesn't say its architecture; give the timm name as the "
         "model and the file as its weights."
     )
 
 
-def _is_timm_name(name: str) -> bool:
-    return bool(re.fullmatch(r"[\w.]+", name)) and timm.is_model(name)
-
-
-def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> Built:
+def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
     """A checkpoint that `train` wrote describes itself."""
+    size = given.size
     config, data = checkpoint.metadata["config"], dict(checkpoint.metadata["preprocess"])
     if "timm" in config:
         named = str(config["timm"])
-        if not _is_timm_name(named):
+        if not is_timm_name(named):
             raise ModelError(
                 f"The metadata of {checkpoint.path.name} names the model {named!r}, expected a "
                 "name of timm's; export the file again."
             )
-        return from_timm(named, checkpoint, size, pretrained=False)
+        return from_checkpoint(named, checkpoint, size, given.trained_at)
     try:
         made = ViTConfig.from_dict(config)
     except (TypeError, ValueError) as error:
@@ -214,15 +233,12 @@ def _from_recipe(checkpoint: Checkpoint, name: str, size: Pair | None) -> Built:
     )
 
 
-def _from_timm_name(
-    name: str, checkpoint: Checkpoint | None, size: Pair | None, pretrained: bool
-) -> Built:
+def _check_name(name: str) -> None:
     if ":" not in name and not timm.is_model(name.partition(".")[0]):
         raise ModelError(
             f"There is no model {name!r}{nearest(name, available_models())}; "
             "`vit-explorer models` lists the names."
         )
-    return from_timm(name, checkpoint, size, pretrained)
 
 
 def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Built:
@@ -238,6 +254,11 @@ def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Buil
         data = resolve_model_data_config(core)
         name = config.get("architecture") or name
     declared = getattr(getattr(core, "patch_embed", None), "img_size", None)
+    said = describe(module, size, prepare=prepare and not data)
+    check_size(said, size, name)
+    if said is not None:
+        data = data or dict(said.data)
+        size = size or said.size
     size = size or _pair(declared) or (data["input_size"][1:] if data else None)
     if size is None:
         raise ModelError(f"The image size of {name} is not known; pass image_size=(height, width).")
@@ -248,6 +269,9 @@ def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Buil
         )
     data["input_size"] = (3, *size)
     labels, labels_source = timm_labels(core, None) if isinstance(config, dict) else ((), "")
+    if said is not None and said.labels:
+        labels, labels_source = said.labels, "the module's config"
+    check_gradients(module, name)
     return Built(
         module=module,
         name=name,
@@ -255,6 +279,7 @@ def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Buil
         data=data,
         labels=labels,
         labels_source=labels_source,
+        notes=said.notes if said is not None else (),
     )
 
 
@@ -263,6 +288,7 @@ def _finish(
     labels: str | Path | Sequence[str] | None,
     transform: Callable[..., Any] | None,
     preprocess_given: tuple[str, ...],
+    trained_at: Pair | None,
 ) -> LoadedModel:
     data = built.data if transform is None else {**built.data, "mean": 0, "std": 1}
     size: Pair = input_size(data)[1:]
@@ -284,6 +310,8 @@ def _finish(
         interpolation=preprocess.interpolation or "",
         crop_pct=1.0 if preprocess.crop_pct is None else preprocess.crop_pct,
         labels_source=labels_source,
+        weights_notes=built.notes,
+        weights_image_size=trained_at,
         preprocess_given=preprocess_given,
         preprocess_note=_preprocess_note(built, channels) if transform is None else "",
         channels=channels,
@@ -343,5 +371,6 @@ def _hash_weights(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        if isinstance(tensor, torch.Tensor):
+            digest.update(plain_tensor(tensor).flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -16,7 +16,8 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, RecipeError
-from vit_explorer.models.checkpoints import Checkpoint, load_state, read_checkpoint
+from vit_explorer.models.checkpoints import Checkpoint, read_checkpoint
+from vit_explorer.models.filling import load_state
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.models.zoo import BUNDLED, asset
 from vit_explorer.training.recipe import Recipe

@@ -11,7 +11,7 @@ from vit_explorer.explain import LoadedModel
 
 
 def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
-    """`model` and, where needed, `weights`, `labels`, `image_size`, `pretrained`, `preprocess`.
+    """`model` and, where needed, `weights`, `labels`, picture sizes, `pretrained`, `preprocess`.
 
     `run` is the weights file of a run of this page; others are named without their folder.
     """
@@ -32,6 +32,8 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
         given["labels"] = labels
     if card.image_size != _native_size(model):
         given["image_size"] = list(card.image_size)
+    if card.weights_image_size is not None:
+        given["weights_image_size"] = list(card.weights_image_size)
     if card.preprocess_given:
         described = model.preprocess.to_dict()
         given["preprocess"] = {name: described[name] for name in card.preprocess_given}

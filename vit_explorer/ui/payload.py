@@ -111,6 +111,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "position": card.position,
         "labels": f"results/{result.key}/labels" if card.classes else None,
         "source": keyed(card.source),
+        "weights_notes": [keyed(note) for note in card.weights_notes],
         "parameters": card.parameters,
         "accuracy": _accuracy(model),
         "tokens": card.tokens,

@@ -12,7 +12,10 @@ PHRASES = {
     r"timm, pretrained": "source.pretrained",
     r"timm, random weights": "source.random",
     r"transformers (?P<kind>\w+), folder (?P<name>.+)": "source.folder",
+    r"timm (?P<kind>[\w.]+), folder (?P<name>.+)": "source.timmfolder",
     r"the checkpoint": "source.checkpoint",
+    r"config\.json": "source.config",
+    r"the module's config": "source.module",
     r"ImageNet, by the number of classes \((?P<count>.+)\)": "source.imagenet",
     r"given": "source.given",
     r"none: numbered": "source.numbered",
@@ -21,6 +24,36 @@ PHRASES = {
     r"The map sums to (?P<sum>.+); the logit rises by (?P<rise>.+) over the baseline's "
     r"\((?P<steps>\d+) steps\)\.": "note.completeness",
 }
+
+# What was taken, renamed or left aside of a weights file.
+WEIGHTS_NOTES = {
+    r"Of several models in the file, (?P<taken>.+) was taken, not (?P<others>.+)\.": "several",
+    r"Its tensors are named as (?P<program>.+) names them; they were renamed\.": "renamed",
+    r"Its arrays are named as Google's JAX code names them; timm read them\.": "google",
+    r"The classifier is the file's (?P<place>.+) of (?P<count>\d+) class(?:es)?\.": "classifier",
+    r"The (?P<kind>\w+) before the classifier has PyTorch's own epsilon, which the file doesn't "
+    r"say\.": "headnorm",
+    r"Something without weights stands before the classifier and is taken for a "
+    r"dropout\.": "hidden",
+    r"Left aside: (?P<names>.+)\.": "aside",
+    r"Its classifier reads a representation layer that timm's model doesn't "
+    r"have\.": "representation",
+    r"It is pooled by the patches' mean, as the norm after pooling \(fc_norm\) says\.": "mean",
+    r"It is pooled by the class token, as the norm before pooling says\.": "token",
+    r"Its patch embedding reads (?P<count>\d+) channels?\.": "channels",
+    r"Its layer norms have epsilon (?P<eps>\S+), as (?P<program>.+) has it\.": "eps",
+    r"The file doesn't say its activation: GELU was taken, as this architecture has it; "
+    r"(?P<program>.+) has quick GELU, for which timm has names with quickgelu\.": "activation",
+    r"A whole module was saved; its tensors were read, and its code was not\.": "whole",
+    r"Objects of other programs in the file were not read: (?P<names>.+)\.": "objects",
+    r"The grid of (?P<grid>\S+) patches was read from its position embeddings\.": "grid",
+    r"Positions were interpolated from (?P<old>\S+) to (?P<new>\S+) patches\.": "positions",
+    r"How pictures are prepared \((?P<names>.+)\) is what the file says of its "
+    r"training\.": "prepared",
+    r"Pictures are prepared as transformers' (?P<kind>\w+) does by default; give preprocess or "
+    r"transform if this model was trained on others\.": "processor",
+}
+PHRASES |= {pattern: f"weights.{key}" for pattern, key in WEIGHTS_NOTES.items()}
 
 
 def keyed(text: str) -> dict[str, Any]:

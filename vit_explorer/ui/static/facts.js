@@ -57,6 +57,7 @@ export function facts(model) {
   const kept = { how: model.interpolation, share: percent(model.crop) };
   const lines = {
     source: said(model.source),
+    weights: sentences(...model.weights_notes.map(said)),
     accuracy: accuracy === null ? "" : t("fact.accuracy.value", { share: percent(accuracy) }),
     parameters: model.parameters.toLocaleString(),
     device: model.device,

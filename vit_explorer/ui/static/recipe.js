@@ -32,11 +32,12 @@ function python(value) {
 
 /** The command `explain` with the model, the target and `options`, such as ["--method", "rollout"]. */
 export function command(state, options) {
-  const { model, weights, labels, image_size: size, pretrained, preprocess } = state.result.model.load;
+  const { model, weights, labels, pretrained, preprocess, ...sizes } = state.result.model.load;
   const words = ["vit-explorer", "explain", picturePath(state), "--model", model];
   if (weights) words.push("--weights", weights);
   if (labels) words.push("--labels", labels);
-  if (size) words.push("--image-size", ...size.map(String));
+  for (const name of ["image_size", "weights_image_size"])
+    if (sizes[name]) words.push(`--${name.replaceAll("_", "-")}`, ...sizes[name].map(String));
   for (const name of ["mean", "std"])
     if (preprocess?.[name]) words.push(`--${name}`, ...preprocess[name].map(String));
   if (pretrained === false) words.push("--random");
