@@ -190,7 +190,7 @@ def test_a_map_equal_everywhere_correlates_with_nothing(small: vx.LoadedModel, c
 
 def test_a_single_output_can_not_be_followed(cat: Path) -> None:
     module = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=1)
-    model = vx.load_model(module, image_size=64)
+    model = vx.load_model(module, image_size=64, outputs="classes")
     with pytest.raises(TargetError, match="a single output, whose softmax probability is always 1"):
         vx.faithfulness(model, cat, {"corner": np.eye(4, dtype=np.float32)})
 

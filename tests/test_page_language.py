@@ -26,6 +26,7 @@ from tests.browser import (
     write_checkpoint,
 )
 from tests.conftest import load_small
+from tests.endings import ENDINGS, Lambda, head, load
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.ui.phrases import PHRASES, keyed
 from vit_explorer.ui.routes import static_folder, words
@@ -107,13 +108,20 @@ def test_every_note_of_a_map_has_a_key(small: vx.LoadedModel, cat: Path) -> None
         ViTConfig(**size, classes=5, pooling="mean", class_token=own) for own in (True, False)
     ]
     keys = set()
-    for model in (small, *(load_small(VisionTransformer(config)) for config in others)):
+    written = Lambda(lambda m, x: m.head(x).exp() / m.head(x).exp().sum(-1, True), head=head(3))
+    own = [load_small(VisionTransformer(config)) for config in others]
+    for model in (small, load(written), *own):
         found = vx.explain(model, cat, methods="all")
         assert set(found.heatmaps) | set(found.skipped) == set(vx.METHODS)
         for note in filter(None, (heatmap.note for heatmap in found.heatmaps.values())):
             assert "key" in keyed(note), note
             keys.add(keyed(note)["key"])
     assert keys == {key for key in PHRASES.values() if key.startswith("note.")}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_every_way_to_know_outputs_has_a_key(name: str) -> None:
+    assert "key" in keyed(load(ENDINGS[name][0]()).card.outputs_found)
 
 
 def test_the_source_of_a_folder_has_a_key(tmp_path: Path) -> None:

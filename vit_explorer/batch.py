@@ -24,7 +24,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.pictures import FORMATS, Picture, open_picture
 from vit_explorer.request import Request
 from vit_explorer.stretch import Stretch, check_stretch
-from vit_explorer.targets import Target, find_target
+from vit_explorer.targets import Aim, Target, find_target
 
 SUMMARY = "summary"
 
@@ -33,6 +33,7 @@ SUMMARY = "summary"
 class Outcome:
     """What became of one picture of a folder, with its top prediction where there are classes.
 
+    `probability` is None of a model of values, `score` the number that the model returned.
     `picture` and `folder` are paths inside the two folders. A picture that can't be used has no
     folder, and an `error` that says why.
     """
@@ -42,6 +43,7 @@ class Outcome:
     label: str | None = None
     index: int | None = None
     probability: float | None = None
+    score: float | None = None
     error: str = ""
 
 
@@ -78,8 +80,8 @@ def explain_folder(
     root, target_root = Path(folder), Path(out)
     request = Request.check(model, methods, options)
     size = request.batch_size(model, batch_size)
-    index = find_target(model, target)
-    expected = _expected(model, request, index) if resume else None
+    aim = find_target(model, target)
+    expected = _expected(model, request, aim) if resume else None
     opened = functools.partial(open_picture, bands=bands, stretch=check_stretch(stretch))
     places = _places(root, find_pictures(root, target_root))
 
@@ -98,7 +100,7 @@ def explain_folder(
                 except PictureError as error:
                     yield Outcome(_inside(root, picture), error=str(error))
             results = explain_many(
-                model, list(ready.values()), methods, index,
+                model, list(ready.values()), methods, aim,
                 options=options, top=top, progress=progress, batch_size=size,
             )  # fmt: skip
             for picture, result in zip(list(ready), results, strict=True):
@@ -182,12 +184,12 @@ def _outcome(
     return Outcome(_inside(root, picture), place.as_posix(), **(predictions or [{}])[0])
 
 
-def _expected(model: LoadedModel, request: Request, target: int | None) -> dict[str, Any]:
+def _expected(model: LoadedModel, request: Request, aim: Aim | None) -> dict[str, Any]:
     """What an earlier manifest says if the same was asked of the same model."""
     asked = {
         "model": model.to_dict(),
         "options": request.options,
-        "target": target,
+        "target": None if aim is None else {str(key): value for key, value in aim.weights},
     }
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
@@ -201,13 +203,14 @@ def _kept(
         earlier: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         found = {name: method["options"] for name, method in earlier["methods"].items()}
         left_out = {name: expected["options"].get(name) for name in earlier["skipped"]}
-        aim, top = (earlier["target"] or {}).get("index"), earlier["predictions"][:1]
+        aim, top = (earlier["target"] or {}).get("weights"), earlier["predictions"][:1]
         complete = all((folder / name).is_file() for name in earlier["files"])
         with picture.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    wanted = expected["target"] if expected["target"] is not None else (top and top[0]["index"])
+    first = {str(top[0]["index"]): 1.0} if top else None
+    wanted = expected["target"] or first
     same = (
         earlier["model"] == expected["model"]
         and {**left_out, **found} == {**left_out, **expected["options"]}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_explorer.predictions import Prediction
+from vit_explorer.targets import Aim
 
 How = Literal["drop", "grey"]
 Pair = tuple[int, int]
@@ -29,8 +30,11 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Intervention:
-    """Predictions before and after a change; probabilities are 0 to 1, logits (C,).
+    """Predictions before and after a change.
 
+    `logits_before` and `logits_after` (C,) are what the model returned, `measured_before` and
+    `measured_after` (C,) the probabilities, 0 to 1, or again the values of a model of values.
+    `aim` is what was followed.
     `heads_off` and `patches_off` are sorted pairs (layer, head) and (row, column) without repeats.
     """
 
@@ -43,11 +47,14 @@ class Intervention:
     target_after: Prediction
     logits_before: NDArray[np.float32] = field(repr=False)
     logits_after: NDArray[np.float32] = field(repr=False)
+    measured_before: NDArray[np.float32] = field(repr=False)
+    measured_after: NDArray[np.float32] = field(repr=False)
+    aim: Aim = field(repr=False)
 
     @property
     def difference(self) -> float:
-        """The target's probability after, minus before: -1 to 1."""
-        return self.target_after.probability - self.target_before.probability
+        """The target's probability after, minus before: -1 to 1; of a value the value's."""
+        return self.target_after.measured - self.target_before.measured
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the logits."""
@@ -60,6 +67,8 @@ class Intervention:
                 "label": self.target_before.label,
                 "before": self.target_before.probability,
                 "after": self.target_after.probability,
+                "score_before": self.target_before.score,
+                "score_after": self.target_after.score,
             },
             "before": [vars(prediction) for prediction in self.before],
             "after": [vars(prediction) for prediction in self.after],

@@ -32,9 +32,9 @@ from vit_explorer.methods.weights import patch_filters, patch_projection, positi
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.zoo import LoadedModel, available_models, load_model
 from vit_explorer.pictures import open_picture
-from vit_explorer.predictions import Prediction, best
+from vit_explorer.predictions import Prediction, best, predicted
 from vit_explorer.request import Request
-from vit_explorer.targets import Target, find_target
+from vit_explorer.targets import Aim, Target, find_target
 from vit_explorer.trace import Trace, trace, trace_batch
 
 __all__ = [
@@ -125,8 +125,8 @@ def explain(
         methods: a name or names from `METHODS`; () for predictions alone; "all" for every one
             that the model allows, the others named in `skipped` with the reason; "fast" for those
             of "all" that need no more than the one pass.
-        target: class index or label; None is the top prediction. For a list of pictures also a
-            list, one a picture.
+        target: class index or label, or "not" and one of these for what speaks against it; None
+            is the top prediction. For a list of pictures also a list, one a picture.
         options: a method's options by its name, such as {"rollout": {"fusion": "max"}}.
         top: how many predictions to return.
         progress: called with (method, passes done, passes in all) by methods that run the model
@@ -178,10 +178,10 @@ def explain_many(
 
 def _with_targets(
     model: LoadedModel, pictures: Iterable[Any], target: Target | Sequence[Target]
-) -> Iterator[tuple[Any, int | None]]:
+) -> Iterator[tuple[Any, Aim | None]]:
     if not isinstance(target, (list, tuple)):
-        index = find_target(model, target)  # type: ignore[arg-type]  # says what else it is
-        return ((picture, index) for picture in pictures)
+        aim = find_target(model, target)  # type: ignore[arg-type]  # says what else it is
+        return ((picture, aim) for picture in pictures)
     pictures = list(pictures)
     if len(pictures) != len(target):
         raise TargetError(
@@ -193,7 +193,7 @@ def _with_targets(
 
 def _in_batches(
     model: LoadedModel,
-    asked: Iterator[tuple[Any, int | None]],
+    asked: Iterator[tuple[Any, Aim | None]],
     request: Request,
     top: int,
     progress: Progress | None,
@@ -224,11 +224,10 @@ def _explained(
     progress: Progress | None,
     seconds: dict[str, float],
 ) -> Explanation:
-    labels = passed.model.labels
+    labels, outputs = passed.model.labels, passed.card.outputs
     aim = None
-    if passed.target is not None:
-        probability = float(passed.probabilities[passed.target])
-        aim = Prediction(passed.target, labels[passed.target], probability)
+    if passed.aim is not None:
+        aim = predicted(passed.raw, labels, passed.aim, outputs)
     heatmaps: dict[str, Heatmap] = {}
     skipped = dict(request.skipped)
     for name, options in request.options.items():
@@ -246,7 +245,7 @@ def _explained(
         picture=passed.prepared.picture,
         prepared=passed.prepared,
         model=passed.model,
-        predictions=best(passed.logits, labels, top),
+        predictions=best(passed.raw, labels, top, outputs),
         target=aim,
         heatmaps=heatmaps,
         skipped=skipped,

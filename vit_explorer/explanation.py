@@ -171,7 +171,7 @@ class Explanation:
             },
             "model": self.model.to_dict(),
             "predictions": [vars(prediction) for prediction in self.predictions],
-            "target": None if self.target is None else vars(self.target),
+            "target": self._described_target(),
             "methods": {
                 name: {
                     "title": heatmap.title,
@@ -190,6 +190,12 @@ class Explanation:
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
         }
+
+    def _described_target(self) -> dict[str, Any] | None:
+        aim = self.trace.aim
+        if self.target is None or aim is None:
+            return None
+        return {**vars(self.target), "weights": {str(key): value for key, value in aim.weights}}
 
     def _heatmap(self, name: str) -> Heatmap:
         if name not in self.heatmaps:
@@ -215,8 +221,7 @@ class Explanation:
         buffer = io.BytesIO()
         self.figure().savefig(buffer, format="png", dpi=90)
         rows = "".join(
-            f"<tr><td>{html.escape(p.label)}</td><td>{p.probability:.1%}</td></tr>"
-            for p in self.predictions
+            f"<tr><td>{html.escape(p.label)}</td><td>{p.shown}</td></tr>" for p in self.predictions
         )
         alt = html.escape(" ".join(self.describe(name) for name in self.heatmaps))
         picture = base64.b64encode(buffer.getvalue()).decode()

@@ -23,11 +23,13 @@ from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.interception import evaluating
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.methods.asking import pictures_at_once
-from vit_explorer.models.card import ModelCard, first_tensor
+from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
+from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Prepared
+from vit_explorer.targets import Aim
 from vit_explorer.trace import Target, find_target, trace
 
 Grid = NDArray[np.float32]
@@ -39,11 +41,11 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How a map does: areas under its curves, 0 to 1.
+    """How a map does: areas under its curves, 0 to 1, or in units of a value.
 
-    `insertion` is the target's mean probability while the best cells are uncovered first (higher
-    is better), `deletion` while they are covered first (lower is better). The curves have one
-    value a step, from nothing to everything.
+    `insertion` is the target's mean probability, or its mean value, while the best cells are
+    uncovered first (higher is better), `deletion` while they are covered first (lower is better).
+    The curves have one value a step, from nothing to everything.
     """
 
     insertion: float
@@ -53,19 +55,24 @@ class Score:
 
     @property
     def gain(self) -> float:
-        """insertion - deletion, -1 to 1: the one number maps are ranked by."""
+        """insertion - deletion, -1 to 1 of probabilities: the one number maps are ranked by."""
         return self.insertion - self.deletion
 
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Scores of maps by name, of a Gaussian in the middle, and of random maps."""
+    """Scores of maps by name, of a Gaussian in the middle, and of random maps.
+
+    `measure` says what the curves are of: the target's "probability", or its "value" where that is
+    what the model returns.
+    """
 
     target: int
     label: str
     scores: Mapping[str, Score]
     gaussian: Score
     random: tuple[Score, ...]
+    measure: str = "probability"
 
     def beaten(self, name: str) -> int:
         """How many of the random maps a map beats, by its gain."""
@@ -104,6 +111,7 @@ class Faithfulness:
         return {
             "target": self.target,
             "label": self.label,
+            "measure": self.measure,
             "maps": {
                 name: {
                     **numbers(score),
@@ -137,14 +145,14 @@ def faithfulness(
 
     Args:
         picture: anything `open_picture` takes, or a `Prepared`.
-        target: class whose softmax probability is followed; None takes the maps' own target where
-            they have one, else the top prediction.
+        target: class, label or value that is followed, its probability where it has one; None
+            takes the maps' own target where they have one, else the top prediction.
         steps: points of a curve after the first.
         progress: called with (pictures done, pictures in all).
 
     Raises:
         OptionError: a map of another grid, no maps, or counts below 1.
-        TargetError: a model with fewer than two classes, or maps made for several targets.
+        TargetError: a model of one class or none, or maps made for several targets.
     """
     gh, gw = model.card.grid
     for name, count in (("steps", steps), ("random_maps", random_maps)):
@@ -160,18 +168,19 @@ def faithfulness(
     if not grids:
         raise OptionError("No maps were given, expected at least one to score.")
     prepared = model.prepare(picture)
-    index = _choose_target(model, prepared, heatmaps, target)
+    aim = _choose_aim(model, prepared, heatmaps, target)
     generator = np.random.default_rng(seed)
     chance = [generator.random((gh, gw), dtype=np.float32) for _ in range(random_maps)]
     orders = [_ranked(grid) for grid in (*grids.values(), _centred(gh, gw), *chance)]
-    curves = _curves(model, prepared, orders, index, min(steps, gh * gw), progress)
+    curves = _curves(model, prepared, orders, aim, min(steps, gh * gw), progress)
     scores = [_score(*pair) for pair in curves]
     return Faithfulness(
-        target=index,
-        label=model.labels[index],
+        target=aim.index,
+        label=aim.label(model.labels),
         scores=dict(zip(grids, scores, strict=False)),
         gaussian=scores[len(grids)],
         random=tuple(scores[len(grids) + 1 :]),
+        measure="value" if model.card.outputs == "value" else "probability",
     )
 
 
@@ -198,7 +207,7 @@ def weight_randomisation(
             raise OptionError(f"There is no method {name!r}; the methods: {', '.join(METHODS)}.")
     prepared = model.prepare(picture)
     real = trace(model, prepared, target=target, gradients="all")
-    ruined = trace(_shuffled(model, seed), prepared, target=real.target, gradients="all")
+    ruined = trace(_shuffled(model, seed), prepared, target=real.aim, gradients="all")
     return {
         name: _rank_correlation(
             METHODS[name](real, **options).values, METHODS[name](ruined, **options).values
@@ -211,30 +220,32 @@ def _values(heatmap: Heatmap | Grid) -> Grid:
     return heatmap.values if isinstance(heatmap, Heatmap) else np.asarray(heatmap, np.float32)
 
 
-def _choose_target(
+def _choose_aim(
     model: LoadedModel, prepared: Prepared, heatmaps: Mapping[str, Heatmap | Grid], target: Target
-) -> int:
-    index = find_target(model, target)
-    own = {h.target for h in heatmaps.values() if isinstance(h, Heatmap) and h.target is not None}
-    if index is None and len(own) > 1:
+) -> Aim:
+    aim = find_target(model, target)
+    own = {
+        h.aim or Aim.at(h.target)
+        for h in heatmaps.values()
+        if isinstance(h, Heatmap) and h.target is not None
+    }
+    if aim is None and len(own) > 1:
         raise TargetError(
             f"The maps were made for {len(own)} different classes; give the target to follow."
         )
-    if index is None and own:
-        index = own.pop()
-    if index is None:
-        index = trace(model, prepared).target
-    if index is None:
-        raise TargetError(
-            f"{model.card.name} has no classifier, so there is no probability to follow; load "
-            "weights with a head."
-        )
-    if model.card.classes == 1:
+    if aim is None and own:
+        aim = own.pop()
+    if aim is None:
+        aim = trace(model, prepared).aim
+    if aim is None:
+        raise no_classes(model.card, "so there is no probability to follow")
+    if model.card.classes == 1 and model.card.sums_to_one:
         raise TargetError(
             f"{model.card.name} has a single output, whose softmax probability is always 1, so no "
-            "map can change it; load a model of two classes or more to score maps."
+            "map can change it; load it with outputs='labels' or 'value', or a model of two "
+            "classes or more."
         )
-    return index
+    return aim
 
 
 def _ranked(grid: Grid) -> NDArray[np.intp]:
@@ -253,11 +264,12 @@ def _curves(
     model: LoadedModel,
     prepared: Prepared,
     orders: list[NDArray[np.intp]],
-    target: int,
+    aim: Aim,
     steps: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[tuple[Grid, Grid]]:
-    """(insertion, deletion) probabilities of each order, steps + 1 each."""
+    """(insertion, deletion) probabilities or values of each order, steps + 1 each."""
+    outputs = model.card.outputs
     parameter = next(model.module.parameters())
     pixels = prepared.pixels.to(parameter.device, parameter.dtype)
     h, w = model.card.patch_size
@@ -285,8 +297,8 @@ def _curves(
         enough_memory(model.card.name),
     ):
         for batch in _batches(covered(), size):
-            logits = first_tensor(model.module(batch)).float()
-            found.append(logits.softmax(dim=-1)[:, target].cpu())
+            told = measured(answer(model, batch).raw, outputs)
+            found.append(aim.measured(told, probabilities=outputs != "value").cpu())
             if progress is not None:
                 progress(sum(map(len, found)), total)
     whole, faint, nothing = (probability.reshape(1) for probability in torch.cat(found)[:3].numpy())

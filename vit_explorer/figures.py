@@ -20,6 +20,7 @@ from vit_explorer.errors import OptionError
 from vit_explorer.methods.lens import LogitLens
 from vit_explorer.methods.tokens import Artifacts
 from vit_explorer.methods.weights import PatchFilters
+from vit_explorer.predictions import Prediction
 
 __all__ = ["artifact_figure", "filter_sheet", "head_figure", "lens_figure", "similarity_figure"]
 
@@ -57,13 +58,13 @@ def lens_figure(lens: LogitLens) -> Figure:
     """The most probable classes at each depth as a table, and the target's probability beside it.
 
     Row 0 is before the first block. Cells are darker the more probable their class; the target's
-    have a frame.
+    have a frame. Values, which are no probabilities, stand alike on white.
     """
     depths, columns = len(lens.predictions), len(lens.predictions[0])
     size = (2.3 + 1.75 * columns + 2.4, 1.2 + 0.32 * depths)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     table, curve = figure.subplots(1, 2, sharey=True, width_ratios=(1.75 * columns, 2.4))
-    shares = np.array([[p.probability for p in row] for row in lens.predictions])
+    shares = np.array([[p.probability or 0.0 for p in row] for row in lens.predictions])
     table.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
     for depth, row in enumerate(lens.predictions):
         for column, prediction in enumerate(row):
@@ -71,11 +72,11 @@ def lens_figure(lens: LogitLens) -> Figure:
             table.text(
                 column,
                 depth,
-                f"{label}  {_percent(prediction.probability)}",
+                f"{label}  {_shown(prediction)}",
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if prediction.probability > 0.6 else "black",
+                color="white" if shares[depth, column] > 0.6 else "black",
                 parse_math=False,
             )
             if prediction.index == lens.target.index:
@@ -86,13 +87,16 @@ def lens_figure(lens: LogitLens) -> Figure:
     table.tick_params(length=0, labelsize=8)
     table.spines[:].set_visible(False)
     curve.plot(lens.curve, range(depths), "o-", color=_MARK, markersize=4)
-    curve.set_xlim(-0.03, 1.03)
-    curve.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=8)
+    valued = lens.target.probability is None
+    if not valued:
+        curve.set_xlim(-0.03, 1.03)
+        curve.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=8)
     curve.grid(axis="x", alpha=0.3)
     curve.tick_params(axis="y", length=0)
     curve.spines[["top", "right"]].set_visible(False)
     name = textwrap.shorten(lens.target.label.partition(",")[0], 30, placeholder="…")
-    curve.set_xlabel(f"probability of {name}", fontsize=9, parse_math=False)
+    what = "value of" if valued else "probability of"
+    curve.set_xlabel(f"{what} {name}", fontsize=9, parse_math=False)
     return figure
 
 
@@ -189,6 +193,11 @@ def similarity_figure(
     bar = figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.02)
     bar.set_label("cosine similarity")
     return figure
+
+
+def _shown(prediction: Prediction) -> str:
+    share = prediction.probability
+    return prediction.shown if share is None else _percent(share)
 
 
 def _percent(share: float) -> str:

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.change import Change, How, Intervention, Pair
-from vit_explorer.errors import ModelError, OptionError, TargetError, UnsupportedModelError
+from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
 from vit_explorer.interception import switching
 from vit_explorer.methods.options import one_of
-from vit_explorer.models.card import first_tensor
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
-from vit_explorer.models.readout import readout
+from vit_explorer.models.outputs import answer, measured, no_classes
+from vit_explorer.models.readout import read_end
 from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Prepared
-from vit_explorer.predictions import Prediction, best
+from vit_explorer.predictions import best, first_aims, predicted
 from vit_explorer.trace import Target, find_target
 
 BATCH = 32
@@ -77,11 +77,8 @@ def intervene_many(
             f"intervene received {type(model).__name__} as its model; load it with load_model."
         )
     if not model.card.classes:
-        raise TargetError(
-            f"{model.card.name} has no classifier, so there is no prediction to change; load "
-            "weights with a head."
-        )
-    index = find_target(model, target)
+        raise no_classes(model.card, "so there is no prediction to change")
+    aim = find_target(model, target)
     checked = [_check(model, change) for change in changes]
     prepared = model.prepare(picture)
     active = [change for change in checked if change.heads or change.patches]
@@ -91,19 +88,20 @@ def intervene_many(
             _run(model, prepared, active[start : start + BATCH])
             for start in range(0, len(active), BATCH)
         ]
-    logits = torch.cat((plain, *batches)).float().cpu()
-    if not bool(torch.isfinite(logits).all()):
+    outputs = model.card.outputs
+    raw = torch.cat((plain, *batches)).float().cpu()
+    if not bool(torch.isfinite(raw).all()):
         raise ModelError(
             f"{model.card.name} returned logits that are not finite; check its weights."
         )
-    if index is None:
-        index = int(logits[0].argmax())
+    if aim is None:
+        (aim,) = first_aims(raw[:1], outputs)
     # A change of nothing is the plain prediction to the last bit.
-    places = iter(range(1, len(logits)))
+    places = iter(range(1, len(raw)))
     rows = [next(places) if change.heads or change.patches else 0 for change in checked]
-    predictions = [best(row, model.labels, top) for row in logits]
-    shares = logits.softmax(dim=-1)[:, index].tolist()
-    aims = [Prediction(index, model.labels[index], share) for share in shares]
+    predictions = [best(row, model.labels, top, outputs) for row in raw]
+    aims = [predicted(row, model.labels, aim, outputs) for row in raw]
+    shares = measured(raw, outputs)
     return tuple(
         Intervention(
             heads_off=change.heads,
@@ -113,8 +111,11 @@ def intervene_many(
             after=predictions[row],
             target_before=aims[0],
             target_after=aims[row],
-            logits_before=logits[0].numpy(),
-            logits_after=logits[row].numpy(),
+            logits_before=raw[0].numpy(),
+            logits_after=raw[row].numpy(),
+            measured_before=shares[0].numpy(),
+            measured_after=shares[row].numpy(),
+            aim=aim,
         )
         for change, row in zip(checked, rows, strict=True)
     )
@@ -190,7 +191,7 @@ def _pools_patches(model: LoadedModel) -> bool:
 
 
 def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) -> Tensor:
-    """Logits (B, C), one row a change."""
+    """What the model returns (B, C), one row a change."""
     card = model.card
     parameter = next(model.module.parameters())
     pixels = prepared.pixels.to(parameter).expand(len(changes), -1, -1, -1)
@@ -219,22 +220,23 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
         on_output=leaving,
     )
     with switched:
-        logits = first_tensor(model.module(pixels))
+        raw = answer(model, pixels).raw
     if keys is None or not _pools_patches(model):
-        return logits
+        return raw
     return _pooled(model, last[0], keys)
 
 
 def _pooled(model: LoadedModel, tokens: Tensor, keys: Tensor) -> Tensor:
-    """Logits (B, C) from the kept tokens alone, in the network's order; pictures that keep as many
-    go together."""
+    """What the model returns (B, C) for the kept tokens alone, in the network's order; pictures
+    that keep as many go together."""
     counts = keys.sum(dim=1)
     rows: dict[int, Tensor] = {}
     for count in counts.unique().tolist():
         members = (counts == count).nonzero().flatten()
         kept = tokens[members][keys[members]].unflatten(0, (len(members), count))
         try:
-            rows.update(zip(members.tolist(), readout(model, kept, arranged=False), strict=True))
+            found = read_end(model, kept, arranged=False).raw
+            rows.update(zip(members.tolist(), found, strict=True))
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:

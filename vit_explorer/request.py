@@ -55,7 +55,7 @@ class Request:
         chosen = _choose_options(_known(asked) if every else asked, options or {})
         skipped = {}
         if every and not model.card.classes:
-            reason = f"{model.card.name} has no classifier"
+            reason = f"{model.card.name} returns an embedding and has no classifier"
             skipped = {name: reason for name in chosen if METHODS[name].class_specific}
         chosen = {name: own for name, own in chosen.items() if name not in skipped}
         needs = [METHODS[name].needs(own, model.card.depth) for name, own in chosen.items()]

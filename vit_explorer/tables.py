@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def predictions_table(result: Explanation) -> Table:
-    """The most probable classes, under the picture's name."""
+    """The most probable classes or labels, or the values, under the picture's name."""
     table = Table(title=escape(result.picture.name), title_justify="left")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
+    named = {"labels": "label", "value": "value of"}
+    table.add_column(named.get(result.card.outputs, "class"))
+    table.add_column("value" if result.card.outputs == "value" else "probability", justify="right")
     table.add_column("index", justify="right")
     for prediction in result.predictions:
-        table.add_row(
-            escape(prediction.label), f"{prediction.probability:.1%}", str(prediction.index)
-        )
+        table.add_row(escape(prediction.label), prediction.shown, str(prediction.index))
     return table
 
 
 def trust_table(trust: Faithfulness) -> Table:
     """Insertion, deletion and their difference: of the maps, of the middle, and by chance."""
-    table = Table(title="insertion − deletion = gain: higher is better", title_justify="left")
+    title = f"insertion − deletion = gain of the {trust.measure}: higher is better"
+    table = Table(title=title, title_justify="left")
     table.add_column("map", no_wrap=True)
     for heading in ("insertion", "deletion", "gain"):
         table.add_column(heading, justify="right")
@@ -81,9 +81,9 @@ def intervention_table(change: Intervention) -> Table:
     for one, other in zip(change.before, change.after, strict=True):
         table.add_row(
             escape(one.label),
-            f"{one.probability:.1%}",
+            one.shown,
             escape(other.label),
-            f"{other.probability:.1%}",
+            other.shown,
         )
     return table
 

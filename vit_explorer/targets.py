@@ -1,56 +1,120 @@
-"""A class by its index or its label."""
+"""What a map explains: a class by its index or its label, or what speaks against it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
+
+from torch import Tensor
 
 from vit_explorer.errors import TargetError, nearest
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.outputs import no_classes
 
-Target = int | str | None
+# "not cat" is the other side of cat: the same output, with the opposite sign.
+NOT = re.compile(r"not\s+(?=\S)", re.IGNORECASE)
 
 
-def find_target(model: LoadedModel, target: Target) -> int | None:
-    """Class index of an index or a label; None stays None (the top prediction).
+@dataclass(frozen=True)
+class Aim:
+    """A weighted sum of a model's outputs, which methods differentiate: (index, weight) pairs."""
+
+    weights: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def at(cls, index: int, sign: int = 1) -> Aim:
+        """One output, or with the sign -1 its other side."""
+        return cls(((int(index), float(sign)),))
+
+    @property
+    def index(self) -> int:
+        """The output it is about, the first of several."""
+        return self.weights[0][0]
+
+    @property
+    def negated(self) -> bool:
+        """Whether it is the other side of that output."""
+        return self.weights[0][1] < 0
+
+    @property
+    def name(self) -> int | str:
+        """What `find_target` finds it by, whatever the labels: 3 or "not 3"."""
+        return f"not {self.index}" if self.negated else self.index
+
+    def label(self, labels: Sequence[str]) -> str:
+        """Its name by the model's labels, such as "cat" or "not cat"."""
+        return f"not {labels[self.index]}" if self.negated else labels[self.index]
+
+    def of(self, outputs: Tensor) -> Tensor:
+        """Its value in outputs (…, C): (…)."""
+        first, *others = (outputs[..., index] * weight for index, weight in self.weights)
+        return sum(others, first)
+
+    def measured(self, outputs: Tensor, *, probabilities: bool) -> Tensor:
+        """Its value in outputs (…, C) that may be probabilities: of the other side, what is left.
+
+        Returns:
+            (…), 0 to 1 for probabilities.
+        """
+        value = self.of(outputs)
+        return 1 + value if probabilities and self.negated else value
+
+
+Target = int | str | Aim | None
+
+
+def find_target(model: LoadedModel, target: Target) -> Aim | None:
+    """What a target means: an index, a label, or "not" and one of these; None stays None.
 
     Raises:
         TargetError: no such class, a label that two classes share, or a model without classes.
     """
     if target is None:
         return None
-    if isinstance(target, bool) or not isinstance(target, (str, Integral)):
+    if isinstance(target, bool) or not isinstance(target, (str, Integral, Aim)):
         raise TargetError(
             f"The target was {target!r}, expected a class label or a whole number as its index."
         )
-    classes = model.card.classes
-    if classes == 0:
+    if model.card.classes == 0:
+        raise no_classes(model.card, "so no class can be its target")
+    if isinstance(target, Aim):
+        return Aim(tuple((_known(model, index), weight) for index, weight in target.weights))
+    if isinstance(target, Integral):
+        return Aim.at(_known(model, int(target)))
+    # A class may itself be called "not something".
+    without = NOT.sub("", target, count=1) if NOT.match(target) else None
+    if without is not None and not _named(model.labels, target):
+        return Aim.at(_by_name(model, without), -1)
+    return Aim.at(_by_name(model, target))
+
+
+def _by_name(model: LoadedModel, target: str) -> int:
+    indices = _named(model.labels, target)
+    if len(indices) > 1:
         raise TargetError(
-            f"{model.card.name} has no classifier, so no class can be its target; leave the "
-            "target out, or load weights with a head."
+            f"The label {target!r} names {len(indices)} classes of {model.card.name}; give the "
+            f"index, one of {', '.join(map(str, indices))}."
         )
-    if isinstance(target, str):
-        indices = _named(model.labels, target)
-        if len(indices) > 1:
-            raise TargetError(
-                f"The label {target!r} names {len(indices)} classes of {model.card.name}; give the "
-                f"index, one of {', '.join(map(str, indices))}."
-            )
-        number = re.fullmatch(r"-?[0-9]+", target)
-        if not indices and not number:
-            near = _near(target, model.labels)
-            raise TargetError(
-                f"{model.card.name} has no class {target!r}{near}; give one of its labels or an "
-                f"index from 0 to {classes - 1}."
-            )
-        target = indices[0] if indices else int(target)
-    if not 0 <= int(target) < classes:
+    if indices:
+        return indices[0]
+    if re.fullmatch(r"-?[0-9]+", target):
+        return _known(model, int(target))
+    near = _near(target, model.labels)
+    raise TargetError(
+        f"{model.card.name} has no class {target!r}{near}; give one of its labels or an "
+        f"index from 0 to {model.card.classes - 1}."
+    )
+
+
+def _known(model: LoadedModel, index: int) -> int:
+    if not 0 <= index < model.card.classes:
         raise TargetError(
-            f"{model.card.name} has no class {target}; give a label or an index from 0 to "
-            f"{classes - 1}."
+            f"{model.card.name} has no class {index}; give a label or an index from 0 to "
+            f"{model.card.classes - 1}."
         )
-    return int(target)
+    return int(index)
 
 
 def _near(name: str, labels: Sequence[str]) -> str:

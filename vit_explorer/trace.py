@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import ModelError, OptionError, TargetError
+from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.interception import accept, frozen, recording
 from vit_explorer.layer import Layer, arranged_layers, explicit_is_cheaper
 from vit_explorer.models.anatomy import Anatomy, replaced, tokens_in
@@ -19,8 +19,10 @@ from vit_explorer.models.attention_calls import detached
 from vit_explorer.models.card import ModelCard, first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.outputs import answer, measured, no_classes, probabilities
 from vit_explorer.pictures import Prepared
-from vit_explorer.targets import Target, find_target
+from vit_explorer.predictions import first_aims
+from vit_explorer.targets import Aim, Target, find_target
 
 Gradients = Literal["none", "last", "all"]
 
@@ -34,7 +36,9 @@ class Trace:
     `blocks` are the blocks' outputs (N, D). `features` are the token features (N, D) at the norm
     before a block's attention (or after it, in a block that norms there alone), and
     `feature_gradients` ∂logit/∂features, by block, where gradients were kept; the last block's
-    features are always there.
+    features are always there. `raw` is what the model returned, `logits` what
+    is differentiated: the same, but of a module that itself ends in a softmax or sigmoid. `target`
+    is the index of the output that `aim` is about, both None of an embedding.
     """
 
     model: LoadedModel = field(repr=False)
@@ -45,7 +49,9 @@ class Trace:
     blocks: tuple[Tensor, ...] = field(repr=False)
     features: dict[int, Tensor] = field(repr=False)
     feature_gradients: dict[int, Tensor] = field(repr=False)
-    gradients: Gradients = "none"
+    gradients: Gradients
+    raw: Tensor  # (C,)
+    aim: Aim | None
 
     @property
     def card(self) -> ModelCard:
@@ -53,9 +59,14 @@ class Trace:
         return self.model.card
 
     @property
-    def probabilities(self) -> Tensor:
-        """Softmax of the logits, (C,)."""
-        return self.logits.float().softmax(dim=-1)
+    def probabilities(self) -> Tensor | None:
+        """Of each class or label, (C,), by what the outputs are; None of values."""
+        return probabilities(self.raw, self.card.outputs)
+
+    @property
+    def measured(self) -> Tensor:
+        """The probabilities (C,), or of values the values themselves."""
+        return measured(self.raw, self.card.outputs)
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a layer that may be counted from the end. Raises OptionError."""
@@ -128,7 +139,8 @@ def trace(
     Args:
         model: from `load_model`.
         picture: anything `open_picture` takes, or a `Prepared`.
-        target: class index or label whose logit is differentiated; None is the top prediction.
+        target: class index or label whose logit is differentiated, or "not" and one of these for
+            its negative; None is the top prediction.
         gradients: "none", of the "last" block alone (a short backward pass), or of "all" blocks.
 
     Raises:
@@ -157,24 +169,21 @@ def trace_batch(
         raise OptionError(
             f"trace received {type(model).__name__} as its model; load it first with load_model."
         )
-    indices = [find_target(model, target) for target in targets]
+    aims = [find_target(model, target) for target in targets]
     if gradients not in get_args(Gradients):
         raise OptionError(f"The gradients were {gradients!r}, expected 'none', 'last' or 'all'.")
     if gradients != "none" and model.card.classes == 0:
-        raise TargetError(
-            f"{model.card.name} has no classifier, so there is no logit to differentiate; choose "
-            "methods that need no class, or load weights with a head."
-        )
+        raise no_classes(model.card, "so there is no logit to differentiate")
     prepared = [model.prepare(picture) for picture in pictures]
     fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
     with model.lock, enough_memory(model.card.name, fewer):
-        return _run(model, prepared, indices, gradients)
+        return _run(model, prepared, aims, gradients)
 
 
 def _run(
     model: LoadedModel,
     prepared: Sequence[Prepared],
-    targets: Sequence[int | None],
+    targets: Sequence[Aim | None],
     gradients: Gradients,
 ) -> list[Trace]:
     anatomy = model.anatomy
@@ -204,11 +213,11 @@ def _run(
         # Without a logit there is no graph to begin late, so every layer's features can be kept.
         since = min(first, depth - 1) if model.card.classes else 0
         borrowed.enter_context(_keeping(anatomy, first, since, features))
-        output = first_tensor(model.module(pixels.to(next(model.module.parameters()))))
+        answered = answer(model, pixels.to(next(model.module.parameters())))
         calls = accept(recorded, anatomy, model.card.name)
-        logits = _logits(model, output)
+        raw, logits = _finite(model, answered.raw), _finite(model, answered.logits)
         if model.card.classes:
-            best = logits.argmax(dim=-1).tolist()
+            best = first_aims(raw, model.card.outputs)
             targets = [b if t is None else t for b, t in zip(best, targets, strict=True)]
         kept = {index: [call.anchor for call in own] for index, own in enumerate(calls)}
         kept = {index: anchors for index, anchors in kept.items() if index >= first}
@@ -216,7 +225,7 @@ def _run(
         slopes: list[Tensor] = []
         if gradients != "none":
             anchors = [anchor for own in kept.values() for anchor in own]
-            slopes = _slopes(output, targets, [*anchors, *sloped.values()])
+            slopes = _slopes(answered.logits, targets, [*anchors, *sloped.values()])
     anchor_slopes: dict[int, list[Tensor]] = {}
     for index, own in kept.items() if slopes else ():
         anchor_slopes[index], slopes = slopes[: len(own)], slopes[len(own) :]
@@ -230,7 +239,7 @@ def _run(
             model=model,
             prepared=picture,
             logits=logits[own],
-            target=target,
+            target=None if aim is None else aim.index,
             layers=tuple(of_pictures[own] for of_pictures in layers),
             blocks=tuple(blocks[index][own].float() for index in sorted(blocks)),
             features={
@@ -240,25 +249,27 @@ def _run(
                 i: anatomy.arrange(slope)[own].float() for i, slope in feature_slopes.items()
             },
             gradients=gradients,
+            raw=raw[own],
+            aim=aim,
         )
-        for own, (picture, target) in enumerate(zip(prepared, targets, strict=True))
+        for own, (picture, aim) in enumerate(zip(prepared, targets, strict=True))
     ]
 
 
-def _logits(model: LoadedModel, output: Tensor) -> Tensor:
+def _finite(model: LoadedModel, output: Tensor) -> Tensor:
     """(B, C) float32, checked; (B, 0) of a model without classes."""
-    logits = output.detach().float() if model.card.classes else output.new_zeros(len(output), 0)
-    if not bool(torch.isfinite(logits).all()):
+    kept = output.detach().float() if model.card.classes else output.new_zeros(len(output), 0)
+    if not bool(torch.isfinite(kept).all()):
         raise ModelError(
             f"{model.card.name} returned logits that are not finite; check its weights."
         )
-    return logits
+    return kept
 
 
-def _slopes(output: Tensor, targets: Sequence[int | None], of: Sequence[Tensor]) -> list[Tensor]:
+def _slopes(output: Tensor, targets: Sequence[Aim | None], of: Sequence[Tensor]) -> list[Tensor]:
     """∂logit/∂ each tensor. Pictures don't mix, so one backward pass of a sum serves them all."""
-    aims = torch.stack([row[target] for row, target in zip(output, targets, strict=True)])
-    found = torch.autograd.grad(aims.sum(), of, allow_unused=True)
+    aims = [aim.of(row) for row, aim in zip(output, targets, strict=True) if aim is not None]
+    found = torch.autograd.grad(torch.stack(aims).sum(), of, allow_unused=True)
     return [
         torch.zeros_like(tensor) if slope is None else slope
         for slope, tensor in zip(found, of, strict=True)

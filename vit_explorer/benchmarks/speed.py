@@ -100,7 +100,7 @@ def _jobs(model: vx.LoadedModel, prepared: vx.Prepared) -> dict[str, Callable[[]
     def first_page() -> object:
         passed = vx.trace(model, prepared, gradients="last")
         shown = [vx.METHODS[name](passed).values for name in FIRST_PAGE]
-        best = passed.probabilities.topk(5)
+        best = passed.measured.topk(5)
         return shown, best, passed.attention(len(model.blocks) // 2), vx.position_similarity(model)
 
     explicit, package = peers.ExplicitRollout(model), peers.grad_cam_package(model)

@@ -27,6 +27,7 @@ from vit_explorer.cli.options import (
     ImageSize,
     Labels,
     Mean,
+    Meant,
     Methods,
     Model,
     Options,
@@ -45,6 +46,7 @@ from vit_explorer.cli.options import (
 )
 from vit_explorer.errors import ModelError
 from vit_explorer.explanation import folder_name
+from vit_explorer.models.outputs import no_predictions
 from vit_explorer.terminal import counted, method_bars
 
 
@@ -65,6 +67,7 @@ def explain(
     std: Std = None,
     bands: Bands = None,
     stretch: StretchRule = "auto",
+    outputs: Meant = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
     ] = False,
@@ -91,6 +94,7 @@ def explain(
         std,
         precision,
         trained_at=weights_image_size,
+        outputs=outputs,
     )
     console = Console()
     names = distinct(folder_name(image.name) for image in images)
@@ -101,7 +105,10 @@ def explain(
         for name, result in zip(names, counted(results, len(images), "explaining"), strict=True):
             judged = _judged(loaded, result) if trust else result
             folder = judged.save(out, name=name)
-            console.print(tables.predictions_table(judged))
+            if judged.predictions:
+                console.print(tables.predictions_table(judged))
+            else:
+                console.print(no_predictions(loaded.card), highlight=False, markup=False)
             if judged.picture.stretch is not None:
                 console.print(f"stretched by {judged.picture.stretch}", highlight=False)
             if judged.trust is not None:
@@ -128,6 +135,7 @@ def batch(
     std: Std = None,
     bands: Bands = None,
     stretch: StretchRule = "auto",
+    outputs: Meant = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a pass; else as many as pay.", min=1)
     ] = None,
@@ -157,6 +165,7 @@ def batch(
         std,
         precision,
         trained_at=weights_image_size,
+        outputs=outputs,
     )
     failed = 0
     with method_bars() as progress:
@@ -198,6 +207,7 @@ def inspect(
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
+    outputs: Meant = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what is detected in a model."""
@@ -211,6 +221,7 @@ def inspect(
         mean,
         std,
         trained_at=weights_image_size,
+        outputs=outputs,
     )
     if as_json:
         metrics = loaded.metadata.get("metrics", {})
@@ -223,8 +234,6 @@ def inspect(
 def _judged(model: vx.LoadedModel, result: vx.Explanation) -> vx.Explanation:
     with method_bars(unit="picture") as progress:
         told = partial(progress, "comparing with chance") if progress else None
-        target = result.target.index if result.target else None
-        trust = vx.faithfulness(
-            model, result.prepared, result.heatmaps, target=target, progress=told
-        )
+        aim = result.trace.aim
+        trust = vx.faithfulness(model, result.prepared, result.heatmaps, target=aim, progress=told)
     return dataclasses.replace(result, trust=trust)

@@ -75,7 +75,20 @@ Options = Annotated[
     typer.Option("--option", help="A method's option.", metavar="METHOD.NAME=VALUE"),
 ]
 Goal = Annotated[
-    str | None, typer.Option("--target", help="Class label or index; else the top prediction.")
+    str | None,
+    typer.Option(
+        "--target",
+        help="Class label or index, or 'not LABEL' for what speaks against it; else the top "
+        "prediction.",
+    ),
+]
+Meant = Annotated[
+    str | None,
+    typer.Option(
+        "--outputs",
+        help="What the model's numbers are, if not as found: classes, labels (several may hold), "
+        "probabilities, value or embedding.",
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Data = Annotated[
@@ -98,6 +111,7 @@ def load(
     mean: Mean,
     std: Std,
     precision: str = "float32",
+    outputs: str | None = None,
     *,
     trained_at: tuple[int, int] | None = None,
 ) -> vx.LoadedModel:
@@ -112,6 +126,7 @@ def load(
             device=device,
             pretrained=pretrained,
             precision=precision,
+            outputs=outputs,
             preprocess={name: value for name, value in given.items() if value is not None},
         )
 

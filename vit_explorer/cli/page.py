@@ -12,6 +12,7 @@ from vit_explorer.cli.options import (
     ImageSize,
     Labels,
     Mean,
+    Meant,
     Model,
     Pretrained,
     Std,
@@ -35,6 +36,7 @@ def serve(
     pretrained: Pretrained = True,
     mean: Mean = None,
     std: Std = None,
+    outputs: Meant = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(help="A further name the page answers to, such as a proxy's."),
@@ -70,6 +72,7 @@ def serve(
         mean,
         std,
         trained_at=weights_image_size,
+        outputs=outputs,
     )
     ui.serve(
         loaded,

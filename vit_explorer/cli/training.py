@@ -15,6 +15,7 @@ from vit_explorer.cli.options import (
     ImageSize,
     Labels,
     Mean,
+    Meant,
     Model,
     Precision,
     Std,
@@ -83,13 +84,23 @@ def evaluate(
     device: Device = "auto",
     mean: Mean = None,
     std: Std = None,
+    outputs: Meant = None,
     precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
 ) -> None:
     """Measure a model on a data set's test pictures."""
     from vit_explorer import training
 
     loaded = load(
-        model, weights, labels, image_size, device, True, mean, std, trained_at=weights_image_size
+        model,
+        weights,
+        labels,
+        image_size,
+        device,
+        True,
+        mean,
+        std,
+        trained_at=weights_image_size,
+        outputs=outputs,
     )
     metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     _print_metrics(metrics)

@@ -19,6 +19,7 @@ from vit_explorer.cli.options import (
     ImageSize,
     Labels,
     Mean,
+    Meant,
     Model,
     Out,
     Pretrained,
@@ -53,6 +54,7 @@ def view(
     std: Std = None,
     bands: Bands = None,
     stretch: StretchRule = "auto",
+    outputs: Meant = None,
     out: Out = Path("out"),
 ) -> None:
     """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
@@ -68,6 +70,7 @@ def view(
         mean,
         std,
         trained_at=weights_image_size,
+        outputs=outputs,
     )
     folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
     for name, reason in skipped.items():
@@ -98,6 +101,7 @@ def intervene(
     std: Std = None,
     bands: Bands = None,
     stretch: StretchRule = "auto",
+    outputs: Meant = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with heads switched off or patches gone, before and after."""
@@ -113,6 +117,7 @@ def intervene(
             mean,
             std,
             trained_at=weights_image_size,
+            outputs=outputs,
         ),
         vx.open_picture(image, **opened),
         heads_off=[_pair("--head", one) for one in head or ()],
@@ -125,7 +130,7 @@ def intervene(
         return
     Console().print(tables.intervention_table(change))
     before, after = change.target_before, change.target_after
-    print(f"{before.label}: {before.probability:.1%} before, {after.probability:.1%} after")
+    print(f"{before.label}: {before.shown} before, {after.shown} after")
 
 
 def _pair(option: str, text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Asking a traced model again, for its logits on changed pictures."""
+"""Asking a traced model again, for its logits and outputs on changed pictures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import TargetError
 from vit_explorer.interception import evaluating, frozen
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.models.attention_calls import Watch
-from vit_explorer.models.card import first_tensor
 from vit_explorer.models.devices import enough_memory
+from vit_explorer.models.outputs import Answer, answer, measured, no_classes
+from vit_explorer.targets import Aim
 from vit_explorer.trace import Trace
 
 # Pictures of 224 pixels and patches of 16 make 200 tokens. A CPU is no faster with larger batches,
@@ -31,12 +31,13 @@ def pictures_at_once(device: torch.device, tokens: int) -> int:
 class Asked(nn.Module):
     """The model as a function from pictures (B, C, H, W) to logits (B, C), float32.
 
-    `pixels` (1, C, H, W) is the traced picture, `target` its class, `batch` how many pictures to
-    give at once. The pictures answered are counted and told to `progress`.
+    `pixels` (1, C, H, W) is the traced picture, `aim` what is explained, `batch` how many pictures
+    to give at once. The pictures answered are counted and told to `progress`.
     """
 
-    def __init__(self, trace: Trace, target: int, total: int, progress: Progress | None) -> None:
+    def __init__(self, trace: Trace, aim: Aim, total: int, progress: Progress | None) -> None:
         super().__init__()
+        self.model = trace.model
         self.module = trace.model.module
         self.watch: Watch | None = None
         if trace.model.anatomy.cut:
@@ -44,18 +45,30 @@ class Asked(nn.Module):
             self.watch.keep_gradients()
         # A tensor made in inference mode can't be differentiated; a copy made here can.
         self.pixels = trace.prepared.pixels.to(trace.model.device, torch.float32, copy=True)
-        self.target = target
+        self.aim = aim
         self.batch = pictures_at_once(self.pixels.device, trace.card.tokens)
         self.total = total
         self.answered = 0
         self.progress = progress
 
     def forward(self, pixels: Tensor) -> Tensor:
+        return self._answer(pixels).logits.float()
+
+    def aimed(self, pixels: Tensor) -> Tensor:
+        """The aim's logit, (B,)."""
+        return self.aim.of(self(pixels))
+
+    def share(self, pixels: Tensor) -> Tensor:
+        """The aim's probability (B,), 0 to 1; of values the aim's value."""
+        outputs = self.model.card.outputs
+        found = measured(self._answer(pixels).raw, outputs)
+        return self.aim.measured(found, probabilities=outputs != "value")
+
+    def _answer(self, pixels: Tensor) -> Answer:
         with self.watch if self.watch is not None else nullcontext():
-            output = self.module(pixels.to(next(self.module.parameters())))
-        logits = first_tensor(output).float()
+            found = answer(self.model, pixels.to(next(self.module.parameters())))
         self.count(len(pixels))
-        return logits
+        return found
 
     def count(self, pictures: int) -> None:
         """Tell `progress` of pictures answered; what it raises passes through."""
@@ -73,15 +86,12 @@ def asking(trace: Trace, total: int, progress: Progress | None) -> Iterator[Aske
         ModelError: the GPU's memory ran out.
     """
     model = trace.model
-    if trace.target is None:
-        raise TargetError(
-            f"{model.card.name} has no classifier, so there is no class to explain; choose "
-            "methods that need no class, or load weights with a head."
-        )
+    if trace.target is None or trace.aim is None:
+        raise no_classes(model.card, "so there is no class to explain")
     with ExitStack() as borrowed:
         borrowed.enter_context(model.lock)
         borrowed.enter_context(torch.inference_mode(False))
         borrowed.enter_context(frozen(model.module))
         borrowed.enter_context(evaluating(model.module))
         borrowed.enter_context(enough_memory(model.card.name))
-        yield Asked(trace, trace.target, total, progress)
+        yield Asked(trace, trace.aim, total, progress)

@@ -180,7 +180,7 @@ def legrad(trace: Trace, *, start: int = 0, progress: Progress | None = None) ->
             asked(pixels)
         read = torch.cat([anatomy.arrange(tokens) for tokens in left[first:]]).detach()
         logits = readout(model, read.requires_grad_(True))  # (layers, C)
-        (slopes,) = torch.autograd.grad(logits[:, asked.target].sum(), read)
+        (slopes,) = torch.autograd.grad(asked.aim.of(logits).sum(), read)
         asked.count(1)
         of_blocks = accept(calls, anatomy, trace.card.name)[first:]
         mean = torch.zeros_like(trace.readout())

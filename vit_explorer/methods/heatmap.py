@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, nearest
+from vit_explorer.targets import Aim
 from vit_explorer.trace import Gradients, Trace
 
 Progress = Callable[[int, int], None]
@@ -27,7 +28,11 @@ class Noted:
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
-    """One number a patch: `values` (gh, gw) float32, finite and unscaled."""
+    """One number a patch: `values` (gh, gw) float32, finite and unscaled.
+
+    `target` is the index of the output that `aim` is about, `target_label` what the aim is called;
+    None where the map is the same for all.
+    """
 
     values: npt.NDArray[np.float32]
     method: str
@@ -37,6 +42,7 @@ class Heatmap:
     signed: bool
     options: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    aim: Aim | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or not np.isfinite(self.values).all():
@@ -75,6 +81,11 @@ class Method:
     def class_specific(self) -> bool:
         """Whether the map is another one for another target class."""
         return self.gradients != "none" or self.runs_model
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether it follows the target's logit, rather than its probability."""
+        return self.class_specific and self.name != "rise"
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -134,10 +145,13 @@ class Method:
             signed=self.signed,
             options=options,
             note=noted.note,
+            aim=trace.aim if self.class_specific else None,
         )
 
     def _note(self, trace: Trace) -> str:
         card = trace.card
+        if self.differentiates and card.outputs == "probabilities" and not card.ends_in:
+            return "The module returns probabilities: the map is of these, not of logits."
         if self.features and trace.model.anatomy.blocks[-1].norm_after:
             return (
                 "The blocks norm after attention and the features are read there: in the last "

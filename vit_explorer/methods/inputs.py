@@ -31,7 +31,7 @@ def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
     from captum.attr import Saliency  # noqa: PLC0415 (a second to import, and rarely needed)
 
     with asking(trace, 1, progress) as model:
-        return _patch_sums(trace.card, Saliency(model).attribute(_leaf(model), model.target))
+        return _patch_sums(trace.card, Saliency(model.aimed).attribute(_leaf(model)))
 
 
 def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tensor:
@@ -45,7 +45,7 @@ def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tenso
     from captum.attr import InputXGradient  # noqa: PLC0415
 
     with asking(trace, 1, progress) as model:
-        return _patch_sums(trace.card, InputXGradient(model).attribute(_leaf(model), model.target))
+        return _patch_sums(trace.card, InputXGradient(model.aimed).attribute(_leaf(model)))
 
 
 def integrated_gradients(
@@ -75,10 +75,9 @@ def integrated_gradients(
     steps = whole_number("number of steps", steps, 1, 1000)
     colour = _COLOURS[one_of("baseline", baseline, tuple(_COLOURS))](trace.card)
     with asking(trace, steps + 2, progress) as model:  # and the two ends, for the error
-        found, error = IntegratedGradients(model).attribute(
+        found, error = IntegratedGradients(model.aimed).attribute(
             model.pixels,
             colour.to(model.pixels).expand_as(model.pixels),
-            model.target,
             n_steps=steps,
             internal_batch_size=max(1, model.batch // BACKWARD),
             return_convergence_delta=True,

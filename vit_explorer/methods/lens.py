@@ -14,8 +14,10 @@ from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.options import one_of
-from vit_explorer.models.readout import embedded, readout
-from vit_explorer.predictions import Prediction, best
+from vit_explorer.models.outputs import measured
+from vit_explorer.models.readout import embedded, read_end
+from vit_explorer.predictions import Prediction, best, first_aims, predicted
+from vit_explorer.targets import Aim
 from vit_explorer.trace import Trace
 
 Norm = Literal["final", "last_statistics"]
@@ -26,7 +28,8 @@ class LogitLens:
     """Predictions at each depth: 0 is before the first block, L after the last.
 
     `predictions` are the most probable classes at each of the L + 1 depths; `curve` (L + 1,) is
-    the `target`'s probability there, 0 to 1; `logits` (L + 1, C).
+    the `target`'s probability there, 0 to 1, or where the model returns values its value; `logits`
+    (L + 1, C) are what the model would return.
     """
 
     predictions: tuple[tuple[Prediction, ...], ...]
@@ -34,6 +37,7 @@ class LogitLens:
     curve: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32] = field(repr=False)
     norm: Norm
+    aim: Aim = field(repr=False)
 
     @property
     def settled(self) -> int:
@@ -66,34 +70,35 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
     one_of("norm", norm, get_args(Norm))
     model = trace.model
     tokens = torch.stack((embedded(model, trace.prepared.pixels)[0], *trace.blocks))
-    logits = readout(model, tokens)
+    logits = read_end(model, tokens).raw
     _check_end(trace, logits[-1])
     if norm == "last_statistics":
         fixed = _LastStatistics(len(tokens))
         with fixed:
-            logits = readout(model, tokens)
+            logits = read_end(model, tokens).raw
         if not fixed.found:
             raise UnsupportedModelError(
                 f"No layer norm follows the blocks of {model.card.name}, so the last layer's "
                 "statistics can't be used at others; use norm='final'."
             )
     logits = logits.float().cpu()
-    index = trace.target if trace.target is not None else int(logits[-1].argmax())
-    curve = logits.softmax(dim=-1)[:, index]
+    outputs = model.card.outputs
+    (aim,) = first_aims(logits[-1:], outputs) if trace.aim is None else (trace.aim,)
     return LogitLens(
-        predictions=tuple(best(row, model.labels, top) for row in logits),
-        target=Prediction(index, model.labels[index], float(curve[-1])),
-        curve=curve.numpy(),
+        predictions=tuple(best(row, model.labels, top, outputs) for row in logits),
+        target=predicted(logits[-1], model.labels, aim, outputs),
+        curve=aim.measured(measured(logits, outputs), probabilities=outputs != "value").numpy(),
         logits=logits.numpy(),
         norm=norm,
+        aim=aim,
     )
 
 
 def _check_end(trace: Trace, last: Tensor) -> None:
     """The end of the model run alone must give what the whole model gave."""
-    error = float((last.float() - trace.logits.float()).abs().max())
+    error = float((last.float() - trace.raw.float()).abs().max())
     exact = last.dtype in (torch.float32, torch.float64)
-    if error > (1e-3 if exact else 5e-2) * max(1.0, float(trace.logits.abs().max())):
+    if error > (1e-3 if exact else 5e-2) * max(1.0, float(trace.raw.abs().max())):
         raise UnsupportedModelError(
             f"{trace.card.name} can't be read at each depth: its head reads more than the last "
             "block's output; choose a plain ViT."

@@ -54,10 +54,10 @@ def occlusion(
         for cover, (row, column) in zip(covered, places, strict=True):
             cover[row : row + window, column : column + window] = 1
         logits = [
-            model(model.pixels * (1 - over_pixels(trace.card, covers)[:, None]))[:, model.target]
+            model.aimed(model.pixels * (1 - over_pixels(trace.card, covers)[:, None]))
             for covers in covered.split(model.batch)
         ]
-        drops = trace.logits[model.target].float() - torch.cat(logits)
+        drops = model.aim.of(trace.logits.float()) - torch.cat(logits)
     return torch.einsum("n,nrc->rc", drops, covered) / covered.sum(dim=0)
 
 
@@ -71,7 +71,7 @@ def rise(
     progress: Progress | None = None,
 ) -> Tensor:
     """RISE: how far random soft masks that show a patch raise the class's probability: (gh, gw),
-    signed.
+    signed. Where a model returns values, it is their own units.
 
     Σ (p(mask) - p̄)·mask / (masks·keep): the paper's map less the masks' mean probability p̄, which
     takes away its high floor and the grain of uneven masks. What a mask hides has the mean colour
@@ -103,7 +103,7 @@ def rise(
         probabilities, shares = [], []
         for some, by in zip(shown.split(model.batch), shift.split(model.batch), strict=True):
             mask = _soft_masks(some.to(model.pixels), by, size)
-            probabilities.append(model(model.pixels * mask).softmax(dim=-1)[:, model.target])
+            probabilities.append(model.share(model.pixels * mask))
             shares.append(in_cells(trace.card, mask[:, 0]).mean(dim=(2, 4)))  # (B, gh, gw)
         probability = torch.cat(probabilities)
         raised = probability - probability.mean()
@@ -123,13 +123,12 @@ def score_cam(trace: Trace, *, layer: int = -1, progress: Progress | None = None
     Wang et al., "Score-CAM", CVPR Workshops 2020.
     """
     from pytorch_grad_cam import ScoreCAM, score_cam  # noqa: PLC0415 (seconds to import)
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
 
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
     with asking(trace, activations.shape[1], progress) as model, _quiet(score_cam):
         cam = ScoreCAM(_Covered(model, trace.card.left_over), target_layers=[])
         cam.batch_size = model.batch
-        targets = [ClassifierOutputTarget(model.target)]
+        targets = [model.aim.of]
         height, width = trace.card.covered
         pixels = model.pixels[..., :height, :width]
         found = cam.get_cam_image(pixels, None, targets, activations, None)
@@ -156,7 +155,6 @@ def ablation_cam(
     """
     from pytorch_grad_cam import AblationCAM, ablation_cam  # noqa: PLC0415
     from pytorch_grad_cam.ablation_layer import AblationLayerVit  # noqa: PLC0415
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
 
     class Zeroed(AblationLayerVit):
         def __call__(self, x: Tensor) -> Tensor:
@@ -179,7 +177,7 @@ def ablation_cam(
         _copying(model, trace.model.anatomy, block, place) as copies,
     ):
         cam = AblationCAM(copies, [], ablation_layer=ablation, batch_size=model.batch)
-        targets = [ClassifierOutputTarget(model.target)]
+        targets = [model.aim.of]
         found = cam.get_cam_image(model.pixels, place.shell, targets, activations, None)
     return torch.from_numpy(found[0]).relu()
 

@@ -77,6 +77,12 @@ class ModelCard(Structure):
     it was made of other numbers; `weights_notes` say, a sentence each, what of a weights file was
     taken, renamed or left aside; `weights_image_size` is the size that the reader said it was
     trained at.
+    `outputs` is what the numbers
+    returned are: "classes" (logits of a softmax), "labels" (logits of a sigmoid each, as several
+    may hold), "probabilities" (already), "value" (numbers, no probability) or "embedding" (no
+    predictions); `outputs_found` says how that is known, `sums_to_one` whether probabilities do.
+    `ends_in` is the softmax, log_softmax or sigmoid that the module itself ends in: what enters it
+    is what maps differentiate.
     """
 
     name: str
@@ -88,6 +94,10 @@ class ModelCard(Structure):
     interpolation: str
     crop_pct: float
     labels_source: str
+    outputs: str = "classes"
+    outputs_found: str = ""
+    sums_to_one: bool | None = True
+    ends_in: str = ""
     precision: str = "float32"
     preprocess_given: tuple[str, ...] = ()
     preprocess_note: str = ""

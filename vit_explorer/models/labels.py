@@ -23,6 +23,16 @@ def read_labels(path: str | Path, classes: int, model: str) -> tuple[str, ...]:
     Raises:
         ModelError: no such file, none of these forms, or not one name a class.
     """
+    names, hint = names_in(path)
+    return check_labels(names, classes, model, hint)
+
+
+def names_in(path: str | Path) -> tuple[tuple[str, ...], str]:
+    """The names that a file holds, and what may be wrong with their number.
+
+    Raises:
+        ModelError: no such file, or none of the forms of `read_labels`.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -32,11 +42,11 @@ def read_labels(path: str | Path, classes: int, model: str) -> tuple[str, ...]:
             "CSV or JSON."
         ) from None
     if path.suffix == ".json":
-        return check_labels(_from_json(text, path.name), classes, model)
+        return tuple(map(str, _from_json(text, path.name))), ""
     lines = [line.strip() for line in text.rstrip().splitlines()]
     named = _from_csv(text, path.name) if path.suffix == ".csv" else filter(None, lines)
     hint = f" (line {lines.index('') + 1} of {path.name} is blank)" if "" in lines else ""
-    return check_labels(named, classes, model, hint)
+    return tuple(named), hint
 
 
 def check_labels(names: Iterable[Any], classes: int, model: str, hint: str = "") -> tuple[str, ...]:

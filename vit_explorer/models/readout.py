@@ -9,16 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import TargetError
 from vit_explorer.interception import frozen, recording
 from vit_explorer.models.anatomy import Block
-from vit_explorer.models.card import first_tensor
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.outputs import Answer, answer, no_classes
 from vit_explorer.models.token_order import run_to_block
 
 
 def readout(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Tensor:
-    """Logits (B, C) of the model's own norm, pooling and head for block outputs (B, N, D).
+    """Logits (B, C) of `read_end`, which are what explanations differentiate."""
+    return read_end(model, tokens, arranged=arranged).logits
+
+
+def read_end(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Answer:
+    """Outputs and logits (B, C) of the model's own norm, pooling and head for tokens (B, N, D).
 
     Differentiable with respect to `tokens` where gradients are enabled. The module runs as it is
     on one black picture with its blocks left out, so that of all models it costs a patch embedding
@@ -31,17 +35,14 @@ def readout(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Ten
         TargetError: the model has no classifier.
     """
     if not model.card.classes:
-        raise TargetError(
-            f"{model.card.name} has no classifier, so tokens can't be read as classes; load "
-            "weights with a head."
-        )
+        raise no_classes(model.card, "so tokens can't be read as classes")
     anatomy = model.anatomy
     gradients = torch.is_grad_enabled()
     parameter = next(model.module.parameters())
     pixels = torch.zeros(1, model.card.channels, *model.card.image_size).to(parameter)
     last = len(anatomy.blocks) - 1
 
-    def answer(index: int, found: Tensor) -> Tensor:
+    def put(index: int, found: Tensor) -> Tensor:
         if index < last:
             return found
         torch.set_grad_enabled(gradients)
@@ -54,10 +55,10 @@ def readout(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Ten
         borrowed.enter_context(model.lock)
         borrowed.enter_context(torch.no_grad())
         borrowed.enter_context(frozen(model.module))
-        borrowed.enter_context(recording(model.module, anatomy, on_output=answer))
+        borrowed.enter_context(recording(model.module, anatomy, on_output=put))
         if all(block.whole for block in anatomy.blocks):
             borrowed.enter_context(_skipping(anatomy.blocks))
-        return first_tensor(model.module(pixels))
+        return answer(model, pixels)
 
 
 def embedded(model: LoadedModel, pixels: Tensor) -> Tensor:

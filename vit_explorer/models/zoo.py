@@ -29,8 +29,10 @@ from vit_explorer.models.checkpoints import (
 from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.filling import load_state
 from vit_explorer.models.folders import from_folder
-from vit_explorer.models.labels import check_labels, read_labels
+from vit_explorer.models.labels import check_labels, names_in, read_labels
 from vit_explorer.models.loaded import Built, LoadedModel
+from vit_explorer.models.meaning import find_meaning
+from vit_explorer.models.outputs import Outputs, check_outputs
 from vit_explorer.models.quantised import check_gradients, plain_tensor
 from vit_explorer.models.structure import measure
 from vit_explorer.models.timm_folders import LOCAL
@@ -40,6 +42,7 @@ from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.pictures import Preprocess
 
 BUNDLED = "bundled"
+NUMBERED = "none: numbered"
 PREPROCESS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
@@ -77,6 +80,7 @@ def load_model(
     pretrained: bool = True,
     transform: Callable[..., Any] | None = None,
     preprocess: Mapping[str, Any] | None = None,
+    outputs: str | None = None,
 ) -> LoadedModel:
     """Load a ViT and detect its structure.
 
@@ -99,6 +103,9 @@ def load_model(
         preprocess: what differs from the model's own preparation of pictures, as in timm's data
             config: mean and std (a channel, for pixels from 0 to 1), crop_pct, crop_mode and
             interpolation. A model of other than 1 or 3 channels needs mean and std.
+        outputs: what the numbers that the model returns are: "classes" (softmax), "labels"
+            (sigmoid: several may hold), "probabilities" (already), "value" or "embedding"; None
+            finds it by the config's problem_type, the last layer and values.
 
     Raises:
         ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
@@ -106,6 +113,7 @@ def load_model(
         OptionError: a size, device, precision or preprocessing that can't be used.
     """
     size, trained_at = _pair(image_size), _pair(weights_image_size)
+    meant = check_outputs(outputs)
     preprocess = _check_preprocess(preprocess or {}, transform)
     if isinstance(model, nn.Module):
         if weights is not None:
@@ -119,7 +127,7 @@ def load_model(
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))
     built = dataclasses.replace(built, data={**built.data, **preprocess})
-    return _finish(built, labels, transform, tuple(preprocess), trained_at)
+    return _finish(built, labels, transform, tuple(preprocess), trained_at, meant)
 
 
 def _check_preprocess(
@@ -289,6 +297,7 @@ def _finish(
     transform: Callable[..., Any] | None,
     preprocess_given: tuple[str, ...],
     trained_at: Pair | None,
+    outputs: Outputs | None,
 ) -> LoadedModel:
     data = built.data if transform is None else {**built.data, "mean": 0, "std": 1}
     size: Pair = input_size(data)[1:]
@@ -298,6 +307,20 @@ def _finish(
     else:
         preprocess = Preprocess.from_config(_for_channels(built, channels))
     anatomy, structure = measure(built.module, size, built.name, channels)
+    if labels is None:
+        named = built.labels
+    else:
+        named = names_in(labels)[0] if isinstance(labels, (str, Path)) else tuple(labels)
+    meaning = find_meaning(
+        built.module,
+        [block.module for block in anatomy.blocks],
+        size,
+        width=structure.dim,
+        given=outputs,
+        labels=named,
+        channels=channels,
+    )
+    structure = dataclasses.replace(structure, classes=meaning.count)
     names, labels_source = _choose_labels(built, labels, structure.classes)
     card = ModelCard(
         name=built.name,
@@ -312,6 +335,7 @@ def _finish(
         labels_source=labels_source,
         weights_notes=built.notes,
         weights_image_size=trained_at,
+        **meaning.on_card(),
         preprocess_given=preprocess_given,
         preprocess_note=_preprocess_note(built, channels) if transform is None else "",
         channels=channels,
@@ -355,6 +379,31 @@ def _preprocess_note(built: Built, channels: int) -> str:
     )
 
 
+def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
+    """The same model, its numbers taken for something else.
+
+    Raises:
+        OptionError: outputs that it can't have.
+    """
+    card = model.card
+    with model.lock:
+        meaning = find_meaning(
+            model.module,
+            model.blocks,
+            card.image_size,
+            width=card.dim,
+            given=outputs,
+            channels=card.channels,
+        )
+    names, source = model.labels, card.labels_source
+    if len(names) != meaning.count:
+        names, source = _numbered(meaning.count), NUMBERED
+    card = dataclasses.replace(
+        card, classes=meaning.count, labels_source=source, **meaning.on_card()
+    )
+    return dataclasses.replace(model, card=card, labels=names)
+
+
 def _choose_labels(
     built: Built, given: str | Path | Sequence[str] | None, classes: int
 ) -> tuple[tuple[str, ...], str]:
@@ -364,7 +413,11 @@ def _choose_labels(
         return check_labels(given, classes, built.name), "given"
     if built.labels and len(built.labels) == classes:
         return built.labels, built.labels_source
-    return tuple(f"class {index}" for index in range(classes)), "none: numbered"
+    return _numbered(classes), NUMBERED
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(f"class {index}" for index in range(classes))
 
 
 def _hash_weights(module: nn.Module) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vit_explorer.errors import DataError, OptionError
+from vit_explorer.errors import DataError, OptionError, TargetError
+from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.zoo import LoadedModel, load_model
 from vit_explorer.training.data import find_pictures
 from vit_explorer.training.precision import choose_precision
@@ -61,6 +62,7 @@ def evaluate(
     Raises:
         DataError: no such data, unreadable pictures, or classes that aren't the model's.
         OptionError: another precision.
+        TargetError: a model whose outputs are no classes, of which one holds.
     """
     if precision == "fp16":
         raise OptionError("The precision was 'fp16', expected no or bf16.")
@@ -68,24 +70,43 @@ def evaluate(
     loaded = (
         model if isinstance(model, LoadedModel) else load_model(model, device=device, **options)
     )
+    _check_classes(loaded)
     half = choose_precision(precision, loaded.device) == "bf16"
     order = class_columns(loaded, source.classes)
     labels = torch.tensor(source.labels)
-    logits = []
+    answers = []
     batches = _batches((loaded.preprocess.transform(p) for p in source.pictures()), batch_size)
     bar = tqdm(total=len(source), desc="evaluating", disable=not progress, leave=False)
     autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=half)
     with bar, loaded.lock, torch.inference_mode(), autocast:
         for batch in batches:
-            logits.append(loaded.module(batch.to(loaded.device)).float().cpu()[:, order])
+            answers.append(answer(loaded, batch.to(loaded.device)).raw.float().cpu()[:, order])
             bar.update(len(batch))
-    return measure(torch.cat(logits), labels, source.classes)
+    raw = torch.cat(answers)
+    return measure(_as_logits(raw, loaded.card.outputs), labels, source.classes)
+
+
+def _check_classes(model: LoadedModel) -> None:
+    """Raises TargetError where no class of a picture is the one that holds."""
+    card = model.card
+    if card.outputs == "embedding":
+        raise no_classes(card, "so no answer of it is right or wrong")
+    if not card.sums_to_one:
+        raise TargetError(
+            f"{card.name} can't be evaluated on folders of one class a picture: its outputs are "
+            f"{card.outputs}, of which none or several may hold; load it with outputs='classes' if "
+            "that is wrong."
+        )
+
+
+def _as_logits(raw: Tensor, outputs: str) -> Tensor:
+    """Logits (n, C) whose softmax over all or some classes shares what the model gave them."""
+    return raw.double().clamp(min=1e-38).log() if outputs == "probabilities" else raw
 
 
 def measure(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Metrics:
     """Metrics of logits (n, classes) against labels (n,)."""
-    probabilities = logits.double().softmax(dim=1)
-    confidence, predicted = probabilities.max(dim=1)
+    confidence, predicted = measured(logits.double(), "classes").max(dim=1)
     correct = predicted == labels
     count = len(classes)
     confusion = torch.bincount(labels * count + predicted, minlength=count * count)

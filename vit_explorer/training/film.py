@@ -55,7 +55,7 @@ class Film:
         frame: Arrays = {
             "epoch": np.array(epoch + len(self.begun["lr"])),
             "filters": patch_filters(self.model).filters,
-            "probabilities": _small([one.probabilities for one in passes]),
+            "probabilities": _small([one.measured for one in passes]),
             "rollout": _small([rollout(one) for one in passes]),
             "attention_distance": np.stack([attention_distance(one) for one in passes]).astype(
                 np.float16

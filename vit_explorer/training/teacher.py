@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vit_explorer.errors import RecipeError
+from vit_explorer.models import outputs
 from vit_explorer.models.zoo import load_model
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
@@ -87,7 +88,7 @@ class Teacher:
         x = standardise(x, prepare.input_size[1:], prepare.mean, prepare.std)
         bf16 = torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16")
         with bf16, block_outputs(model.blocks, self.layers) as found:
-            logits = model.module(x).float()[:, self.columns]
+            logits = outputs.answer(model, x).logits.float()[:, self.columns]
         return Answer(logits, torch.stack(found, dim=1) if found else None)
 
     def label(

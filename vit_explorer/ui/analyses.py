@@ -107,12 +107,11 @@ class Analyses:
         fresh = {name: self.heatmap(result, name, progress) for name in names if name not in scored}
         if held is not None and not fresh:
             return held
-        target = result.explanation.target
         found = faithfulness(
             result.model,
             result.explanation.prepared,
             fresh,
-            target=target.index if target else None,
+            target=result.explanation.trace.aim,
             # The random maps are the same ones each time, so those scored first serve all.
             random_maps=RANDOM_MAPS if held is None else 1,
             progress=progress,

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import (
     Artifacts,
-    Prediction,
     artifacts,
     logit_lens,
     readout_path,
     token_similarity,
 )
+from vit_explorer.models.outputs import measured
+from vit_explorer.ui.payload import describe_prediction
 from vit_explorer.ui.results import Result
 
 # Larger ones are not sent whole; the page then asks for one token's similarities at a time.
@@ -53,26 +54,20 @@ def _lens(result: Result) -> dict[str, Any]:
         lens = logit_lens(result.explanation.trace)
     except ExplorerError as error:
         return {"error": str(error)}
-    final = [*lens.predictions[-1]]
-    if all(each.index != lens.target.index for each in final):
-        final.append(lens.target)
-    shares = torch.from_numpy(lens.logits).softmax(dim=-1).numpy()
+    target, outputs = lens.target, result.model.card.outputs
+    shares = measured(torch.from_numpy(lens.logits), outputs).numpy()
+    final = {each.index: (each.label, shares[:, each.index]) for each in lens.predictions[-1]}
+    final[target.index] = (target.label, lens.curve)
+    # The other side of a class, or one of several values, is never first or last.
+    ranked = outputs != "value" and not lens.aim.negated
     return {
-        "target": lens.target.index,
-        "settled": lens.settled,
-        "predictions": [[_prediction(each) for each in depth] for depth in lens.predictions],
+        "target": target.index,
+        "settled": lens.settled if ranked else None,
+        "predictions": [[describe_prediction(each) for each in d] for d in lens.predictions],
         "curves": [
-            {"index": each.index, "label": each.label, "values": shares[:, each.index].tolist()}
-            for each in final
+            {"index": index, "label": label, "values": values.tolist()}
+            for index, (label, values) in final.items()
         ],
-    }
-
-
-def _prediction(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "index": prediction.index,
-        "label": prediction.label,
-        "probability": prediction.probability,
     }
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import timm
 
 from vit_explorer.explain import LoadedModel
+from vit_explorer.models.outputs import GIVEN
 
 
 def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
-    """`model` and, where needed, `weights`, `labels`, picture sizes, `pretrained`, `preprocess`.
+    """`model` and, where needed, `weights`, `labels`, picture sizes, `pretrained`, `preprocess`,
+    `outputs`.
 
     `run` is the weights file of a run of this page; others are named without their folder.
     """
@@ -37,6 +39,8 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
     if card.preprocess_given:
         described = model.preprocess.to_dict()
         given["preprocess"] = {name: described[name] for name in card.preprocess_given}
+    if card.outputs_found == GIVEN:
+        given["outputs"] = card.outputs
     return given
 
 

@@ -25,6 +25,7 @@ class Order(BaseModel):
     architecture: str = Field("", max_length=200)
     weights: str | None = Field(None, max_length=100)
     labels: str | None = Field(None, max_length=100)
+    outputs: str | None = Field(None, max_length=100)
 
 
 class Waiting(BaseModel):
@@ -79,7 +80,11 @@ def _loader(workbench: Workbench) -> Callable[..., Any]:
             return refusal
         try:
             name = await run_in_threadpool(
-                workbench.add_model, order.architecture, order.weights, order.labels
+                workbench.add_model,
+                order.architecture,
+                order.weights,
+                order.labels,
+                order.outputs,
             )
         except ExplorerError as error:
             return JSONResponse({"error": str(error)}, 422)

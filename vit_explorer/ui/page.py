@@ -98,8 +98,8 @@ def answers(workbench: Workbench, asked: Any) -> Iterator[dict[str, Any]]:
     try:
         if not workbench.is_loaded(model):
             yield from _loading(workbench, model, key, request)
-        index = target if isinstance(target, int) else None
-        result = workbench.analyse(str(asked.get("picture")), model, index)
+        aim = target if isinstance(target, (int, str)) else None
+        result = workbench.analyse(str(asked.get("picture")), model, aim)
         yield {"request": request, "result": payload.describe_result(result)}
     except Stopped:
         return

@@ -14,6 +14,7 @@ from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import (
     Explanation,
     LoadedModel,
+    ModelCard,
     Prediction,
     check_patch_embedding,
     position_similarity,
@@ -59,8 +60,8 @@ def describe_result(result: Result) -> dict[str, Any]:
             "url": f"{base}/seen",
         },
         "model": _describe_model(result),
-        "predictions": [_prediction(each) for each in explanation.predictions],
-        "target": _prediction(target) if target else None,
+        "predictions": [describe_prediction(each) for each in explanation.predictions],
+        "target": _target(explanation, target) if target else None,
         "maps": [describe_map(name, explanation.heatmaps[name]) for name in _in_order(explanation)],
         "skipped": dict(explanation.skipped),
         "attention": {
@@ -82,12 +83,23 @@ def _in_order(explanation: Explanation) -> list[str]:
     return [name for name in in_order() if name in explanation.heatmaps]
 
 
-def _prediction(prediction: Prediction) -> dict[str, Any]:
+def describe_prediction(prediction: Prediction) -> dict[str, Any]:
+    """A prediction; its probability is null where the model returns values."""
     return {
         "index": prediction.index,
         "label": prediction.label,
         "probability": prediction.probability,
+        "score": prediction.score,
     }
+
+
+def _target(explanation: Explanation, target: Prediction) -> dict[str, Any]:
+    """What is explained: `name` is what to ask for it by, `of` the label without a "not"."""
+    aim = explanation.trace.aim
+    negated = aim is not None and aim.negated
+    name = target.index if aim is None else aim.name
+    of = explanation.model.labels[target.index]
+    return {**describe_prediction(target), "name": name, "negated": negated, "of": of}
 
 
 def _describe_model(result: Result) -> dict[str, Any]:
@@ -119,6 +131,11 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "pooling": card.pooling,
         "two_heads": has_two_heads(model),
         "classes": card.classes,
+        "outputs": card.outputs,
+        "outputs_found": keyed(card.outputs_found),
+        "sums_to_one": card.sums_to_one,
+        "ends_in": card.ends_in,
+        "activation": _activation(card),
         "few_labels": list(model.labels) if 0 < card.classes <= FEW_CLASSES else [],
         "labels_source": keyed(card.labels_source),
         "mean": card.mean,
@@ -126,6 +143,12 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "interpolation": card.interpolation,
         "crop": card.crop_pct,
     }
+
+
+def _activation(card: ModelCard) -> str | None:
+    """What makes probabilities of logits, in the module or after it; None where nothing does."""
+    after = {"classes": "softmax", "labels": "sigmoid"}
+    return after.get(card.outputs) or card.ends_in or None
 
 
 def _device(device: torch.device) -> str:

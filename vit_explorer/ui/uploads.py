@@ -17,6 +17,7 @@ from pathlib import Path
 from vit_explorer.errors import ModelError
 from vit_explorer.models.checkpoints import WEIGHT_ENDINGS
 from vit_explorer.models.labels import LABEL_ENDINGS
+from vit_explorer.models.outputs import Outputs
 
 MAX_BYTES = {"weights": 2 * 10**9, "labels": 2 * 10**6}
 ENDINGS = {"weights": WEIGHT_ENDINGS, "labels": LABEL_ENDINGS}
@@ -29,11 +30,21 @@ GONE = "The page no longer holds this file; send it again."
 
 @dataclass(frozen=True)
 class Given:
-    """A model a page put together: its architecture ("" if the file says it) and files."""
+    """A model a page put together: its architecture ("" if the file says it), files, and what its
+    outputs are, None to find that."""
 
     architecture: str
     weights: Path | None
     labels: Path | None
+    outputs: Outputs | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called on the page."""
+        if self.weights is not None:
+            return self.weights.name
+        parts = (self.architecture, self.labels and self.labels.name, self.outputs)
+        return ", ".join(part for part in parts if part)
 
     def check(self) -> None:
         """Raises ModelError where a file is no longer kept."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from vit_explorer.errors import OptionError
@@ -40,7 +39,7 @@ class RemovalOrder(BaseModel):
 
 
 def describe_change(result: Result, order: ChangeOrder) -> dict[str, Any]:
-    """Probabilities (0 to 1) before and after, of the best classes of both and of the target.
+    """Probabilities (0 to 1) or values before and after, of the best of both and of the target.
 
     Raises:
         ExplorerError: as `intervene`.
@@ -48,26 +47,32 @@ def describe_change(result: Result, order: ChangeOrder) -> dict[str, Any]:
     change = Change(tuple(order.heads), tuple(order.patches), order.how)
     (found,) = _tried(result, (change,))
     target = found.target_before
-    told = {each.index: each.label for each in (target, *found.before, *found.after)}
-    shown = dict(list(told.items())[:MOST_ROWS])
-    before, after = _softmax(found.logits_before), _softmax(found.logits_after)
+    told = {each.index: each.label for each in (*found.before, *found.after)}
+    others = [index for index in told if index != target.index][: MOST_ROWS - 1]
+    rows = [(target.index, target.label, target.measured, found.target_after.measured)]
+    rows += [
+        (
+            index,
+            told[index],
+            float(found.measured_before[index]),
+            float(found.measured_after[index]),
+        )
+        for index in others
+    ]
+    valued = target.probability is None
+    rows.sort(key=lambda row: row[0] if valued else -float(found.measured_before[row[0]]))
     return {
         "rows": [
-            {
-                "index": index,
-                "label": label,
-                "before": float(before[index]),
-                "after": float(after[index]),
-            }
-            for index, label in sorted(shown.items(), key=lambda row: -before[row[0]])
+            dict(zip(("index", "label", "before", "after"), row, strict=True)) for row in rows
         ],
         "target": target.index,
-        "first": found.after[0].index,
+        # Of values none is likelier than another.
+        "first": target.index if valued else found.after[0].index,
     }
 
 
 def describe_removal(result: Result, order: RemovalOrder) -> dict[str, Any]:
-    """The target's probability with the first and with the last of a ranking gone, count by count.
+    """The target's probability or value, count by count of a ranking's first and last gone.
 
     Raises:
         OptionError: a ranking that is not every patch once, or as `intervene`.
@@ -89,7 +94,7 @@ def describe_removal(result: Result, order: RemovalOrder) -> dict[str, Any]:
             yield Change(heads, tuple(ranking[:count]), order.how)
 
     found = _tried(result, (*without(order.ranking), *without(order.ranking[::-1])))
-    shares = [each.target_after.probability for each in found]
+    shares = [each.target_after.measured for each in found]
     return {
         "counts": counts,
         "most": shares[: len(counts)],
@@ -99,12 +104,5 @@ def describe_removal(result: Result, order: RemovalOrder) -> dict[str, Any]:
 
 
 def _tried(result: Result, changes: tuple[Change, ...]) -> tuple[Intervention, ...]:
-    target = result.explanation.target
-    index = None if target is None else target.index
-    return intervene_many(result.model, result.explanation.prepared, changes, target=index)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    shares = np.exp(logits.astype(np.float64) - logits.max())
-    normed: NDArray[np.float64] = shares / shares.sum()
-    return normed
+    aim = result.explanation.trace.aim
+    return intervene_many(result.model, result.explanation.prepared, changes, target=aim)

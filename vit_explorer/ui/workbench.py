@@ -24,8 +24,10 @@ from vit_explorer.explain import (
     open_picture,
 )
 from vit_explorer.models.labels import read_labels
-from vit_explorer.models.zoo import NoArchitectureError, asset, is_model_name
+from vit_explorer.models.outputs import check_outputs
+from vit_explorer.models.zoo import NoArchitectureError, asset, is_model_name, with_outputs
 from vit_explorer.pictures import Picture
+from vit_explorer.targets import Target
 from vit_explorer.training.film import find_film
 from vit_explorer.ui.cache import ByteCache, Once
 from vit_explorer.ui.results import Result, Results, picture_bytes
@@ -131,22 +133,33 @@ class Workbench:
         threading.Thread(target=load, daemon=True).start()
         return loading
 
-    def add_model(self, architecture: str, weights: str | None, labels: str | None) -> str:
+    def add_model(
+        self,
+        architecture: str,
+        weights: str | None,
+        labels: str | None,
+        outputs: str | None = None,
+    ) -> str:
         """Load a model of files that were sent, by their keys; returns its name on the page.
+
+        `outputs` says what its numbers are, as in `load_model`; alone, those of `architecture`.
 
         Raises:
             ModelError: no such file or architecture, or files that don't fit.
+            OptionError: outputs that are not known, or none that the model can have.
         """
         given = Given(
             architecture,
             self.uploads.path("weights", weights),
             self.uploads.path("labels", labels),
+            check_outputs(outputs or None),
         )
-        named = given.weights or given.labels
-        if named is None:
-            raise ModelError("No file was given; choose a checkpoint, class names, or both.")
+        if not (given.weights or given.labels or given.outputs):
+            raise ModelError(
+                "No file was given; choose a checkpoint, class names, or what the numbers mean."
+            )
         model = self._load_given(given)
-        name = f"{FILE}{named.name}" if given.weights else f"{FILE}{architecture}, {named.name}"
+        name = f"{FILE}{given.name}"
         identity = _identity(model)
         others = (f"{name} ({number})" for number in itertools.count(2))
         with self._naming:
@@ -161,13 +174,15 @@ class Workbench:
         given.check()
         name = given.architecture
         if given.weights is None:
-            return relabelled(self.model(name), given.labels)
+            shown = self.model(name)
+            meant = shown if given.outputs is None else with_outputs(shown, given.outputs)
+            return relabelled(meant, given.labels)
         if name:
             self._check_name(name)
         model = name or given.weights
         weights = given.weights if name else None
         try:
-            return self._read(model, weights=weights, labels=given.labels)
+            return self._read(model, weights=weights, labels=given.labels, outputs=given.outputs)
         except NoArchitectureError:
             raise ModelError(
                 f"The file {Path(model).name} doesn't say its architecture; fill in Architecture "
@@ -222,7 +237,7 @@ class Workbench:
         weights = self._run_weights(model)
         return find_film(model if weights is None else str(weights))
 
-    def analyse(self, picture_key: str, model_name: str, target: int | None) -> Result:
+    def analyse(self, picture_key: str, model_name: str, target: Target) -> Result:
         """Explain a picture, or return the result that is still held.
 
         Raises:
@@ -242,7 +257,8 @@ class Workbench:
             if held is not None:
                 return held
             explanation = explain(model, picture, methods="fast", target=target)
-            chosen = explanation.target.index if explanation.target else None
+            aim = explanation.trace.aim
+            chosen = None if aim is None else aim.name
             result = Result(
                 _digest(pass_key, chosen),
                 pass_key,

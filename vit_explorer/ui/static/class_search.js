@@ -5,6 +5,8 @@ import { readLabels } from "./server.js";
 import { t } from "./words.js";
 
 const OFFERED = 40;
+// "not cat" is what speaks against cat.
+const AGAINST = /^(?:not\s+|非\s*)/i;
 
 export function createClassSearch({ store, actions }) {
   const list = el("datalist", { id: "vx-classes" });
@@ -32,6 +34,17 @@ export function createClassSearch({ store, actions }) {
   /** Classes whose name holds what was typed: the same first, then those that begin so. */
   function matching() {
     const words = input.value.trim().toLowerCase();
+    const found = called(words);
+    const other = AGAINST.exec(words);
+    if (found.length || !other) return found;
+    return called(words.slice(other[0].length)).map(({ index, label, name }) => ({
+      index: `not ${index}`,
+      label,
+      name: `${other[0]}${name}`,
+    }));
+  }
+
+  function called(words) {
     if (!words) return [];
     const rank = ({ name }) => {
       const at = name.toLowerCase().indexOf(words);

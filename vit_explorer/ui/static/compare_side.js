@@ -9,6 +9,7 @@ import { createFigureMenu, gridTable } from "./figure_menu.js";
 import { percent, short } from "./format.js";
 import { cellOf, extremePatch, tokenName } from "./geometry.js";
 import { beginning } from "./learn/pieces.js";
+import { shareBar, told } from "./outputs.js";
 import { createPatchCanvas } from "./patch_canvas.js";
 import { zoomedToken } from "./patch_zoom.js";
 import { cropAspect } from "./picture.js";
@@ -115,17 +116,15 @@ export function createSide(context, store, { label, name }) {
   function list({ predictions: found }) {
     replace(
       predictions,
-      found.map(({ label: text, probability }) => {
-        const share = el("span", { class: "share-bar" });
-        share.style.setProperty("--share", String(probability));
-        return el(
+      found.map((each) =>
+        el(
           "li",
           {},
-          el("span", { class: "label", title: text }, text),
-          el("span", { class: "share" }, percent(probability)),
-          share,
-        );
-      }),
+          el("span", { class: "label", title: each.label }, each.label),
+          el("span", { class: "share" }, told(each)),
+          shareBar(each),
+        ),
+      ),
       found.length ? null : el("li", { class: "note" }, t("predictions.none")),
     );
   }

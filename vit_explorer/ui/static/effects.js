@@ -2,6 +2,7 @@
 // only the newest is asked, and what was answered before is never asked again.
 
 import { editKey, isPlain, layerAndHead } from "./edits.js";
+import { isValued, numberOf } from "./outputs.js";
 import { address } from "./server.js";
 import { t } from "./words.js";
 
@@ -40,15 +41,14 @@ export function answerTo(state, { path, key }) {
 }
 
 /** The answer to no change at all, which needs no model. */
-function plain({ predictions, target }) {
+function plain({ predictions, target, model }) {
   const listed = predictions.some(({ index }) => index === target.index);
-  const rows = (listed ? predictions : [...predictions, target]).map((each) => ({
-    index: each.index,
-    label: each.label,
-    before: each.probability,
-    after: each.probability,
-  }));
-  return { rows, target: target.index, first: predictions[0].index };
+  const rows = (listed ? predictions : [...predictions, target]).map((each) => {
+    // The other side of a class stands in the place of the class.
+    const number = numberOf(each.index === target.index ? target : each);
+    return { index: each.index, label: each.label, before: number, after: number };
+  });
+  return { rows, target: target.index, first: isValued(model) ? target.index : predictions[0].index };
 }
 
 async function ask(result, { path, order }, signal) {

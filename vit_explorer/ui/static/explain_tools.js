@@ -3,8 +3,8 @@
 import { analysesOf, ask, jobOf, stop } from "./analyses.js";
 import { shownMaps } from "./chosen_maps.js";
 import { el, segmented, setText } from "./dom.js";
-import { percent } from "./format.js";
 import { createMethodChooser } from "./method_chooser.js";
+import { targetName, told } from "./outputs.js";
 import { createProgress } from "./progress.js";
 import { t } from "./words.js";
 
@@ -39,8 +39,8 @@ export function createExplainTools(context) {
 
   function draw(state) {
     const chosen = state.result.target;
-    setText(target, chosen?.label ?? t("explain.target.none"));
-    setText(share, chosen ? percent(chosen.probability) : "");
+    setText(target, chosen ? targetName(chosen) : t("explain.target.none"));
+    setText(share, chosen ? told(chosen) : "");
     chooser.draw(state);
     extent.show(state.whole);
     scale.show(state.shared);

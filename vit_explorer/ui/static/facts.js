@@ -72,6 +72,9 @@ export function facts(model) {
     dim: model.dim,
     position: positionName(model.position),
     pooling: classes ? poolingName(model) : "",
+    outputs: t(`outputs.${model.outputs}`),
+    outputs_found: said(model.outputs_found),
+    ends_in: model.ends_in ? t("fact.ends_in.value", { name: model.ends_in }) : "",
     classes: model.few_labels.length
       ? `${classes}: ${list(model.few_labels)}`
       : classes.toLocaleString(),

@@ -2,6 +2,7 @@
 
 import { el, placeUnder } from "./dom.js";
 import { drawFigure, toPng } from "./figure.js";
+import { targetName } from "./outputs.js";
 import { code, command } from "./recipe.js";
 import { address, makeNpz } from "./server.js";
 import { t } from "./words.js";
@@ -112,7 +113,7 @@ function follow(href, download = "") {
 /** Model, target and picture of what is shown; then what the figure itself adds, and the version. */
 function captionLines({ result }, detail, targeted) {
   const { model, target, picture, version } = result;
-  const aim = targeted && target ? t("figure.target", { label: target.label }) : "";
+  const aim = targeted && target ? t("figure.target", { label: targetName(target) }) : "";
   const what = [detail, aim].filter(Boolean).join(" · ");
   return [what, `${model.name} · ${picture.name} · ViT Explorer ${version}`].filter(Boolean);
 }

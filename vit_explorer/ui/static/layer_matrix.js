@@ -31,7 +31,7 @@ export function createLayerMatrix(context) {
       `names = ${JSON.stringify(shownOf(result))}`,
       "maps = {",
       "    (name, layer): vx.explain(",
-      `        model, picture, methods=(name,), target=${result.target?.index ?? "None"},`,
+      `        model, picture, methods=(name,), target=${JSON.stringify(result.target?.name) ?? "None"},`,
       '        options={name: {"layer": layer}},',
       "    ).heatmaps[name].values",
       `    for name in names for layer in range(${result.model.depth})`,

@@ -2,8 +2,8 @@
 
 import { el, replace, setText } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
-import { percent } from "./format.js";
 import { createLineChart } from "./line_chart.js";
+import { fieldOf, isValued, numberOf, targetCode, targetName, told, twinOf, writerOf } from "./outputs.js";
 import { sentences, t } from "./words.js";
 
 /** Labels such as "tabby, tabby cat" by their first name: a cell has room for one. */
@@ -23,6 +23,7 @@ export function createLens(context) {
   const chart = createLineChart({
     onPick: (depth) => store.set({ layer: Math.max(0, depth - 1) }),
   });
+  const heading = el("h4");
   const legend = el("p", { class: "note chart-legend" });
   const says = el("p", { class: "says lens-says", "aria-live": "polite" });
   const refusal = el("p", { class: "caption", hidden: true });
@@ -34,18 +35,18 @@ export function createLens(context) {
       { class: "lens-box", tabindex: "0", role: "region", "aria-label": t("lens.table") },
       table,
     ),
-    el("div", { class: "lens-curve" }, el("h4", {}, t("lens.curve")), chart.node, legend, says),
+    el("div", { class: "lens-curve" }, heading, chart.node, legend, says),
   );
   const menu = createFigureMenu(context, "logit-lens", {
     title: () => t("lens.title"),
     targeted: () => true,
     figure: () => ({ svg: chart.node }),
-    table: () => rowsOf(shown),
+    table: ({ result }) => rowsOf(shown, result.model),
     python: ({ result }) => [
-      `trace = vx.trace(model, picture${result.target ? `, target=${result.target.index}` : ""})`,
+      `trace = vx.trace(model, picture${targetCode(result)})`,
       "lens = vx.logit_lens(trace)",
       "for depth, predictions in enumerate(lens.predictions):",
-      "    print(depth, [(p.label, round(p.probability, 4)) for p in predictions])",
+      `    print(depth, [(p.label, round(p.${fieldOf(result.model)}, 4)) for p in predictions])`,
     ],
   });
   const node = el(
@@ -59,7 +60,7 @@ export function createLens(context) {
   let shown = null;
   let rows = [];
 
-  function rebuild(lens) {
+  function rebuild(lens, { target }) {
     const places = lens.predictions[0].map((_, at) =>
       el("th", { scope: "col" }, t("lens.place", { place: at + 1 })),
     );
@@ -82,7 +83,7 @@ export function createLens(context) {
     const aim = lens.curves.find(({ index }) => index === lens.target);
     replace(
       legend,
-      el("span", { class: "key key-test" }, shortly(aim.label)),
+      el("span", { class: "key key-test" }, nameOf(aim, target)),
       el("span", { class: "key" }, t("lens.others")),
     );
   }
@@ -95,8 +96,10 @@ export function createLens(context) {
     menu.hidden = Boolean(lens.error);
     setText(refusal, lens.error ?? "");
     if (lens.error) return;
-    if (shown !== lens) rebuild(lens);
+    if (shown !== lens) rebuild(lens, state.result);
     shown = lens;
+    const { model } = state.result;
+    setText(heading, t(`lens.curve${twinOf(model)}`));
     const depth = state.layer + 1;
     rows.forEach((row, at) => row.classList.toggle("chosen", at === depth));
     const curves = lens.curves.map(({ index, values }) => ({
@@ -109,44 +112,54 @@ export function createLens(context) {
       last: lens.predictions.length - 1,
       at: depth,
       title: t("lens.axis"),
-      text: describe(lens, depth),
+      valued: isValued(model),
+      text: describe(lens, depth, state.result),
     });
-    setText(says, describe(lens, depth));
+    setText(says, describe(lens, depth, state.result));
   }
   return { node, draw };
 }
 
+/** A target's own name on the page, or a label's first. */
+const nameOf = ({ index, label }, target) =>
+  shortly(target?.index === index ? targetName(target) : label);
+
 /** Classes and probabilities after each layer; a model may know fewer than the usual five. */
-function rowsOf({ predictions }) {
-  const names = predictions[0].flatMap((_, at) => [`class ${at + 1}`, `p ${at + 1}`]);
+function rowsOf({ predictions }, model) {
+  const number = isValued(model) ? "value" : "p";
+  const names = predictions[0].flatMap((_, at) => [`class ${at + 1}`, `${number} ${at + 1}`]);
   const lines = predictions.map((best, depth) => [
     depth,
-    ...best.flatMap(({ label, probability }) => [label, probability]),
+    ...best.flatMap((each) => [each.label, numberOf(each)]),
   ]);
   return [["depth", ...names], ...lines];
 }
 
-function createCell({ index, label, probability }, target) {
+function createCell(prediction, target) {
+  const { index, label, probability } = prediction;
   const cell = el(
     "td",
     { title: label, class: index === target ? "target" : "" },
     el("span", { class: "label" }, shortly(label)),
-    el("span", { class: "share" }, percent(probability)),
+    el("span", { class: "share" }, told(prediction)),
   );
-  cell.style.setProperty("--share", String(probability));
+  cell.style.setProperty("--share", String(probability ?? 0));
   return cell;
 }
 
 /** The target at the chosen depth, and from where on it leads. */
-function describe(lens, depth) {
-  const { label, values } = lens.curves.find(({ index }) => index === lens.target);
-  const now = t(depth === values.length - 1 ? "lens.says.end" : "lens.says", {
+function describe(lens, depth, { model, target }) {
+  const aim = lens.curves.find(({ index }) => index === lens.target);
+  const [label, write] = [nameOf(aim, target), writerOf(model)];
+  const [ended, twin] = [depth === aim.values.length - 1, twinOf(model)];
+  const now = t(ended ? `lens.says.end${twin}` : `lens.says${twin}`, {
     layer: depth,
-    label: shortly(label),
-    share: percent(values[depth]),
-    end: percent(values.at(-1)),
+    label,
+    share: write(aim.values[depth]),
+    end: write(aim.values.at(-1)),
   });
-  return sentences(now, t(leadOf(lens), { layer: lens.settled, label: shortly(label) }));
+  if (lens.settled === null) return now;
+  return sentences(now, t(leadOf(lens), { layer: lens.settled, label }));
 }
 
 /** Whether the target leads at the end, did so before, or never does. */

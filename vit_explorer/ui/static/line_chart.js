@@ -1,7 +1,8 @@
-// Curves of probabilities, 0 to 1, over whole numbers; pointing or dragging chooses a number.
+// Curves of probabilities, 0 to 1, or of values, over whole numbers; pointing chooses a number.
 
 import { niceStep, svg } from "./chart.js";
 import { keepSize, replace } from "./dom.js";
+import { short } from "./format.js";
 import { listenForPicks } from "./picking.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [40, 10, 8, 34];
@@ -26,7 +27,8 @@ export function createLineChart({ onPick = null, onRelease = () => {} } = {}) {
 
   /**
    * `lines`: { kind, points: [[x, y], …] }; `last` ends the axis; `at` is the x marked, with a dot
-   * on each line whose `kind` has one; `text` says it in words, `title` names the axis.
+   * on each line whose `kind` has one; `text` says it in words, `title` names the axis; `valued`
+   * lines are values, whose own range is the axis.
    */
   function draw(what) {
     shown = what;
@@ -34,16 +36,17 @@ export function createLineChart({ onPick = null, onRelease = () => {} } = {}) {
     const { width, height } = size;
     if (!width) return;
     const x = (value) => LEFT + (value / Math.max(1, last)) * (width - LEFT - RIGHT);
-    const y = (share) => height - BOTTOM - share * (height - BOTTOM - TOP);
+    const [low, high] = what.valued ? rangeOf(what.lines) : [0, 1];
+    const y = (value) => height - BOTTOM - ((value - low) / (high - low)) * (height - BOTTOM - TOP);
     node.setAttribute("viewBox", `0 0 ${width} ${height}`);
     node.setAttribute("aria-label", what.text);
     const marked = what.at === null || what.at === undefined;
     replace(
       node,
-      axes(what, { width, height }, x, y),
+      axes(what, { width, height }, x, y, [low, high]),
       marked
         ? []
-        : svg("line", { class: "head", x1: x(what.at), x2: x(what.at), y1: TOP, y2: y(0) }),
+        : svg("line", { class: "head", x1: x(what.at), x2: x(what.at), y1: TOP, y2: y(low) }),
       what.lines.flatMap((line) => drawLine(line, what.at, x, y)),
     );
   }
@@ -71,10 +74,30 @@ export function valueAt(points, at) {
   return low + ((high - low) * (at - left)) / (right - left);
 }
 
-function axes({ last, title }, { width, height }, x, y) {
-  const parts = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => [
-    svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(share), y2: y(share), class: "rule" }),
-    svg("text", { x: LEFT - 6, y: y(share) + 4, class: "tick-y" }, `${share * 100}\u00a0%`),
+/** The smallest and largest value of lines, apart from each other. */
+export function rangeOf(lines) {
+  const values = lines.flatMap(({ points }) => points.map(([, value]) => value));
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (!values.length) return [0, 1];
+  return high > low ? [low, high] : [low - 0.5, high + 0.5];
+}
+
+/** Round numbers within a range, for an axis. */
+export function marksIn([low, high]) {
+  const step = niceStep((high - low) / 2);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => (first + at) * step);
+}
+
+function axes({ last, title, valued }, { width, height }, x, y, range) {
+  const marks = valued ? marksIn(range) : [0, 0.25, 0.5, 0.75, 1];
+  const parts = marks.flatMap((mark) => [
+    svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: "rule" }),
+    svg(
+      "text",
+      { x: LEFT - 6, y: y(mark) + 4, class: "tick-y" },
+      valued ? short(mark) : `${mark * 100}\u00a0%`,
+    ),
   ]);
   const room = (width - LEFT - RIGHT) / ((String(last).length + 1.5) * CHARACTER);
   const step = Math.max(1, niceStep(last / room) * (niceStep(last / room) < last / room ? 2 : 1));

@@ -1,8 +1,9 @@
 // A map's values and its overlay in Python, and as words of the command.
 
+import { targetCode } from "./outputs.js";
+
 /** `map` as the page holds it; `limits` are those of its colours where maps share a scale. */
 export function pythonOf(map, { result, opacity, colormap, smooth, whole, shared }, limits) {
-  const target = result.target ? `, target=${result.target.index}` : "";
   const options = Number.isInteger(map.layer)
     ? `, options={"${map.name}": {"layer": ${map.layer}}}`
     : "";
@@ -15,14 +16,14 @@ export function pythonOf(map, { result, opacity, colormap, smooth, whole, shared
     ...(shared ? [`limits=(${limits.join(", ")})`] : []),
   ];
   return [
-    `result = vx.explain(model, picture, methods=("${map.name}",)${target}${options})`,
+    `result = vx.explain(model, picture, methods=("${map.name}",)${targetCode(result)}${options})`,
     `values = result.heatmaps["${map.name}"].values`,
     `overlay = result.overlay(${look.join(", ")})`,
   ];
 }
 
 export function optionsOf(map, { result }) {
-  const target = result.target ? ["--target", String(result.target.index)] : [];
+  const target = result.target ? ["--target", String(result.target.name)] : [];
   const layer = Number.isInteger(map.layer) ? ["--option", `${map.name}.layer=${map.layer}`] : [];
   return ["--method", map.name, ...target, ...layer];
 }

@@ -5,6 +5,8 @@ import { percent } from "./format.js";
 import { loadFiles, sendFile } from "./server.js";
 import { t } from "./words.js";
 
+const OUTPUTS = ["classes", "labels", "probabilities", "value", "embedding"];
+
 export function openModelDialog({ store, setup, actions }) {
   const weights = file("vx-weights", ".safetensors,.pth,.pt,.ckpt,.bin");
   const labels = file("vx-labels", ".txt,.csv,.json");
@@ -14,6 +16,12 @@ export function openModelDialog({ store, setup, actions }) {
     autocomplete: "off",
     spellcheck: "false",
   });
+  const outputs = el(
+    "select",
+    { id: "vx-outputs" },
+    el("option", { value: "" }, t("load.outputs.found")),
+    OUTPUTS.map((kind) => el("option", { value: kind }, t(`outputs.${kind}`))),
+  );
   const says = el("p", { class: "note", role: "status" });
   const wrong = el("p", { class: "wrong", role: "alert" });
   const load = el("button", { class: "primary" }, t("load.load"));
@@ -35,6 +43,7 @@ export function openModelDialog({ store, setup, actions }) {
       el("p", { class: "note" }, t("load.architecture.help")),
       field("load.labels", labels),
       el("p", { class: "note" }, t("load.labels.help")),
+      field("load.outputs", outputs),
       says,
       wrong,
       el("div", { class: "picture-actions" }, load, stop, close),
@@ -59,7 +68,11 @@ export function openModelDialog({ store, setup, actions }) {
       const named = architecture.value.trim();
       const shown = store.get().result?.model.id ?? setup.model;
       const model = await loadFiles(
-        { ...sent, architecture: named || (sent.weights ? "" : shown) },
+        {
+          ...sent,
+          architecture: named || (sent.weights ? "" : shown),
+          outputs: outputs.value || null,
+        },
         signal,
       );
       dialog.close();

@@ -153,7 +153,8 @@ export function readPlace(tabs, setup) {
   if (model && (setup.models.includes(model) || known(model))) place.model = model;
   const example = setup.examples.some(({ name }) => name === picture);
   if (example || SENT.test(picture ?? "")) place.picture = picture;
-  if (/^\d{1,6}$/.test(target ?? "")) place.target = Number(target);
+  const aim = /^(not )?(\d{1,6})$/.exec(target ?? "");
+  if (aim) place.target = aim[1] ? target : Number(target);
   const language = LANGUAGES.find((name) => name === named.get("lang")) ?? "";
   const texts = KEPT.filter(({ name }) => named.has(name));
   const linked = Object.fromEntries(texts.map(({ name }) => [name, named.get(name)]));

@@ -32,7 +32,8 @@ function python(value) {
 
 /** The command `explain` with the model, the target and `options`, such as ["--method", "rollout"]. */
 export function command(state, options) {
-  const { model, weights, labels, pretrained, preprocess, ...sizes } = state.result.model.load;
+  const { model, weights, labels, pretrained, preprocess, outputs, ...sizes } =
+    state.result.model.load;
   const words = ["vit-explorer", "explain", picturePath(state), "--model", model];
   if (weights) words.push("--weights", weights);
   if (labels) words.push("--labels", labels);
@@ -40,6 +41,7 @@ export function command(state, options) {
     if (sizes[name]) words.push(`--${name.replaceAll("_", "-")}`, ...sizes[name].map(String));
   for (const name of ["mean", "std"])
     if (preprocess?.[name]) words.push(`--${name}`, ...preprocess[name].map(String));
+  if (outputs) words.push("--outputs", outputs);
   if (pretrained === false) words.push("--random");
   return `${[...words, ...options].map(word).join(" ")}\n`;
 }

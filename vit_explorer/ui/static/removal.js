@@ -4,8 +4,8 @@ import { el, replace, setText } from "./dom.js";
 import { change } from "./edits.js";
 import { answerTo, changeOf, createAsker, removalOf } from "./effects.js";
 import { createFigureMenu } from "./figure_menu.js";
-import { percent } from "./format.js";
 import { createLineChart, valueAt } from "./line_chart.js";
+import { fieldOf, isValued, targetCode, targetName, twinOf, writerOf } from "./outputs.js";
 import { headsCode } from "./whatif_code.js";
 import { t } from "./words.js";
 
@@ -163,7 +163,7 @@ export function createRemoval(context) {
     start.hidden = Boolean(answer) || isQuick(state);
     menu.hidden = !answer?.value;
     node.classList.toggle("waiting", !answer && start.hidden);
-    setText(says, answer?.error ?? t("whatif.curve.help", { label: target.label }));
+    setText(says, answer?.error ?? t(`whatif.curve.help${twinOf(model)}`, { label: targetName(target) }));
     if (answer?.error) chart.draw({ lines: [], last: patches, text: answer.error, title: "" });
     if (answer?.value) drawCurves(state, answer.value, gone);
     ask();
@@ -173,7 +173,8 @@ export function createRemoval(context) {
     const { model, target } = state.result;
     const points = (shares) => counts.map((number, at) => [number, shares[at]]);
     const half = counts[Math.floor(counts.length / 2)];
-    const share = (shares) => percent(valueAt(points(shares), half));
+    const write = writerOf(model);
+    const share = (shares) => write(valueAt(points(shares), half));
     chart.draw({
       lines: [
         { kind: "train", points: points(least) },
@@ -182,9 +183,10 @@ export function createRemoval(context) {
       last: model.grid[0] * model.grid[1],
       at: gone,
       title: t("whatif.curve.axis"),
+      valued: isValued(model),
       text: t("whatif.curve.text", {
-        label: target.label,
-        start: percent(most[0]),
+        label: targetName(target),
+        start: write(most[0]),
         count: half,
         most: share(most),
         least: share(least),
@@ -195,15 +197,16 @@ export function createRemoval(context) {
   return { node, menu, draw };
 }
 
-function curveCode(state, { counts, target }) {
+function curveCode(state, { counts }) {
   const map = rankedBy(state);
+  const aim = targetCode(state.result);
   const { heads, how } = headsCode(state);
   return [
-    `found = vx.explain(model, picture, methods="${map.name}", target=${target})`,
+    `found = vx.explain(model, picture, methods="${map.name}"${aim})`,
     `ranking = (-found.heatmaps["${map.name}"].values.ravel()).argsort(kind="stable").tolist()`,
     `counts = ${JSON.stringify(counts)}`,
     `changes = [vx.Change(${heads}, tuple(ranking[:count]), "${how}") for count in counts]`,
-    `tried = vx.intervene_many(model, picture, changes, target=${target})`,
-    "print([(len(each.patches_off), each.target_after.probability) for each in tried])",
+    `tried = vx.intervene_many(model, picture, changes${aim})`,
+    `print([(len(each.patches_off), each.target_after.${fieldOf(state.result.model)}) for each in tried])`,
   ];
 }

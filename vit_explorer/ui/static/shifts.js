@@ -1,9 +1,8 @@
 // Classes with their probability before and after a change, and an arrow from one to the other.
 
 import { el, replace, setText } from "./dom.js";
-import { percent } from "./format.js";
 
-// A change smaller than what the numbers show is none.
+// A change smaller than what the numbers show is none: of a probability, or of a value's size.
 const NOTHING = 0.0005;
 
 export function createShifts() {
@@ -11,7 +10,7 @@ export function createShifts() {
   let built = "";
   let parts = [];
 
-  function rebuild(classes) {
+  function rebuild(classes, barred) {
     parts = classes.map(({ label, index }) => {
       const track = el("span", { class: "shift-track" }, el("span", { class: "shift-arrow" }));
       const [before, after] = [el("span"), el("strong")];
@@ -21,7 +20,7 @@ export function createShifts() {
         { class: "shift", dataset: { index: String(index) } },
         el("span", { class: "label", title: label }, label),
         numbers,
-        track,
+        barred ? track : null,
       );
       return { node, before, after, track };
     });
@@ -31,14 +30,15 @@ export function createShifts() {
     );
   }
 
-  function draw({ rows: classes, target }) {
-    const key = classes.map(({ index }) => index).join();
-    if (key !== built) rebuild(classes);
+  /** `write` makes words of the numbers; bars, from 0 to 1, stand under those that are `barred`. */
+  function draw({ rows: classes, target }, { write, barred }) {
+    const key = [barred, ...classes.map(({ index, label }) => `${index} ${label}`)].join();
+    if (key !== built) rebuild(classes, barred);
     built = key;
     classes.forEach((each, at) => {
       const { node, before, after, track } = parts[at];
-      setText(before, percent(each.before));
-      setText(after, percent(each.after));
+      setText(before, write(each.before));
+      setText(after, write(each.after));
       node.classList.toggle("shift-target", each.index === target);
       node.dataset.way = way(each);
       track.style.setProperty("--before", String(each.before));
@@ -50,6 +50,7 @@ export function createShifts() {
 
 /** "falls", "rises" or "stays". */
 export function way({ before, after }) {
-  if (Math.abs(after - before) < NOTHING) return "stays";
+  const size = Math.max(Math.abs(before), Math.abs(after));
+  if (Math.abs(after - before) < NOTHING * Math.max(1, size)) return "stays";
   return after < before ? "falls" : "rises";
 }

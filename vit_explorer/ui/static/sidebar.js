@@ -3,11 +3,14 @@
 import { openCamera } from "./camera.js";
 import { createClassSearch } from "./class_search.js";
 import { el, fitCanvas, replace, setText } from "./dom.js";
-import { milliseconds, percent } from "./format.js";
+import { milliseconds } from "./format.js";
+import { isValued, shareBar, targetName, told } from "./outputs.js";
 import { cropIn } from "./picture.js";
 import { t } from "./words.js";
 
 const SHOWN = 5; // As many predictions as the server sends.
+// What is said of numbers that don't sum to 1.
+const KINDS = ["labels", "probabilities", "value"];
 
 export function createSidebar({ store, setup, actions }) {
   const picture = createPicture(store);
@@ -99,33 +102,39 @@ function createPredictions(store, actions, search) {
     Array.from({ length: SHOWN }, () => el("div", { class: "bone" })),
   );
   const other = el("p", { class: "note" });
+  const kind = el("p", { class: "note" });
+  const side = el("button", { type: "button", class: "other-side", hidden: true, onclick: turn });
   const few = el("p", { class: "note few-classes" });
   const time = el("p", { class: "note time" });
   const hint = el("small", {}, t("predictions.hint"));
 
-  function row({ index, label, probability }, target) {
-    const share = percent(probability);
-    const bar = el("span", { class: "share-bar" });
-    bar.style.setProperty("--share", String(probability));
+  function row(prediction, target) {
+    const { index, label } = prediction;
     return el(
       "button",
       {
         type: "button",
-        "aria-pressed": String(index === target?.index),
+        "aria-pressed": String(index === target?.index && !target.negated),
         dataset: { index: String(index) },
         onclick: () => actions.explainTarget(index, label),
       },
       el("span", { class: "label" }, label),
-      el("span", { class: "share" }, share),
-      bar,
+      el("span", { class: "share" }, told(prediction)),
+      shareBar(prediction),
     );
+  }
+
+  /** What speaks against the class that is explained, or for it again. */
+  function turn() {
+    const { index, negated, of } = store.get().result.target;
+    actions.explainTarget(negated ? index : `not ${index}`, of);
   }
 
   store.on(["result"], ({ result }) => {
     const focused = list.contains(document.activeElement)
       ? document.activeElement.dataset.index
       : null;
-    const { target } = result;
+    const { target, model } = result;
     replace(
       list,
       result.predictions.map((prediction) => row(prediction, target)),
@@ -133,17 +142,17 @@ function createPredictions(store, actions, search) {
     list.querySelector(`[data-index="${focused}"]`)?.focus();
     const listed = result.predictions.some(({ index }) => index === target?.index);
     hint.hidden = !target;
+    setText(kind, KINDS.includes(model.outputs) && !model.sums_to_one ? t(`predictions.${model.outputs}`) : "");
+    side.hidden = !target;
     if (!target) setText(other, t("predictions.none"));
-    else
-      setText(
-        other,
-        listed
-          ? ""
-          : t("predictions.other", { label: target.label, share: percent(target.probability) }),
-      );
-    const { few_labels: labels } = result.model;
+    else {
+      const shown = { label: targetName(target), share: told(target) };
+      setText(other, listed && !target.negated ? "" : t("predictions.other", shown));
+      setText(side, t(target.negated ? "predictions.for" : "predictions.against", { label: target.of }));
+    }
+    const { few_labels: labels } = model;
     const known = { count: labels.length, labels: labels.join(", ") };
-    setText(few, labels.length ? t("predictions.few", known) : "");
+    setText(few, labels.length && !isValued(model) ? t("predictions.few", known) : "");
     setText(
       time,
       t("time", { device: result.model.device, seconds: milliseconds(result.seconds) }),
@@ -154,7 +163,9 @@ function createPredictions(store, actions, search) {
     { class: "sidebar-predictions" },
     el("h2", {}, t("predictions.title"), " ", hint),
     list,
+    kind,
     other,
+    side,
     few,
     search,
     time,

@@ -1,21 +1,24 @@
 // The two curves behind a verdict, beside those of random maps, and what they mean.
 
-import { niceStep, svg } from "./chart.js";
+import { svg } from "./chart.js";
 import { mapTitle } from "./chosen_maps.js";
 import { el } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
-import { fixed } from "./format.js";
+import { fixed, short } from "./format.js";
+import { marksIn, rangeOf } from "./line_chart.js";
+import { isValued, twinOf } from "./outputs.js";
 import { t } from "./words.js";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 44, 34, 8, 18];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 50, 34, 8, 18];
 const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
 
-/** Two digits are what twenty random maps can tell apart. */
-export const worth = (value) => fixed(value, 2);
+/** Two digits are what twenty random maps can tell apart; values may be of any size. */
+export const worthOf = (model) => (isValued(model) ? short : (value) => fixed(value, 2));
 
 /** Open the dialog on one map's score; Esc or the button closes it. */
 export function openTrust(context, trust, id) {
   const score = trust.maps[id];
+  const worth = worthOf(context.store.get().result.model);
   const title = mapTitle(id);
   const gain = (one) => worth(one.insertion - one.deletion);
   const values = { title, gain: gain(score), random: gain(trust.random), middle: gain(trust.middle) };
@@ -30,7 +33,7 @@ export function openTrust(context, trust, id) {
       createCurve(context, "insertion", { score, trust, id }),
       createCurve(context, "deletion", { score, trust, id }),
     ),
-    el("p", { class: "note" }, t("trust.gain", values)),
+    el("p", { class: "note" }, t(`trust.gain${twinOf(context.store.get().result.model)}`, values)),
     el("p", { class: "note" }, t("trust.beware")),
     el("button", { type: "button", onclick: () => dialog.close() }, t("action.close")),
   );
@@ -41,16 +44,18 @@ export function openTrust(context, trust, id) {
 function createCurve(context, kind, { score, trust, id }) {
   const curves = trust.random[`${kind}_curves`];
   const own = score[`${kind}_curve`];
-  const high = Math.max(...own, ...curves.flat(), 0.01);
-  const step = niceStep(high / 2);
-  const marks = Array.from({ length: Math.floor(high / step) + 1 }, (_, count) => count * step);
+  const { model } = context.store.get().result;
+  const [valued, worth] = [isValued(model), worthOf(model)];
+  const whole = [...own, ...curves.flat()].map((value) => [0, value]);
+  const [low, high] = valued ? rangeOf([{ points: whole }]) : [0, Math.max(...own, ...curves.flat(), 0.01)];
+  const marks = marksIn([low, high]);
   const x = (at) => LEFT + (at / (own.length - 1)) * (WIDTH - LEFT - RIGHT);
-  const y = (value) => HEIGHT - BOTTOM - (value / high) * (HEIGHT - BOTTOM - TOP);
+  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
   const line = (curve, name) => {
     const points = curve.map((value, at) => `${x(at)},${y(value)}`).join(" ");
     return svg("polyline", { class: name, points });
   };
-  const label = t("trust.curve", {
+  const label = t(`trust.curve${twinOf(model)}`, {
     kind: t(`trust.${kind}`),
     area: worth(score[kind]),
     random: worth(trust.random[kind]),
@@ -59,7 +64,7 @@ function createCurve(context, kind, { score, trust, id }) {
   plot.append(
     ...marks.flatMap((mark) => [
       svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark) }),
-      svg("text", { class: "tick-y", x: LEFT - 6, y: y(mark) + 4 }, percent(mark)),
+      svg("text", { class: "tick-y", x: LEFT - 6, y: y(mark) + 4 }, valued ? short(mark) : percent(mark)),
     ]),
     ...[0, 0.5, 1].map((share) =>
       svg("text", { class: "tick-x", x: x(share * (own.length - 1)), y: HEIGHT - 18 }, percent(share)),

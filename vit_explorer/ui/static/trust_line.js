@@ -2,7 +2,7 @@
 
 import { analysesOf } from "./analyses.js";
 import { el, setText } from "./dom.js";
-import { openTrust, worth } from "./trust_dialog.js";
+import { openTrust, worthOf } from "./trust_dialog.js";
 import { t } from "./words.js";
 
 export function createTrustLine(context, map) {
@@ -33,6 +33,7 @@ export function createTrustLine(context, map) {
     if (!score) return;
     button.dataset.verdict = score.verdict;
     setText(verdict, t(`trust.${score.verdict}`, { beats: score.beats, of: trust.of }));
+    const worth = worthOf(state.result.model);
     const values = { insertion: worth(score.insertion), deletion: worth(score.deletion) };
     setText(numbers, t("trust.numbers", values));
     numbers.title = t("trust.numbers.title");

@@ -1,6 +1,7 @@
 // A change as Python.
 
 import { headsOf } from "./effects.js";
+import { fieldOf } from "./outputs.js";
 
 /** Parts of a call: the heads as a tuple of pairs, and how patches go. */
 export function headsCode(state) {
@@ -11,14 +12,15 @@ export function headsCode(state) {
 export function changeCode(state) {
   const { heads, how } = headsCode(state);
   const { patches } = state.edit;
-  const { index } = state.result.target;
+  const { model, target } = state.result;
+  const field = fieldOf(model);
   return [
     `heads = ${heads}`,
     `patches = ${JSON.stringify(patches)}`,
     "found = vx.intervene(",
-    `    model, picture, heads_off=heads, patches_off=patches, how="${how}", target=${index}`,
+    `    model, picture, heads_off=heads, patches_off=patches, how="${how}", target=${JSON.stringify(target.name)}`,
     ")",
-    "print(found.target_before.probability, found.target_after.probability)",
-    "print([(each.label, each.probability) for each in found.after])",
+    `print(found.target_before.${field}, found.target_after.${field})`,
+    `print([(each.label, each.${field}) for each in found.after])`,
   ];
 }

@@ -6,25 +6,33 @@ import { fixed, percent } from "../format.js";
 import { formula, m, over, row, sub, sum, sup } from "../math.js";
 import { numbersOf } from "../packed.js";
 import { pythonOf } from "../map_code.js";
+import { twinOf } from "../outputs.js";
 import { list, sentences, t } from "../words.js";
 import { showThumbs } from "./heads.js";
 import { rankCorrelation } from "./numbers.js";
 import { BLANK, createNumbers, exact, number, waiting } from "./pieces.js";
 
+// How logits become probabilities, where they do.
+const SHARES = {
+  softmax: () => over(sup("e", sub("y", "c")), row(sum("i"), sup("e", sub("y", "i")))),
+  sigmoid: () => over("1", row("1", "+", sup("e", row("−", sub("y", "c"))))),
+};
+
 export const prediction = {
   tab: "layers",
   builds: true,
-  kinds: ({ classes }, facts) => {
+  kinds: ({ classes, activation }, facts) => {
     if (!classes) return { text: ".none", try: ".none" };
+    if (activation !== "softmax") return { text: activation === "sigmoid" ? ".sigmoid" : ".plain" };
     return facts?.two_heads ? { text: ".two" } : {};
   },
   values: ({ result: { model } }) => ({
     read: poolingName(model),
     classes: model.classes.toLocaleString(),
   }),
-  formula: ({ classes }, { two_heads: both }) => {
-    if (!classes) return null;
-    const share = over(sup("e", sub("y", "c")), row(sum("i"), sup("e", sub("y", "i"))));
+  formula: ({ classes, activation }, { two_heads: both }) => {
+    if (!classes || !(activation in SHARES)) return null;
+    const share = SHARES[activation]();
     const [one, other] = ["class", "distillation"].map((name) => sub("y", m("mtext", t(`token.${name}`))));
     const mean = over(row(one, "+", other), "2");
     return [...(both ? [formula("y", "=", mean)] : []), formula(sub("p", "c"), "=", share)];
@@ -41,6 +49,11 @@ export const prediction = {
       numbers.node.hidden = !walk?.arrays || !predictions.length;
       if (numbers.node.hidden) {
         setText(says, walk?.arrays ? t("predictions.none") : waiting(walk));
+        return;
+      }
+      if (state.result.model.activation !== "softmax") {
+        showEach(numbers, state.result, walk.facts);
+        setText(says, t(`predictions.${state.result.model.outputs}`));
         return;
       }
       const { logits, total } = walk.facts;
@@ -91,6 +104,19 @@ export const prediction = {
     return { node, draw };
   },
 };
+
+/** Numbers that are no shares of one whole: each stands for itself. */
+function showEach(numbers, { predictions, model }, { logits }) {
+  const sigmoid = model.activation === "sigmoid";
+  const heading = t(sigmoid ? "learn.prediction.logit" : `learn.prediction.share${twinOf(model)}`);
+  numbers.show(
+    ["", heading, ...(sigmoid ? [t("learn.prediction.share")] : [])],
+    predictions.map(({ label, probability }, at) => ({
+      name: label,
+      cells: [number(logits[at]), ...(sigmoid ? [number(probability, percent)] : [])],
+    })),
+  );
+}
 
 const power = (highest) =>
   m("math", sup("e", row("y", highest < 0 ? "+" : "−", Math.abs(highest).toFixed(3))));

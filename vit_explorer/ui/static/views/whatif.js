@@ -4,8 +4,8 @@ import { el, segmented, setText } from "../dom.js";
 import { change, isPlain, redo, reset, undo } from "../edits.js";
 import { answerTo, changeOf, createAsker } from "../effects.js";
 import { createFigureMenu } from "../figure_menu.js";
-import { percent } from "../format.js";
 import { createHeadSwitches } from "../head_switches.js";
+import { isValued, targetName, writerOf } from "../outputs.js";
 import { createPaintCanvas } from "../paint_canvas.js";
 import { cropAspect } from "../picture.js";
 import { createRemoval } from "../removal.js";
@@ -77,8 +77,9 @@ export function createWhatIfView(context) {
 
   function describe(state, { rows, target, first }) {
     if (isPlain(state.edit)) return t("whatif.start");
+    const write = writerOf(state.result.model);
     const aim = rows.find(({ index }) => index === target);
-    const values = { label: aim.label, before: percent(aim.before), after: percent(aim.after) };
+    const values = { label: aim.label, before: write(aim.before), after: write(aim.after) };
     const cause = causeOf(state);
     const moved = t(`whatif.says.${way(aim)}`, { cause, ...values });
     const { grid } = state.result.model;
@@ -86,7 +87,7 @@ export function createWhatIfView(context) {
     const turned = blind ? sentences(moved, t("whatif.blind")) : moved;
     if (first === target) return turned;
     const best = rows.find(({ index }) => index === first);
-    const share = percent(best.after);
+    const share = write(best.after);
     return sentences(turned, t("whatif.first", { label: best.label, share }));
   }
 
@@ -107,8 +108,10 @@ export function createWhatIfView(context) {
     shifts.node.hidden = Boolean(answer?.error);
     if (answer?.error) setText(says, answer.error);
     if (answer?.value) {
-      shifts.draw(answer.value);
-      setText(says, describe(state, answer.value));
+      const { model } = state.result;
+      const value = inWords(answer.value, target);
+      shifts.draw(value, { write: writerOf(model), barred: !isValued(model) });
+      setText(says, describe(state, value));
     }
     ask();
   }
@@ -118,6 +121,12 @@ export function createWhatIfView(context) {
     if (result?.target && tab === "whatif") canvas.draw();
   });
   return { node, draw: () => draw(store.get()) };
+}
+
+/** An answer with what is followed by its name on the page. */
+function inWords(answer, target) {
+  const named = (row) => (row.index === target.index ? { ...row, label: targetName(target) } : row);
+  return { ...answer, rows: answer.rows.map(named) };
 }
 
 function part(title, help, ...content) {

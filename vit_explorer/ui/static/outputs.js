@@ -1,0 +1,37 @@
+// What a model's numbers are, as people read them: probabilities as percentages, values as numbers.
+
+import { el } from "./dom.js";
+import { percent, short } from "./format.js";
+import { t } from "./words.js";
+
+export const isValued = ({ outputs }) => outputs === "value";
+
+/** How the numbers of a model's curves and rows are written. */
+export const writerOf = (model) => (isValued(model) ? short : percent);
+
+/** What curves and rows hold of a prediction: its probability, or its value. */
+export const numberOf = ({ probability, score }) => probability ?? score;
+
+/** What Python calls that. */
+export const fieldOf = (model) => (isValued(model) ? "score" : "probability");
+
+/** That number in words. */
+export const told = ({ probability, score }) =>
+  probability === null ? short(score) : percent(probability);
+
+/** A bar as long as the probability; null for a value, which has no length. */
+export function shareBar({ probability }) {
+  if (probability === null) return null;
+  const bar = el("span", { class: "share-bar" });
+  bar.style.setProperty("--share", String(probability));
+  return bar;
+}
+
+/** What is explained, in the reader's language: a class, or what speaks against it. */
+export const targetName = ({ negated, of, label }) => (negated ? t("target.not", { label: of }) : label);
+
+/** What is explained as Python's argument, "" where there is no class. */
+export const targetCode = ({ target }) => (target ? `, target=${JSON.stringify(target.name)}` : "");
+
+/** What the key of a sentence about probabilities ends in for its twin about values. */
+export const twinOf = (model) => (isValued(model) ? ".value" : "");
