@@ -29,6 +29,7 @@ from vit_explorer.errors import DataError, ModelError, OptionError, OutputError,
 from vit_explorer.training import RunResult, evaluate, load_recipe, train
 from vit_explorer.training.film import Film
 from vit_explorer.training.interrupts import hangup
+from vit_explorer.training.report import draw_curves
 from vit_explorer.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -296,6 +297,60 @@ def test_a_distillation_token_learns_from_a_checkpoint(
         assert torch.allclose(labels[:, 0].float(), passed.logits, atol=1e-2)
 
 
+def test_epochs_are_measured_on_held_out_pictures_and_the_test_once(
+    recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    for path in (data / "test").rglob("*.png"):  # not the training pictures' twins
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    out, change = tmp_path / "run", ["hold_out=0.25", "probes=shipped", "ema=null"]
+    result = train(recipe, data=data, out=out, overrides=change, precision="no", device="cpu")
+    facts = json.loads((out / "run.json").read_text())
+    assert (facts["pictures"], facts["held_out"]) == (48, 16)
+    columns = (out / "log.csv").read_text().splitlines()[0].split(",")
+    assert {"held_out_loss", "held_out_accuracy", "held_out_ece"} <= set(columns)
+    assert not [name for name in columns if name.startswith("test")]
+
+    kept = tmp_path / "held_out"
+    for split in ("train", "test"):  # the pictures held out, by hand: each fourth of a class
+        for name in CLASSES:
+            (kept / split / name).mkdir(parents=True)
+            for file in sorted((pictures / "train" / name).iterdir())[::4]:
+                shutil.copy(file, kept / split / name)
+    held = evaluate(out / "last.safetensors", kept)
+    assert result.rows[-1]["held_out_loss"] == pytest.approx(held.nll, abs=1e-5)
+    assert result.rows[-1]["held_out_accuracy"] == held.accuracy
+
+    test = evaluate(out / "last.safetensors", data)
+    stated = json.loads((out / "metrics.json").read_text())
+    assert stated["nll"] == pytest.approx(test.nll) and stated["samples"] == 64
+    assert abs(stated["nll"] - held.nll) > 1e-3
+    last, best = (vx.load_model(out / f"{name}.safetensors").metadata for name in ("last", "best"))
+    assert last["training"]["measured"] == "test" and last["metrics"] == stated
+    assert best["training"]["measured"] == "held_out" and best["metrics"]["samples"] == 16
+    with np.load(out / "film.npz") as film:
+        assert film["measured"] == "held_out"
+        assert film["test_accuracy"].tolist() == [row["held_out_accuracy"] for row in result.rows]
+        assert film["probe_names"].tolist() == [
+            "cat.png", "coffee.png", "astronaut.png", "rocket.jpg",
+        ]  # fmt: skip
+
+
+def test_a_run_that_holds_pictures_out_names_its_curves_so() -> None:
+    rows = [{"epoch": 1, "lr": 0.1, **dict.fromkeys(_columns("held_out"), 0.5)}]
+    drawn = draw_curves(rows, "a run", "held_out")
+    assert drawn == draw_curves(rows, "a run", "held_out")
+    with pytest.raises(KeyError):
+        draw_curves(rows, "a run", "test")
+    other = [{"epoch": 1, "lr": 0.1, **dict.fromkeys(_columns("test"), 0.5)}]
+    assert drawn != draw_curves(other, "a run", "test")
+
+
+def _columns(measured: str) -> list[str]:
+    return [f"{part}_{kind}" for part in ("train", measured) for kind in ("loss", "accuracy")]
+
+
 def test_a_run_begins_with_the_weights_and_the_film_of_another(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -341,6 +396,28 @@ def test_films_are_joined_on_the_pictures_they_share(
     other.follow({**before, "labels": np.array(["a", "b", "c", "d"])})
     other.follow({n: v[1:] if n == "probes" else v for n, v in before.items()})
     assert len(other.frames) == 1
+
+
+def test_a_film_goes_on_at_a_finer_grid(
+    whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    begun = [f"initial_weights={whole.weights}", "model.patch_size=[2, 2]", "epochs=1"]
+    options = {"data": pictures, "precision": "no", "device": "cpu"}
+    train(recipe, out=tmp_path, overrides=[*begun, "full_epochs=0"], **options)
+    with np.load(tmp_path / "film.npz") as film, np.load(whole.folder / "film.npz") as before:
+        assert film["epoch"].tolist() == [0, 1, 2, 3, 4]
+        early, late = before["rollout"].astype(float), film["rollout"].astype(float)
+        assert late.shape[2:] == (8, 8)
+        for row, column in np.ndindex(8, 8):
+            share = early[:, :, row // 2, column // 2] / 4
+            np.testing.assert_allclose(late[:4, :, row, column], share, atol=1e-4)
+        np.testing.assert_allclose(late[:4].sum((2, 3)), early.sum((2, 3)), atol=1e-2)
+        cosines = film["position_similarity"].reshape(5, 8, 8, 8, 8)
+        coarse = before["position_similarity"].reshape(4, 4, 4, 4, 4)
+        assert np.array_equal(cosines[:4, 5, 2, 7, 0], coarse[:, 2, 1, 3, 0])
+        assert film["filters"].shape[2:] == (2, 2, 3)
+        corner = before["filters"][2, 1, 2:, :2].astype(float).mean((0, 1))
+        np.testing.assert_allclose(film["filters"][2, 1, 1, 0], corner, atol=0.51)
 
 
 def test_a_timm_model_is_fine_tuned_with_layer_decay(pictures: Path, tmp_path: Path) -> None:

@@ -20,7 +20,13 @@ from torchvision.datasets import CIFAR10
 from vit_explorer.errors import DataError, OutputError
 from vit_explorer.training import data, export_images, train
 from vit_explorer.training.cifar import BINARY_ARCHIVE, BINARY_FOLDER, CLASSES
-from vit_explorer.training.data import decode, find_pictures, find_splits
+from vit_explorer.training.data import (
+    Source,
+    decode,
+    find_pictures,
+    find_splits,
+    hold_out,
+)
 
 Make = Callable[..., Path]
 
@@ -57,6 +63,41 @@ def test_without_splits_every_tenth_picture_of_a_class_is_held_out(folders: Make
     train, test = find_splits(folders({"": ["cat", "dog"]}, count=11))
     assert (len(train), len(test)) == (18, 4)
     assert not set(map(str, train.items)) & set(map(str, test.items))
+
+
+def test_held_out_pictures_are_spread_over_their_class(folders: Make) -> None:
+    source = find_pictures(folders({"train": ["cat", "dog"], "test": ["cat"]}, count=40), "train")
+    kept, held = hold_out(source, 0.05)
+    names = [[(item.parent.name, int(item.stem)) for item in part.items] for part in (kept, held)]
+    assert len(kept) == 76 and not set(names[0]) & set(names[1])
+    assert [source.classes[label] for label in held.labels] == [name for name, _ in names[1]]
+    in_order = [int(item.stem) for item in source.items[:40]]
+    # Two of 40: the first of either half, in the order of the folder.
+    assert [at for name, at in names[1] if name == "cat"] == [in_order[0], in_order[20]]
+    assert held.name.endswith("train (held out)") and held.classes == kept.classes
+
+
+@pytest.mark.parametrize(("count", "share", "held"), [(30, 0.05, 2), (30, 0.5, 15), (3, 0.01, 1)])
+def test_whole_numbers_of_pictures_are_held_out(
+    folders: Make, count: int, share: float, held: int
+) -> None:
+    source = find_pictures(folders({"train": ["cat", "dog"]}, count=count), "train")
+    parts = hold_out(source, share)
+    assert [len(part) for part in parts] == [2 * (count - held), 2 * held]
+
+
+def test_pictures_in_memory_are_held_out_too() -> None:
+    pixels = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    labels = tuple(index % 2 for index in range(20))
+    kept, held = hold_out(Source("bytes", pixels, labels, ("even", "odd")), 0.2)
+    assert held.items[:, 0, 0, 0].tolist() == [0, 1, 10, 11]
+    assert held.labels == (0, 1, 0, 1) and len(kept) == 16
+
+
+def test_a_class_with_a_single_picture_can_not_hold_one_out(folders: Make) -> None:
+    source = find_pictures(folders({"train": ["cat", "dog"]}, count=1), "train")
+    with pytest.raises(DataError, match="single picture of cat, dog, of which none can be held"):
+        hold_out(source, 0.1)
 
 
 def test_pictures_of_other_sizes_are_fitted_as_timm_does(folders: Make) -> None:

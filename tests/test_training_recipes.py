@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import timm
+import torch
+import torch.nn.functional as F
 
 import vit_explorer as vx
-from vit_explorer.errors import RecipeError
+from vit_explorer.errors import ModelError, RecipeError
+from vit_explorer.models.vit import sincos_positions
 from vit_explorer.training import list_recipes, load_recipe
 from vit_explorer.training.film import make_film
-from vit_explorer.training.student import Student, build_model, make_optimizer
+from vit_explorer.training.run_folder import RunFolder
+from vit_explorer.training.student import (
+    Student,
+    build_model,
+    make_optimizer,
+    read_initial_weights,
+)
 
 
 def test_the_promised_recipes_ship() -> None:
     promised = ("scratch", "scratch_gap", "sincos", "finetune", "distill")
-    assert {f"cifar10_{name}" for name in promised} | {"smoke", "bundled"} <= set(list_recipes())
+    names = {f"cifar10_{name}" for name in (*promised, "bundled", "bundled_further", "teacher")}
+    tiny = {"tiny_imagenet_teacher", "tiny_imagenet_trunk", "bundled", "bundled_fine"}
+    assert names | tiny | {"smoke"} <= set(list_recipes())
+
+
+def test_the_bundled_models_recipes_go_on_from_one_another() -> None:
+    trunk, bundled, fine = map(load_recipe, ("tiny_imagenet_trunk", "bundled", "bundled_fine"))
+    shared = ("hold_out", "augment", "seed", "mean", "std", "probes")
+    for one in (bundled, fine):
+        assert all(getattr(one, name) == getattr(trunk, name) for name in shared)
+        assert one.distill and trunk.distill and one.model and trunk.model
+        assert one.distill.teacher == trunk.distill.teacher
+        assert one.distill.views == trunk.distill.views  # so its stored answers serve again
+    assert bundled.model == trunk.model
+    assert bundled.initial_weights == f"runs/{trunk.name}/last.safetensors"
+    assert fine.initial_weights == f"runs/{bundled.name}/last.safetensors"
+    assert fine.model == dataclasses.replace(
+        bundled.model, patch_size=(4, 4), patch_dropout=fine.model.patch_dropout
+    )
+    assert trunk.schedule.min_lr >= bundled.optimizer.lr
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -120,3 +152,65 @@ def test_the_film_of_every_kind_of_positions_shows_them(position: str, cat: Path
     film = make_film(model, [vx.open_picture(cat)])
     assert film is not None
     assert film.frames[0]["position_similarity"].shape == (model.card.grid[0] ** 2,) * 2
+
+
+OURS = ["model={image_size: [32, 32], patch_size: [8, 8], dim: 32, depth: 2, heads: 2}"]
+
+
+def _begin(tmp_path: Path, patch: int, before: int, position: str = "learned") -> tuple[Any, Any]:
+    """A random model of `before`-pixel patches, in a file, and one that begins with it."""
+    changes = [*OURS, f"model.position={position}"]
+    torch.manual_seed(0)
+    recipe = load_recipe("smoke", [*changes, f"model.patch_size=[{before}, {before}]"])
+    earlier = build_model(recipe, 3)
+    torch.nn.init.normal_(earlier.patch_embed.proj.bias)
+    data = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3}
+    metadata = {"config": earlier.config.to_dict(), "labels": ["a", "b", "c"], "preprocess": data}
+    RunFolder(tmp_path).write_weights("old.safetensors", earlier.state_dict(), metadata, half=False)
+    begun = f"initial_weights={tmp_path / 'old.safetensors'}"
+    later = load_recipe("smoke", [*changes, f"model.patch_size=[{patch}, {patch}]", begun])
+    model = build_model(later, 3)
+    read_initial_weights(later, model)
+    return earlier, model
+
+
+def test_weights_of_other_patches_give_the_same_tokens_for_enlarged_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small, large = _begin(tmp_path, patch=8, before=4)
+    patches = torch.randn(20, 3, 4, 4)
+    enlarged = F.interpolate(patches, (8, 8), mode="bicubic", antialias=True)
+    with torch.no_grad():
+        tokens, same = small.patch_embed.proj(patches), large.patch_embed.proj(enlarged)
+    torch.testing.assert_close(same, tokens, atol=1e-4, rtol=1e-4)
+    assert "old.safetensors have 4×4 patches; " in caplog.text and "to 8×8 patches" in caplog.text
+
+
+def test_weights_of_other_patches_are_flexivits_pseudo_inverse(tmp_path: Path) -> None:
+    coarse, fine = _begin(tmp_path, patch=4, before=8)
+    # Beyer et al., eq. 4: w' = (Bᵀ)⁺ w, B the matrix of resizing a patch from 8×8 to 4×4.
+    basis = torch.eye(64).reshape(64, 1, 8, 8)
+    B = F.interpolate(basis, (4, 4), mode="bicubic", antialias=True).flatten(1).T.double().numpy()
+    weight = coarse.patch_embed.proj.weight.detach().double().numpy().reshape(32, 3, 64)
+    expected = np.einsum("pq,dcq->dcp", np.linalg.pinv(B.T), weight).reshape(32, 3, 4, 4)
+    found = fine.patch_embed.proj.weight.detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    torch.testing.assert_close(fine.blocks[1].attn.qkv.weight, coarse.blocks[1].attn.qkv.weight)
+    torch.testing.assert_close(fine.patch_embed.proj.bias, coarse.patch_embed.proj.bias)
+
+
+def test_positions_of_other_patches_are_interpolated(tmp_path: Path) -> None:
+    coarse, fine = _begin(tmp_path, patch=4, before=8)
+    expected = timm.layers.resample_abs_pos_embed(coarse.pos_embed, [8, 8])
+    torch.testing.assert_close(fine.pos_embed, expected)
+    _, fixed = _begin(tmp_path, patch=4, before=8, position="sincos")
+    torch.testing.assert_close(fixed.pos_embed, sincos_positions((8, 8), 32, 1))
+
+
+def test_weights_of_other_pictures_are_refused(tmp_path: Path) -> None:
+    _begin(tmp_path, patch=8, before=8)
+    begun = f"initial_weights={tmp_path / 'old.safetensors'}"
+    sizes = ["model.image_size=[64, 64]", "model.patch_size=[4, 4]"]
+    later = load_recipe("smoke", [*OURS, *sizes, begun])
+    with pytest.raises(ModelError, match="have 8×8 patches, the model of the recipe smoke has 4×4"):
+        read_initial_weights(later, build_model(later, 3))

@@ -17,10 +17,12 @@ from vit_explorer.errors import OutputError, RecipeError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig, take_tokens
 from vit_explorer.training import loop, train
 from vit_explorer.training.augment import vary
+from vit_explorer.training.recipe import Distill
 from vit_explorer.training.student import Student
-from vit_explorer.training.teacher import Answers
+from vit_explorer.training.teacher import Answer, Answers, Teacher
 from vit_explorer.training.tokens import Scale, normalise, token_loss, unpack
 
+CLASSES = ("cat", "dog")
 RECIPE = """
 name: tiny
 epochs: 2
@@ -36,7 +38,7 @@ film: false
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_noise(tmp_path_factory.mktemp("pictures"), ("cat", "dog"))
+    return write_noise(tmp_path_factory.mktemp("pictures"), CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,42 @@ def test_the_stored_tokens_are_the_teachers(
     whitened = (tokens - tokens.mean((0, 2), keepdims=True)) / deviation
     assert stored.shape == (32, 2, 17, 16)
     assert np.abs(stored - whitened.clip(-4, 4)).max() < 0.52 / 31.75
+
+
+def test_a_teacher_answers_in_the_run_s_precision(teacher: Path) -> None:
+    asked = Teacher(Distill(teacher=str(teacher), layers={0: 2}), CLASSES, torch.device("cpu"))
+    images = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    full, half = asked.ask(images, "no"), asked.ask(images, "bf16")
+    assert next(asked.model.module.parameters()).dtype == torch.bfloat16
+    assert half.logits.dtype == full.logits.dtype == torch.float32
+    gap = (half.logits - full.logits).abs().max() / full.logits.std()
+    assert 0 < gap < 0.2
+    assert full.tokens is not None and half.tokens is not None
+    torch.testing.assert_close(half.tokens.float(), full.tokens, atol=0.1, rtol=0.1)
+
+
+def test_answers_of_the_run_gone_on_from_serve_again(
+    teacher: Path, recipe: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tokens = f"distill={{teacher: {teacher}, views: 2, layers: {{0: 0, 1: 2}}}}"
+    options = {"data": pictures, "precision": "no", "device": "cpu"}
+    first = train(recipe, out=tmp_path / "one", overrides=[with_tokens], **options)
+    asked: list[int] = []
+    ask = Teacher.ask
+
+    def counted(self: Teacher, x: Tensor, precision: str) -> Answer:
+        asked.append(len(x))
+        return ask(self, x, precision)
+
+    monkeypatch.setattr(Teacher, "ask", counted)
+    begin = f"initial_weights={first.weights}"
+    answers = f"distill={{teacher: {teacher}, views: 2}}"
+    for name, learn in (("two", with_tokens), ("three", answers)):
+        train(recipe, out=tmp_path / name, overrides=[begin, learn], **options)
+        assert not asked and not (tmp_path / name / "soft_labels.safetensors").exists()
+    other = f"distill={{teacher: {teacher}, views: 2, layers: {{0: 1}}}}"
+    train(recipe, out=tmp_path / "four", overrides=[begin, other], **options)
+    assert asked  # about another block's tokens
 
 
 def test_a_scale_is_undone_by_unpacking() -> None:

@@ -61,6 +61,17 @@ class Explanation:
         """What was detected in the model."""
         return self.model.card
 
+    @property
+    def unsure(self) -> bool | None:
+        """Whether none of the model's classes fits the picture well: the likeliest one's
+        probability is below that of nearly all pictures the model was right about when it was
+        measured (`card.unsure_below`). None for a model of which that is not known.
+        """
+        if self.card.unsure_below is None or not self.predictions:
+            return None
+        likeliest = self.predictions[0].probability
+        return None if likeliest is None else likeliest < self.card.unsure_below
+
     def overlay(
         self,
         name: str,
@@ -171,6 +182,7 @@ class Explanation:
             },
             "model": self.model.to_dict(),
             "predictions": [vars(prediction) for prediction in self.predictions],
+            "unsure": self.unsure,
             "target": self._described_target(),
             "methods": {
                 name: {

@@ -31,6 +31,16 @@ def predictions_table(result: Explanation) -> Table:
     return table
 
 
+def unsure_line(result: Explanation) -> str:
+    """What to think of predictions that are all improbable."""
+    card = result.card
+    return (
+        f"None of the {card.classes:,} classes fits well (the likeliest is below "
+        f"{card.unsure_below or 0:.1%}); a model of more classes, such as "
+        "--model deit_tiny_patch16_224, may know it."
+    )
+
+
 def trust_table(trust: Faithfulness) -> Table:
     """Insertion, deletion and their difference: of the maps, of the middle, and by chance."""
     title = f"insertion − deletion = gain of the {trust.measure}: higher is better"
@@ -70,6 +80,8 @@ def model_table(model: LoadedModel) -> Table:
     for key, value in model.card.to_dict().items():
         table.add_row(key.replace("_", " "), escape(_readable(value)))
     table.add_row("weights sha256", model.sha256)
+    if model.trained_on:
+        table.add_row("trained on", escape(model.trained_on))
     for key, value in model.metadata.get("metrics", {}).items():
         table.add_row(f"measured {key}", escape(_readable(value)))
     return table

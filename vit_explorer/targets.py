@@ -85,13 +85,13 @@ def find_target(model: LoadedModel, target: Target) -> Aim | None:
         return Aim.at(_known(model, int(target)))
     # A class may itself be called "not something".
     without = NOT.sub("", target, count=1) if NOT.match(target) else None
-    if without is not None and not _named(model.labels, target):
+    if without is not None and not _classes_named(model, target):
         return Aim.at(_by_name(model, without), -1)
     return Aim.at(_by_name(model, target))
 
 
 def _by_name(model: LoadedModel, target: str) -> int:
-    indices = _named(model.labels, target)
+    indices = _classes_named(model, target)
     if len(indices) > 1:
         raise TargetError(
             f"The label {target!r} names {len(indices)} classes of {model.card.name}; give the "
@@ -124,6 +124,11 @@ def _near(name: str, labels: Sequence[str]) -> str:
     if holding:
         return f", did you mean {' or '.join(map(repr, holding))}?"
     return nearest(name, [part for label in labels for part in (label, *label.split(", "))])
+
+
+def _classes_named(model: LoadedModel, name: str) -> list[int]:
+    """Classes of an English label, else of a Chinese one."""
+    return _named(model.labels, name) or _named(model.labels_zh, name)
 
 
 def _named(labels: Sequence[str], name: str) -> list[int]:

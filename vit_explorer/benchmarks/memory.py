@@ -16,7 +16,7 @@ import timm
 import torch
 
 import vit_explorer as vx
-from vit_explorer.models.zoo import asset
+from vit_explorer.models.shipped import asset
 
 Stage = Literal["forward", "explained"]
 

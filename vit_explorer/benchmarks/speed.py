@@ -19,7 +19,7 @@ from torch import Tensor
 import vit_explorer as vx
 from vit_explorer.benchmarks import peers
 from vit_explorer.errors import UnsupportedModelError
-from vit_explorer.models.zoo import asset
+from vit_explorer.models.shipped import asset
 
 MODELS = ("deit_tiny_patch16_224", "vit_base_patch16_224")
 FIRST_PAGE = ("rollout", "grad_cam")

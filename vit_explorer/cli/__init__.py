@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": explaining.inspect,
     "train": training.train,
     "evaluate": training.evaluate,
+    "ship": training.ship,
     "export-images": training.export_images,
     "benchmarks": measuring.benchmarks,
 }

@@ -47,6 +47,7 @@ from vit_explorer.cli.options import (
 from vit_explorer.errors import ModelError
 from vit_explorer.explanation import folder_name
 from vit_explorer.models.outputs import no_predictions
+from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.terminal import counted, method_bars
 
 
@@ -113,6 +114,8 @@ def explain(
                 console.print(f"stretched by {judged.picture.stretch}", highlight=False)
             if judged.trust is not None:
                 console.print(tables.trust_table(judged.trust))
+            if judged.unsure:
+                console.print(escape(tables.unsure_line(judged)), highlight=False)
             for skipped, reason in judged.skipped.items():
                 console.print(f"{skipped} left out: {escape(reason)}", highlight=False)
             console.print(f"written to {folder}/", highlight=False, markup=False, soft_wrap=True)
@@ -190,7 +193,8 @@ def models(
     names = [name for name in vx.available_models() if pattern.casefold() in name.casefold()]
     if not names:
         raise ModelError(f"No model's name holds {pattern!r}; `vit-explorer models` lists all.")
-    print("\n".join(names))
+    for name in names:
+        print(f"{name:17} {SHIPPED[name].knows}" if name in SHIPPED else name)
 
 
 def methods() -> None:
@@ -199,7 +203,9 @@ def methods() -> None:
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="'bundled', a timm name, or a checkpoint.")],
+    model: Annotated[
+        str, typer.Argument(help="'bundled', 'bundled-cifar10', a timm name, or a checkpoint.")
+    ],
     weights: Weights = None,
     labels: Labels = None,
     image_size: ImageSize = None,
@@ -225,7 +231,13 @@ def inspect(
     )
     if as_json:
         metrics = loaded.metadata.get("metrics", {})
-        content = {**loaded.to_dict(), "labels": loaded.labels, "metrics": metrics}
+        content = {
+            **loaded.to_dict(),
+            "labels": loaded.labels,
+            "labels_zh": loaded.labels_zh,
+            "metrics": metrics,
+            "trained_on": loaded.trained_on,
+        }
         print(json.dumps(content, indent=1, ensure_ascii=False))
         return
     Console().print(tables.model_table(loaded))

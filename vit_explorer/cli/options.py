@@ -15,7 +15,10 @@ from vit_explorer.terminal import status
 
 DEFAULT_METHODS = ("rollout", "grad_cam")
 
-Model = Annotated[str, typer.Option(help="'bundled', a timm name, or a checkpoint of `train`.")]
+Model = Annotated[
+    str,
+    typer.Option(help="'bundled', 'bundled-cifar10', a timm name, or a checkpoint of `train`."),
+]
 Weights = Annotated[
     Path | None, typer.Option(help="Checkpoint: .safetensors, .pth, .pt, .ckpt, .npz, or a folder.")
 ]
@@ -92,7 +95,10 @@ Meant = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Data = Annotated[
-    str, typer.Option(help="'cifar10' (downloaded), CIFAR-10's files, or class folders.")
+    str,
+    typer.Option(
+        help="'cifar10' (downloaded), CIFAR-10's files, tiny-imagenet-200/, or class folders."
+    ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, no (float32), bf16, or fp16 on a GPU.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]

@@ -111,6 +111,26 @@ def evaluate(
         )
 
 
+def ship(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a weights file in it.")],
+    out: Annotated[Path, typer.Argument(help="The new file, NAME.safetensors.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The run's pictures, where they have moved.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Calibrate a run's model on its held-out pictures; write it and its film."""
+    from vit_explorer import training
+
+    progress = sys.stderr.isatty()
+    found = training.ship(run, out, data=data, device=device, progress=progress)
+    calibration = found.calibration
+    print(calibration)
+    print(f"unsure below       {calibration.unsure_below:.2%}")
+    _print_metrics(found.metrics)
+    print(f"written to {' and '.join(str(one) for one in (found.weights, found.film) if one)}")
+
+
 def export_images(
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     data: Data = "cifar10",
@@ -123,6 +143,12 @@ def export_images(
 
 
 def _print_metrics(metrics: training.Metrics) -> None:
-    print(f"accuracy           {metrics.accuracy:.2%} of {metrics.samples:,} pictures")
+    ranked = metrics.top5 is not None
+    print(
+        f"{'top-1 accuracy' if ranked else 'accuracy':18} {metrics.accuracy:.2%} of "
+        f"{metrics.samples:,} pictures"
+    )
+    if ranked:
+        print(f"top-5 accuracy     {metrics.top5:.2%}")
     print(f"cross-entropy      {metrics.nll:.4f}")
     print(f"calibration error  {metrics.ece:.4f}")

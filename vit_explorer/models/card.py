@@ -83,6 +83,8 @@ class ModelCard(Structure):
     predictions); `outputs_found` says how that is known, `sums_to_one` whether probabilities do.
     `ends_in` is the softmax, log_softmax or sigmoid that the module itself ends in: what enters it
     is what maps differentiate.
+    `calibration` says how the probabilities were calibrated, and a top probability of less than
+    `unsure_below` that none of the classes fits well, where the checkpoint knows.
     """
 
     name: str
@@ -104,6 +106,8 @@ class ModelCard(Structure):
     channels: int = 3
     weights_notes: tuple[str, ...] = ()
     weights_image_size: Pair | None = None
+    calibration: str = ""
+    unsure_below: float | None = None
 
     @property
     def covered(self) -> Pair:

@@ -38,6 +38,21 @@ class LoadedModel:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    @property
+    def labels_zh(self) -> tuple[str, ...]:
+        """The class names in Chinese where the checkpoint has them, else none."""
+        own, given = self.metadata.get("labels"), self.metadata.get("labels_zh")
+        # A reader's own labels have no translation.
+        if not isinstance(given, list) or own != list(self.labels) or len(given) != len(own):
+            return ()
+        return tuple(map(str, given))
+
+    @property
+    def trained_on(self) -> str:
+        """The pictures it learned from and their terms, as far as its file says; else ""."""
+        told = self.metadata.get("training", {}).get("trained_on", "")
+        return told if isinstance(told, str) else ""
+
     def to_dict(self) -> dict[str, Any]:
         """The card and the weights' sha256 as plain JSON values."""
         return {**self.card.to_dict(), "weights_sha256": self.sha256}

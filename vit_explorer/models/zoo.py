@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import nn
 
 from vit_explorer.data_config import input_size
 from vit_explorer.errors import ModelError, OptionError, nearest
+from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.card import ModelCard, Pair, find_core
 from vit_explorer.models.channels import input_channels
 from vit_explorer.models.checkpoints import (
@@ -34,6 +34,7 @@ from vit_explorer.models.loaded import Built, LoadedModel
 from vit_explorer.models.meaning import find_meaning
 from vit_explorer.models.outputs import Outputs, check_outputs
 from vit_explorer.models.quantised import check_gradients, plain_tensor
+from vit_explorer.models.shipped import BUNDLED, SHIPPED
 from vit_explorer.models.structure import measure
 from vit_explorer.models.timm_folders import LOCAL
 from vit_explorer.models.timm_names import from_checkpoint, from_timm, timm_labels
@@ -41,7 +42,6 @@ from vit_explorer.models.transformers_modules import check_size, describe
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.pictures import Preprocess
 
-BUNDLED = "bundled"
 NUMBERED = "none: numbered"
 PREPROCESS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
 
@@ -50,17 +50,9 @@ class NoArchitectureError(ModelError):
     """A checkpoint that doesn't say which model it is of."""
 
 
-def asset(name: str) -> Path:
-    """Path of a shipped file, in an installed wheel or in a clone."""
-    installed = Path(str(resources.files("vit_explorer"))) / "assets" / name
-    if installed.exists():
-        return installed
-    return Path(__file__).resolve().parents[2] / "assets" / name
-
-
 def available_models() -> tuple[str, ...]:
-    """Names that `load_model` knows: "bundled" first, then every timm name."""
-    return (BUNDLED, *timm.list_models())
+    """Names that `load_model` knows: those that ship first ("bundled"), then every timm name."""
+    return (*SHIPPED, *timm.list_models())
 
 
 def is_model_name(name: str) -> bool:
@@ -85,9 +77,9 @@ def load_model(
     """Load a ViT and detect its structure.
 
     Args:
-        model: "bundled", a timm name, a checkpoint written by `vit-explorer train` or one that
-            names its timm model, a folder written by transformers' `save_pretrained` or by timm for
-            the hub, or a module.
+        model: "bundled", "bundled-cifar10", a timm name, a checkpoint written by `vit-explorer
+            train` or one that names its timm model, a folder written by transformers'
+            `save_pretrained` or by timm for the hub, or a module.
         weights: checkpoint for a timm name; the class count is read from its head. Names of
             torchvision, transformers and CLIP are converted; the card says what was left aside.
         labels: class names, as a list or a file.
@@ -168,15 +160,15 @@ def _from_name(name: str, given: _Given, pretrained: bool) -> Built:
     known = timm.is_model(name)
     file = not known and (Path(name).suffix in WEIGHT_ENDINGS or Path(name).is_file())
     folder = Path(name).is_dir() and not known
-    if not pretrained and given.weights is None and (name == BUNDLED or file or folder):
+    if not pretrained and given.weights is None and (name in SHIPPED or file or folder):
         raise ModelError(f"The model {name} has its own weights; random ones are for timm's names.")
-    if name == BUNDLED:
+    if name in SHIPPED:
         if given.weights is not None:
             raise ModelError(
-                "The model 'bundled' has its own weights; give the timm name that the weights "
+                f"The model {name!r} has its own weights; give the timm name that the weights "
                 "file was trained with."
             )
-        checkpoint = read_checkpoint(asset("weights/bundled.safetensors"))
+        checkpoint = read_checkpoint(SHIPPED[name].weights)
         return _from_recipe(checkpoint, name, given)
     if given.weights is not None:
         checkpoint = read_checkpoint(given.weights)
@@ -322,6 +314,7 @@ def _finish(
     )
     structure = dataclasses.replace(structure, classes=meaning.count)
     names, labels_source = _choose_labels(built, labels, structure.classes)
+    calibration = read_calibration(built.metadata)
     card = ModelCard(
         name=built.name,
         source=built.source,
@@ -340,6 +333,8 @@ def _finish(
         preprocess_note=_preprocess_note(built, channels) if transform is None else "",
         channels=channels,
         precision=str(next(built.module.parameters()).dtype).removeprefix("torch."),
+        calibration="" if calibration is None else str(calibration),
+        unsure_below=None if calibration is None else calibration.unsure_below,
     )
     return LoadedModel(
         module=built.module,

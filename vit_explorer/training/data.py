@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from vit_explorer.decode import open_picture
 from vit_explorer.errors import DataError, OutputError, PictureError
 from vit_explorer.training.cifar import find_cifar10, read_cifar10
+from vit_explorer.training.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
 
 Split = Literal["train", "test"]
 SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val", "validation")}
@@ -94,8 +95,9 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     """Find one split of a data set.
 
     Args:
-        data: "cifar10" (downloaded once), a folder with CIFAR-10's official archive or files, or a
-            folder of class folders, directly or under train/ and test/ or val/.
+        data: "cifar10" (downloaded once), a folder with CIFAR-10's official archive or files or
+            with Tiny ImageNet's tiny-imagenet-200/, or a folder of class folders, directly or under
+            train/ and test/ or val/. Folders named by Tiny ImageNet's WNIDs get its class names.
         split: of class folders without splits, every tenth picture of a class is the test split.
 
     Raises:
@@ -105,6 +107,9 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     if place is not None:
         pixels, labels, classes = read_cifar10(place, split)
         return Source(f"CIFAR-10 {split}", pixels, tuple(labels), classes)
+    official = find_tiny_imagenet(data)
+    if official is not None:
+        return Source(f"Tiny ImageNet {split}", *read_tiny_imagenet(official, split))
     root = Path(data)
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
@@ -135,6 +140,36 @@ def find_splits(data: str | Path) -> tuple[Source, Source]:
         ]
         raise DataError(f"The splits have different classes: {', '.join(only)}; make them equal.")
     return train, test
+
+
+def hold_out(source: Source, share: float) -> tuple[Source, Source]:
+    """Split off a share of every class's pictures, spread over the class; the rest comes first.
+
+    Raises:
+        DataError: a class with fewer than two pictures, of which none can be held out.
+    """
+    counts, seen, held = Counter(source.labels), Counter[int](), []
+    for label in source.labels:
+        # Whole numbers of pictures: a class of 30 gives 1 or 2 of 5 %, never none.
+        wanted = max(1, round(counts[label] * share))
+        place, seen[label] = seen[label], seen[label] + 1
+        held.append(place * wanted % counts[label] < wanted)
+    few = [source.classes[label] for label, count in sorted(counts.items()) if count < 2]
+    if few:
+        raise DataError(
+            f"{source.name} has a single picture of {_listed(few)}, of which none can be held "
+            "out; add some, or set hold_out to 0."
+        )
+    kept = _chosen(source, source.name, [not one for one in held])
+    return kept, _chosen(source, f"{source.name} (held out)", held)
+
+
+def _chosen(source: Source, name: str, mask: Sequence[bool]) -> Source:
+    places = np.flatnonzero(mask)
+    items = source.items
+    chosen = items[places] if isinstance(items, np.ndarray) else [items[int(i)] for i in places]
+    labels = tuple(source.labels[place] for place in places)
+    return Source(name, chosen, labels, source.classes)
 
 
 def decode(source: Source, image_size: tuple[int, int], progress: bool = False) -> PictureSet:
@@ -221,20 +256,19 @@ def _class_folders(root: Path, name: str) -> Source:
         files = sorted(p for p in (root / folder).rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
         items += files
         labels += [index] * len(files)
-    return Source(name, items, tuple(labels), tuple(classes))
+    # What is wrong is said of the folders; then their classes get names.
+    return replace(Source(name, items, tuple(labels), tuple(classes)), classes=named(classes))
 
 
 def _share(source: Source, split: Split) -> Source:
     """Every tenth picture of a class for the test, the others for training."""
     seen: Counter[int] = Counter()
-    chosen = []
-    for index, label in enumerate(source.labels):
+    tests = []
+    for label in source.labels:
+        tests.append(seen[label] % 10 == 0)
         seen[label] += 1
-        if (seen[label] % 10 == 1) == (split == "test"):
-            chosen.append(index)
-    items = [Path(str(source.items[index])) for index in chosen]
-    labels = tuple(source.labels[index] for index in chosen)
-    return Source(f"{source.name} ({split})", items, labels, source.classes)
+    wanted = [test == (split == "test") for test in tests]
+    return _chosen(source, f"{source.name} ({split})", wanted)
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

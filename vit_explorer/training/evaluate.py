@@ -17,18 +17,24 @@ from tqdm.auto import tqdm
 from vit_explorer.errors import DataError, OptionError, TargetError
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.zoo import LoadedModel, load_model
-from vit_explorer.training.data import find_pictures
+from vit_explorer.training.data import Source, find_pictures
 from vit_explorer.training.precision import choose_precision
+from vit_explorer.training.tiny_imagenet import named
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Accuracy and calibration error from 0 to 1; `nll` in nats; `confusion` [true, predicted]."""
+    """How often a classifier is right, and how well it knows that.
+
+    `accuracy` and `top5` (right among the five likeliest; None of five classes or fewer) from 0 to
+    1, `nll` in nats, `ece` the calibration error from 0 to 1, `confusion` [true, predicted].
+    """
 
     accuracy: float
     nll: float
     ece: float
     samples: int
+    top5: float | None = None
     classes: tuple[str, ...] = ()
     confusion: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros((0, 0), np.int64), repr=False, compare=False
@@ -36,8 +42,9 @@ class Metrics:
 
     def to_dict(self) -> dict[str, float | int]:
         """The numbers alone, as a checkpoint's metadata keeps them."""
-        names = ("accuracy", "nll", "ece", "samples")
-        return {name: getattr(self, name) for name in names}
+        names = ("accuracy", "top5", "nll", "ece", "samples")
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def evaluate(
@@ -72,18 +79,34 @@ def evaluate(
     )
     _check_classes(loaded)
     half = choose_precision(precision, loaded.device) == "bf16"
-    order = class_columns(loaded, source.classes)
-    labels = torch.tensor(source.labels)
+    logits = predict(loaded, source, batch_size=batch_size, half=half, progress=progress)
+    return measure(logits, torch.tensor(source.labels), source.classes)
+
+
+def predict(
+    model: LoadedModel,
+    source: Source,
+    *,
+    batch_size: int = 250,
+    half: bool = False,
+    progress: bool = False,
+) -> Tensor:
+    """A model's logits (n, classes) about pictures, a column for each of the pictures' classes.
+
+    Raises:
+        DataError: unreadable pictures, or classes that aren't the model's.
+    """
+    order = class_columns(model, source.classes)
     answers = []
-    batches = _batches((loaded.preprocess.transform(p) for p in source.pictures()), batch_size)
+    batches = _batches((model.preprocess.transform(p) for p in source.pictures()), batch_size)
     bar = tqdm(total=len(source), desc="evaluating", disable=not progress, leave=False)
-    autocast = torch.autocast(loaded.device.type, torch.bfloat16, enabled=half)
-    with bar, loaded.lock, torch.inference_mode(), autocast:
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=half)
+    with bar, model.lock, torch.inference_mode(), autocast:
         for batch in batches:
-            answers.append(answer(loaded, batch.to(loaded.device)).raw.float().cpu()[:, order])
+            answers.append(answer(model, batch.to(model.device)).raw.float().cpu()[:, order])
             bar.update(len(batch))
     raw = torch.cat(answers)
-    return measure(_as_logits(raw, loaded.card.outputs), labels, source.classes)
+    return _as_logits(raw, model.card.outputs)
 
 
 def _check_classes(model: LoadedModel) -> None:
@@ -115,9 +138,15 @@ def measure(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Metrics
         nll=F.cross_entropy(logits.double(), labels).item(),
         ece=calibration_error(confidence, correct),
         samples=len(labels),
+        top5=_top(logits, labels, 5) if count > 5 else None,
         classes=classes,
         confusion=confusion.reshape(count, count).numpy(),
     )
+
+
+def _top(logits: Tensor, labels: Tensor, k: int) -> float:
+    """Share of rows whose label is among the `k` highest logits."""
+    return (logits.topk(k).indices == labels[:, None]).any(dim=1).double().mean().item()
 
 
 def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
@@ -138,7 +167,7 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> fl
 
 def class_columns(model: LoadedModel, classes: tuple[str, ...]) -> list[int]:
     """The model's output for each of the data's classes, by name where the model has names."""
-    labels = [label.casefold() for label in model.labels]
+    labels = [label.casefold() for label in named(model.labels)]
     missing = [name for name in classes if name.casefold() not in labels]
     if not missing:
         return [labels.index(name.casefold()) for name in classes]

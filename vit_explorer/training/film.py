@@ -15,11 +15,21 @@ from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.attention import rollout
 from vit_explorer.methods.layers import attention_distance
 from vit_explorer.methods.weights import patch_filters, position_similarity
-from vit_explorer.models.zoo import BUNDLED, LoadedModel, asset
+from vit_explorer.models.shipped import SHIPPED
+from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.pictures import Picture
 from vit_explorer.trace import trace
+from vit_explorer.training.recipe import Measured
+from vit_explorer.training.tiny_imagenet import named
 
-_COLUMNS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
+# The film's columns, and the log's, whose measured pictures have a name of their own.
+_COLUMNS = {
+    "train_loss": "train_loss",
+    "train_accuracy": "train_accuracy",
+    "test_loss": "{measured}_loss",
+    "test_accuracy": "{measured}_accuracy",
+    "lr": "lr",
+}
 _OF_PROBES = ("probabilities", "rollout", "attention_distance")
 
 Arrays = dict[str, NDArray[Any]]
@@ -34,12 +44,16 @@ class Film:
     `filters` (F, 28, ph, pw, 3) uint8, principal components of the patch embedding;
     `probabilities` (F, P, classes) float16; `rollout` (F, P, gh, gw) float16;
     `attention_distance` (F, P, L, h) float16 in pixels; and `train_loss`, `train_accuracy`,
-    `test_loss`, `test_accuracy`, `lr` (F - 1,), which frame 0 has none of.
+    `test_loss`, `test_accuracy`, `lr` (F - 1,), which frame 0 has none of; `measured`, "test" or
+    "held_out", names the pictures that the `test` columns are of.
     """
 
-    def __init__(self, model: LoadedModel, probes: Sequence[Picture]) -> None:
+    def __init__(
+        self, model: LoadedModel, probes: Sequence[Picture], measured: Measured = "test"
+    ) -> None:
         self.model = model
         self.probes = tuple(probes)
+        self.measured = measured
         self.frames: list[Arrays] = []
         self.begun: Arrays = {n: np.empty(0) for n in _COLUMNS}  # the log of an earlier film
         shown = [np.asarray(model.prepare(probe).shown) for probe in self.probes]
@@ -47,6 +61,7 @@ class Film:
             "probes": np.stack(shown),
             "probe_names": np.array([probe.name for probe in self.probes]),
             "labels": np.array(model.labels),
+            "measured": np.array(measured),
         }
 
     def record(self, epoch: int) -> None:
@@ -70,7 +85,8 @@ class Film:
     def arrays(self, rows: Sequence[Mapping[str, float]]) -> Arrays:
         """All frames so far and the log's columns, as `film.npz` holds them."""
         frames = {n: np.stack([f[n] for f in self.frames]) for n in self.frames[0]}
-        log = {n: [*self.begun[n], *(row[n] for row in rows)] for n in _COLUMNS}
+        named = {n: column.format(measured=self.measured) for n, column in _COLUMNS.items()}
+        log = {n: [*self.begun[n], *(row[own] for row in rows)] for n, own in named.items()}
         return {**self.fixed, **frames, **{n: np.array(log[n]) for n in _COLUMNS}}
 
     def restore(self, film: Mapping[str, NDArray[Any]], epoch: int) -> None:
@@ -82,16 +98,19 @@ class Film:
     def follow(self, film: Mapping[str, NDArray[Any]]) -> None:
         """Go on with the film of the run that this one's weights come from.
 
-        Both keep the probe pictures they share. A film that shares none, or is of other classes or
-        of another architecture, is left aside.
+        Both keep the probe pictures they share. Maps of larger patches are laid on this model's
+        grid. A film that shares no picture, or is of other classes or of another architecture, is
+        left aside.
         """
+        film = _on_grid(film, self.frames[0])
         shared = [
             (before, now)
             for now, probe in enumerate(self.fixed["probes"])
             for before, other in enumerate(film["probes"])
             if np.array_equal(probe, other)
         ]
-        if not shared or not np.array_equal(film["labels"], self.fixed["labels"]):
+        labels, own_labels = (named(one["labels"].tolist()) for one in (film, self.fixed))
+        if not shared or labels != own_labels:
             return
         before, now = (list(places) for places in zip(*shared, strict=True))
         own = {n: v[now] if n in _OF_PROBES else v for n, v in self.frames[0].items()}
@@ -104,10 +123,35 @@ class Film:
             self.fixed = {**self.fixed, **kept}
 
 
+def _on_grid(film: Mapping[str, NDArray[Any]], like: Arrays) -> Arrays:
+    """A film of coarser patches on the grid of the frame `like`: each patch's values for all those
+    that lie in it.
+
+    A patch's share of a rollout is shared by these; filters are averaged to their size, and there
+    may be fewer. A film whose grid does not divide the other stays as it is.
+    """
+    grid, frames, before = like["rollout"].shape[1:], len(film["epoch"]), film["rollout"].shape[2:]
+    high, wide = (now // then for now, then in zip(grid, before, strict=True))
+    if (high * before[0], wide * before[1]) != tuple(grid) or (high, wide) == (1, 1):
+        return dict(film)
+    finer = {"rollout": film["rollout"].repeat(high, axis=2).repeat(wide, axis=3) / (high * wide)}
+    if "position_similarity" in film:
+        cosines = film["position_similarity"].reshape(frames, *before, *before)
+        for axis, times in enumerate((high, wide, high, wide), start=1):
+            cosines = cosines.repeat(times, axis=axis)
+        finer["position_similarity"] = cosines.reshape(frames, grid[0] * grid[1], -1)
+    filters = film["filters"][:, : len(like["filters"])]
+    _, count, ph, pw, channels = filters.shape
+    if ph % high == 0 and pw % wide == 0:
+        cells = filters.reshape(frames, count, ph // high, high, pw // wide, wide, channels)
+        finer["filters"] = cells.mean(axis=(3, 5)).round().astype(filters.dtype)
+    return {**film, **{name: one.astype(film[name].dtype) for name, one in finer.items()}}
+
+
 def find_film(model: str, weights: Path | None = None) -> Path | None:
     """The film of a model as `load_model` takes it: shipped, or next to the weights; else None."""
-    if model == BUNDLED:
-        film = asset("weights/bundled_film.npz")
+    if model in SHIPPED:
+        film = SHIPPED[model].film
     else:
         file = weights or Path(model)
         if not file.is_file():
@@ -116,10 +160,12 @@ def find_film(model: str, weights: Path | None = None) -> Path | None:
     return film if film.is_file() else None
 
 
-def make_film(model: LoadedModel, probes: Sequence[Picture]) -> Film | None:
+def make_film(
+    model: LoadedModel, probes: Sequence[Picture], measured: Measured = "test"
+) -> Film | None:
     """A film of the model; None for one whose attention or patches can't be read."""
     try:
-        film = Film(model, probes)
+        film = Film(model, probes, measured)
         film.record(0)
     except (UnsupportedModelError, AttributeError):
         return None

@@ -228,14 +228,26 @@ class Trainer:
         place.right += int((done.logits.argmax(dim=1) == labels).sum())
         place.seen += len(part)
 
-    def label(self, folder: RunFolder, progress: bool, stop: threading.Event) -> None:
-        """Ask the teacher about the views of every picture, once; raises as `Teacher.label`."""
+    def label(
+        self,
+        folder: RunFolder,
+        progress: bool,
+        stop: threading.Event,
+        earlier: RunFolder | None = None,
+    ) -> None:
+        """Ask the teacher about the views of every picture, once; see `Teacher.label`."""
         options, recipe = self.recipe.distill, self.recipe
         if self.teacher is None or options is None or options.views == 0:
             return
         self.views = draw_views(recipe.augment, recipe.seed, options.views, len(self.train))
         self.answers = self.teacher.label(
-            self.train, self.views, folder, self.accelerator.mixed_precision, progress, stop
+            self.train,
+            self.views,
+            folder,
+            self.accelerator.mixed_precision,
+            progress,
+            stop,
+            earlier,
         )
 
     def _views(self, part: Tensor) -> tuple[Tensor, Answer | None]:
@@ -266,17 +278,17 @@ class Trainer:
         return loss
 
     def finish_epoch(self) -> tuple[Row, Metrics]:
-        """Measure on the test pictures and start the next epoch's sums."""
-        place = self.position
+        """Measure on the test or the held-out pictures and start the next epoch's sums."""
+        place, measured = self.position, self.recipe.measured
         metrics = self.evaluate()
         loss, right, seen = self._sums()
         row: Row = {
             "epoch": place.epoch + 1,
             "train_loss": loss / seen,
             "train_accuracy": right / seen,
-            "test_loss": metrics.nll,
-            "test_accuracy": metrics.accuracy,
-            "test_ece": metrics.ece,
+            f"{measured}_loss": metrics.nll,
+            f"{measured}_accuracy": metrics.accuracy,
+            f"{measured}_ece": metrics.ece,
             "lr": self.optimizer.param_groups[-1]["lr"],
             "images": seen,
             "images_per_second": seen / max(place.seconds, 1e-9),
@@ -287,7 +299,7 @@ class Trainer:
 
     @torch.inference_mode()
     def evaluate(self) -> Metrics:
-        """Metrics on the test pictures, each process taking its share."""
+        """Metrics on the test or the held-out pictures, each process taking its share."""
         model, found = self.best_model.eval(), []
         index, count = self.accelerator.process_index, self.accelerator.num_processes
         for pixels in self.test.pixels[index::count].split(EVALUATION_BATCH):

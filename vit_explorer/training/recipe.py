@@ -19,6 +19,7 @@ from vit_explorer.models.vit import ViTConfig
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Scheduler = Literal["cosine", "poly", "tanh"]
+Measured = Literal["test", "held_out"]
 
 
 class _Section(BaseModel):
@@ -105,6 +106,9 @@ class Recipe(_Section):
     description: str = ""
     seed: int = Field(default=0, ge=0, lt=2**31)
     epochs: int = Field(default=30, ge=1, le=10_000)
+    # Share of the training pictures that only measure the epochs; the test pictures are then
+    # measured once, at the end.
+    hold_out: float = Field(default=0.0, ge=0, le=0.5)
     full_epochs: int = Field(default=0, ge=0)  # last epochs without patch dropout
     batch_size: int = Field(default=128, ge=1)  # over all processes
     mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
@@ -116,9 +120,10 @@ class Recipe(_Section):
     schedule: Schedule = Schedule()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     distill: Distill | None = None
-    initial_weights: str | None = None  # a checkpoint to begin with, or "bundled"
+    initial_weights: str | None = None  # a checkpoint to begin with, or a shipped model's name
     ema: float | None = Field(default=None, gt=0, lt=1)
     film: bool = True
+    probes: Literal["data", "shipped"] = "data"  # the film's pictures
     half_weights: bool = False  # the checkpoint as float16: half the size
 
     @field_validator("model", mode="before")
@@ -174,6 +179,11 @@ class Recipe(_Section):
                     f"distill.layers: the model has blocks 0 to {self.model.depth - 1}."
                 )
         return self
+
+    @property
+    def measured(self) -> Measured:
+        """The pictures an epoch is measured on, as the log's columns call them."""
+        return "held_out" if self.hold_out else "test"
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

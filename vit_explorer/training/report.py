@@ -10,22 +10,26 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vit_explorer.training.evaluate import Metrics
+from vit_explorer.training.recipe import Measured
 from vit_explorer.training.run_folder import Row
 
-_TRAIN, _TEST, _RATE = "#4477aa", "#cc6677", "#999999"
+MEASURED_NAMES: dict[Measured, str] = {"test": "test", "held_out": "held-out"}
+_TRAIN, _MEASURED, _RATE = "#4477aa", "#cc6677", "#999999"
 _MOST_NUMBERS = 20
 
 
-def draw_curves(rows: Sequence[Row], title: str) -> bytes:
-    """Loss, accuracy and learning rate an epoch, as PNG."""
+def draw_curves(rows: Sequence[Row], title: str, measured: Measured = "test") -> bytes:
+    """Loss, accuracy and learning rate an epoch, as PNG; `measured` names the log's columns."""
+    name_of = {"train": "train", measured: MEASURED_NAMES[measured]}
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 10 else None
     for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        for part, colour in (("train", _TRAIN), ("test", _TEST)):
+        for part, colour in (("train", _TRAIN), (measured, _MEASURED)):
             values = [scale * row[f"{part}_{name}"] for row in rows]
-            axes.plot(epochs, values, color=colour, label=part, marker=marker, markersize=3)
+            label = name_of[part]
+            axes.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -36,10 +40,12 @@ def draw_curves(rows: Sequence[Row], title: str) -> bytes:
     rate.set_ylabel("learning rate", color=_RATE)
     rate.set_ylim(bottom=0)
     lines = [*loss.get_lines(), *rate.get_lines()]
-    loss.legend(lines, ["train", "test", "learning rate"], loc="upper right")
+    loss.legend(lines, [*name_of.values(), "learning rate"], loc="upper right")
     accuracy.legend(loc="lower right")
-    last, best = rows[-1]["test_accuracy"], max(row["test_accuracy"] for row in rows)
-    figure.suptitle(f"{title}: test accuracy {100 * last:.2f} %, best {100 * best:.2f} %")
+    reached = [100 * row[f"{measured}_accuracy"] for row in rows]
+    figure.suptitle(
+        f"{title}: {name_of[measured]} accuracy {reached[-1]:.2f} %, best {max(reached):.2f} %"
+    )
     return _png(figure)
 
 

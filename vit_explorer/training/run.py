@@ -22,16 +22,17 @@ from PIL import Image
 from vit_explorer.decode import Picture, open_picture
 from vit_explorer.explain import versions
 from vit_explorer.models.checkpoints import Checkpoint
-from vit_explorer.models.zoo import LoadedModel, asset, find_device, load_model
+from vit_explorer.models.shipped import asset
+from vit_explorer.models.zoo import LoadedModel, find_device, load_model
 from vit_explorer.pictures import Preprocess
-from vit_explorer.training.data import decode, find_splits
+from vit_explorer.training.data import decode, find_splits, hold_out
 from vit_explorer.training.evaluate import Metrics, evaluate
 from vit_explorer.training.film import Film, find_film, make_film
 from vit_explorer.training.interrupts import Stopped, interrupts
 from vit_explorer.training.loop import Trainer
 from vit_explorer.training.precision import choose_precision
-from vit_explorer.training.recipe import Recipe, load_recipe
-from vit_explorer.training.report import draw_confusion, draw_curves
+from vit_explorer.training.recipe import Measured, Recipe, load_recipe
+from vit_explorer.training.report import MEASURED_NAMES, draw_confusion, draw_curves
 from vit_explorer.training.run_folder import Row, RunFolder
 from vit_explorer.training.student import (
     build_model,
@@ -41,9 +42,11 @@ from vit_explorer.training.student import (
     read_initial_weights,
 )
 from vit_explorer.training.teacher import Teacher
+from vit_explorer.training.tiny_imagenet import about
 
 _SAVE_SECONDS = 300.0
 _PROBES = 5
+_SHIPPED_PROBES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def train(
         precision = before.get("precision", precision)
     precision = choose_precision(precision, chosen)
     sources = find_splits(data)
+    if settings.hold_out:
+        sources = hold_out(sources[0], settings.hold_out)
     if chosen.type == "cuda" and chosen.index is not None:
         torch.cuda.set_device(chosen)  # accelerate takes the current one
     # The others wait while the first asks a teacher, which may take hours.
@@ -204,7 +209,7 @@ class _Run:
         initial = self.trainer.recipe.initial_weights
         if not self.main or not self.trainer.recipe.film:
             return
-        self.film = make_film(self._loaded(), self._probes())
+        self.film = make_film(self._loaded(), self._probes(), self.trainer.recipe.measured)
         begun = find_film(initial) if initial else None
         if self.film is not None and begun is not None:
             with np.load(begun) as film:
@@ -220,7 +225,8 @@ class _Run:
         self._write_facts()
         try:
             with self.trainer.accelerator.main_process_first():
-                self.trainer.label(self.folder, self.progress, stop)
+                begun = RunFolder(self.initial.path.parent) if self.initial else None
+                self.trainer.label(self.folder, self.progress, stop, begun)
         except Stopped:
             return False
         return True
@@ -230,17 +236,18 @@ class _Run:
             self.folder.write_json("run.json", {**self._facts(), "data": self.data})
 
     def _keep_epoch(self, row: Row, metrics: Metrics) -> None:
-        rows, folder = self.trainer.position.rows, self.folder
+        rows, folder, recipe = self.trainer.position.rows, self.folder, self.trainer.recipe
         if self.film is not None:
             self.film.record(int(row["epoch"]))
             folder.write_arrays("film.npz", self.film.arrays(rows))
         folder.write_log(rows)
         self._write_facts()
-        folder.write("curves.png", draw_curves(rows, self.trainer.recipe.name))
+        folder.write("curves.png", draw_curves(rows, recipe.name, recipe.measured))
         folder.write("confusion.png", draw_confusion(metrics))
-        self._write_weights("last.safetensors", metrics)
-        if row["test_accuracy"] >= max(before["test_accuracy"] for before in rows):
-            self._write_weights("best.safetensors", metrics)
+        self._write_weights("last.safetensors", metrics, recipe.measured)
+        accuracy = f"{recipe.measured}_accuracy"
+        if row[accuracy] >= max(before[accuracy] for before in rows):
+            self._write_weights("best.safetensors", metrics, recipe.measured)
         if self.watch is not None:
             self.watch(row)
 
@@ -251,16 +258,17 @@ class _Run:
         self.saved = time.monotonic()
 
     def _measure(self) -> Metrics:
-        """Measure the file that was written as `evaluate` does, and note that in the file."""
+        """Measure the file that was written as `evaluate` does, and note that in the file: of a run
+        with held-out pictures, the one time that the test pictures are looked at."""
         path = self.folder / "last.safetensors"
         device = str(self.trainer.device)
         metrics = evaluate(path, self.data, device=device, progress=self.progress)
-        self._write_weights("last.safetensors", metrics)
+        self._write_weights("last.safetensors", metrics, "test")
         self.folder.write("confusion.png", draw_confusion(metrics))
         self.folder.write_json("metrics.json", metrics.to_dict())
         return metrics
 
-    def _write_weights(self, name: str, metrics: Metrics) -> None:
+    def _write_weights(self, name: str, metrics: Metrics, measured: Measured) -> None:
         trainer, recipe = self.trainer, self.trainer.recipe
         metadata = {
             "config": describe(recipe, trainer.best_model),
@@ -268,7 +276,11 @@ class _Run:
             "preprocess": self._preprocess().to_dict(),
             "recipe": recipe.to_dict(),
             "metrics": metrics.to_dict(),
-            "training": self._facts(),
+            "training": {
+                **self._facts(),
+                "measured": measured,
+                "trained_on": about(trainer.train.classes),
+            },
         }
         state = trainer.best_model.state_dict()
         self.folder.write_weights(name, state, metadata, half=recipe.half_weights)
@@ -281,6 +293,7 @@ class _Run:
             "epochs": len(rows),
             "seconds": round(sum(row["seconds"] for row in rows)),
             "pictures": len(self.trainer.train),
+            "held_out": len(self.trainer.test) if self.trainer.recipe.hold_out else 0,
             "hardware": _hardware(accelerator),
             "precision": accelerator.mixed_precision,
             "processes": accelerator.num_processes,
@@ -316,14 +329,18 @@ class _Run:
         )
 
     def _probes(self) -> list[Picture]:
-        """The shipped cat, then the first test picture of classes spread over the whole."""
+        """Shipped pictures; or the cat, then the first picture that an epoch is measured on of
+        classes spread over the whole."""
+        if self.trainer.recipe.probes == "shipped":
+            return [open_picture(asset(name)) for name in _SHIPPED_PROBES]
         test = self.trainer.test
         classes = range(0, len(test.classes), -(-len(test.classes) // (_PROBES - 1)))
         probes = [open_picture(asset("cat.png"))]
         for index in classes:
             first = int((test.labels == index).nonzero()[0])
             image = Image.fromarray(test.pixels[first].permute(1, 2, 0).numpy())
-            probes.append(Picture(image, f"{test.classes[index]} (test)", ""))
+            name = f"{test.classes[index]} ({MEASURED_NAMES[self.trainer.recipe.measured]})"
+            probes.append(Picture(image, name, ""))
         return probes
 
 

@@ -213,13 +213,14 @@ class RunFolder:
         self.write("soft_labels.safetensors", content)
 
     def read_soft_labels(self, key: str) -> Tensor | None:
-        """The teacher's stored answers, if they are about these pictures and this teacher."""
+        """The teacher's stored answers, if they are about these pictures and this teacher; its
+        layers, which end the key, need not be asked for."""
         path = self / "soft_labels.safetensors"
         if not path.exists():
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                fits = (file.metadata() or {}).get("key") == key
+                fits = f"{(file.metadata() or {}).get('key')} ".startswith(f"{key} ")
                 return file.get_tensor("labels").float() if fits else None
         except (SafetensorError, OSError):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from timm.layers import resample_patch_embed
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
@@ -17,12 +19,14 @@ from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, RecipeError
 from vit_explorer.models.checkpoints import Checkpoint, read_checkpoint
-from vit_explorer.models.filling import load_state
-from vit_explorer.models.vit import VisionTransformer
-from vit_explorer.models.zoo import BUNDLED, asset
+from vit_explorer.models.filling import PATCHES, load_state
+from vit_explorer.models.shipped import SHIPPED
+from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.training.recipe import Recipe
 from vit_explorer.training.teacher import Teacher
 from vit_explorer.training.tokens import block_outputs, normalise
+
+logger = logging.getLogger(__name__)
 
 
 class Pass(NamedTuple):
@@ -96,14 +100,44 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
 
 
 def read_initial_weights(recipe: Recipe, model: nn.Module) -> Checkpoint | None:
-    """Give the model the weights its recipe begins with; raises ModelError if they don't fit."""
+    """Give the model the weights its recipe begins with; raises ModelError if they don't fit.
+
+    Those of another patch size at the same picture size are resampled to the recipe's patches.
+    """
     if recipe.initial_weights is None:
         return None
-    bundled = recipe.initial_weights == BUNDLED
-    path = asset("weights/bundled.safetensors") if bundled else Path(recipe.initial_weights)
-    checkpoint = read_checkpoint(path)
-    load_state(model, checkpoint, f"the model of the recipe {recipe.name}")
+    shipped = SHIPPED.get(recipe.initial_weights)
+    checkpoint = read_checkpoint(shipped.weights if shipped else recipe.initial_weights)
+    given = _resampled(checkpoint, model) if isinstance(model, VisionTransformer) else checkpoint
+    load_state(model, given, f"the model of the recipe {recipe.name}")
     return checkpoint
+
+
+def _resampled(checkpoint: Checkpoint, model: VisionTransformer) -> Checkpoint:
+    """A checkpoint of our own ViT with the patch embedding and positions of the model's patches.
+
+    The embedding by the pseudo-inverse of resizing, so that a patch and its enlargement give the
+    same token (Beyer et al., "FlexiViT", CVPR 2023); positions are interpolated.
+    """
+    config = checkpoint.metadata.get("config", {})
+    if "patch_size" not in config or "timm" in config:
+        return checkpoint
+    own, before = model.config, ViTConfig.from_dict(config)
+    if before.patch_size == own.patch_size or before.image_size != own.image_size:
+        return checkpoint
+    earlier = VisionTransformer(before)
+    load_state(earlier, checkpoint, f"what {checkpoint.path.name} says of itself")
+    # As many of its own patches as the model has: positions become those of that grid.
+    earlier.set_image_size((own.grid[0] * before.patch_size[0], own.grid[1] * before.patch_size[1]))
+    state = earlier.state_dict()
+    state[PATCHES] = resample_patch_embed(state[PATCHES], list(own.patch_size))
+    sizes = [f"{height}×{width}" for height, width in (before.patch_size, own.patch_size)]
+    logger.warning(
+        "The weights in %s have %s patches; their patch embedding and positions were resampled to "
+        "%s patches.", checkpoint.path.name, *sizes,
+    )  # fmt: skip
+    tensors = dataclasses.replace(checkpoint.sets[0], state=state)
+    return dataclasses.replace(checkpoint, sets=(tensors,))
 
 
 def image_size(model: nn.Module) -> tuple[int, int]:

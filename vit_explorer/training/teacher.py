@@ -27,7 +27,7 @@ from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
 from vit_explorer.training.tokens import Scale, block_outputs, mirror_tokens, unpack
 
-_BATCH = 128
+_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,11 @@ class Teacher:
         """Its answer about pictures (B, 3, h, w) with values from 0 to 1."""
         prepare, model = self.model.preprocess, self.model
         x = standardise(x, prepare.input_size[1:], prepare.mean, prepare.std)
-        bf16 = torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16")
-        with bf16, block_outputs(model.blocks, self.layers) as found:
-            logits = outputs.answer(model, x).logits.float()[:, self.columns]
+        # Frozen weights are converted once: under autocast a CPU is a third slower.
+        kind = torch.bfloat16 if precision == "bf16" else torch.float32
+        model.module.to(kind)
+        with block_outputs(model.blocks, self.layers) as found:
+            logits = outputs.answer(model, x.to(kind)).logits.float()[:, self.columns]
         return Answer(logits, torch.stack(found, dim=1) if found else None)
 
     def label(
@@ -99,8 +101,11 @@ class Teacher:
         precision: str,
         progress: bool,
         stop: threading.Event,
+        earlier: RunFolder | None = None,
     ) -> Answers:
         """What it says of every picture's views (V, n, 7), kept in the run folder.
+
+        It is not asked where an `earlier` run's folder has its answers about the same views.
 
         Raises:
             OutputError: the disk has no room for its tokens.
@@ -111,10 +116,11 @@ class Teacher:
         key = " ".join((self.model.sha256, content.hexdigest(), *map(str, self.layers)))
         card = self.model.card
         shape = (*views.shape[:2], len(self.layers), card.tokens, card.dim)
-        stored = folder.read_soft_labels(key)
-        tokens = folder.read_tokens(shape) if self.layers else None
-        if stored is not None and (tokens is not None or not self.layers):
-            return Answers(stored, tokens, card.grid)
+        for place in (folder, earlier) if earlier else (folder,):
+            stored = place.read_soft_labels(key)
+            tokens = place.read_tokens(shape) if self.layers else None
+            if stored is not None and (tokens is not None or not self.layers):
+                return Answers(stored, tokens, card.grid)
         found = []
         scale = self._scale(pictures, precision) if self.layers else None
         count = len(views) * len(pictures)

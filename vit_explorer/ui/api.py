@@ -17,7 +17,8 @@ from vit_explorer.errors import ExplorerError, OptionError, PictureError
 from vit_explorer.explain import Explanation, available_models, open_picture, trace
 from vit_explorer.explain import explain as explain_picture
 from vit_explorer.pictures import Picture
-from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Workbench
+from vit_explorer.ui.examples import EXAMPLES
+from vit_explorer.ui.workbench import MAX_UPLOAD_BYTES, Workbench
 
 DATA_ADDRESS = "data:image/"
 

@@ -52,6 +52,7 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
         "epochs": film["epoch"].tolist(),
         "names": film["probe_names"].tolist(),
         "labels": list(model.labels),
+        "measured": str(film.get("measured", "test")),
         "curves": {name: _numbers(film[name]) for name in _CURVES},
         "shapes": {name: list(part.shape) for name, part in parts.items()},
     }

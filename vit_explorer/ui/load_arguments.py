@@ -9,6 +9,7 @@ import timm
 
 from vit_explorer.explain import LoadedModel
 from vit_explorer.models.outputs import GIVEN
+from vit_explorer.models.shipped import SHIPPED
 
 
 def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
     given: dict[str, Any] = {"model": card.name}
     if run is not None:
         given["model"] = run.as_posix()
-    elif file != card.source and card.name != "bundled":
+    elif file != card.source and card.name not in SHIPPED:
         given["model"] = file
     elif weights != card.source:
         given["weights"] = weights.partition(", key ")[0]

@@ -19,6 +19,9 @@ from vit_explorer.explain import (
     check_patch_embedding,
     position_similarity,
 )
+from vit_explorer.models.calibration import read_calibration
+from vit_explorer.models.shipped import SHIPPED
+from vit_explorer.training.recipe import Measured
 from vit_explorer.ui.learn import has_two_heads
 from vit_explorer.ui.load_arguments import load_arguments
 from vit_explorer.ui.maps import describe_map, in_order
@@ -62,6 +65,7 @@ def describe_result(result: Result) -> dict[str, Any]:
         "model": _describe_model(result),
         "predictions": [describe_prediction(each) for each in explanation.predictions],
         "target": _target(explanation, target) if target else None,
+        "unsure": bool(explanation.unsure),
         "maps": [describe_map(name, explanation.heatmaps[name]) for name in _in_order(explanation)],
         "skipped": dict(explanation.skipped),
         "attention": {
@@ -125,7 +129,11 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "source": keyed(card.source),
         "weights_notes": [keyed(note) for note in card.weights_notes],
         "parameters": card.parameters,
+        "judged": f"judged/{result.model_name}" if result.model_name in SHIPPED else None,
         "accuracy": _accuracy(model),
+        "measured": _measured(model),
+        "calibration": _calibration(model),
+        "trained_on": keyed(model.trained_on),
         "tokens": card.tokens,
         "head_width": card.head_width,
         "pooling": card.pooling,
@@ -137,6 +145,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "ends_in": card.ends_in,
         "activation": _activation(card),
         "few_labels": list(model.labels) if 0 < card.classes <= FEW_CLASSES else [],
+        "labels_zh": dict(zip(model.labels, model.labels_zh, strict=False)),
         "labels_source": keyed(card.labels_source),
         "mean": card.mean,
         "std": card.std,
@@ -155,6 +164,19 @@ def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type.upper()
+
+
+def _measured(model: LoadedModel) -> Measured:
+    """The pictures that the accuracy is of."""
+    held_out = model.metadata.get("training", {}).get("measured") == "held_out"
+    return "held_out" if held_out else "test"
+
+
+def _calibration(model: LoadedModel) -> dict[str, Any] | None:
+    found = read_calibration(model.metadata)
+    if found is None:
+        return None
+    return {"temperature": found.temperature, "pictures": found.held_out}
 
 
 def _accuracy(model: LoadedModel) -> float | None:

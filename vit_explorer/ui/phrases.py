@@ -35,6 +35,7 @@ PHRASES = {
     r"one output with a name, .+": "outputs.found.named",
     r"one output without a name; .+": "outputs.found.unnamed",
     r"The module returns probabilities: .+": "note.probabilities",
+    r"Tiny ImageNet: .+": "trained.tiny",
     r"The model reads the patches: .+": "note.patches",
     r"The model has no class token: .+": "note.noclass",
     r"The map sums to (?P<sum>.+); the logit rises by (?P<rise>.+) over the baseline's "

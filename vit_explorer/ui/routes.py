@@ -24,10 +24,11 @@ from vit_explorer import render
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explain import METHODS, available_models, open_picture
 from vit_explorer.explanation import folder_name
-from vit_explorer.models.zoo import BUNDLED, asset
+from vit_explorer.models.shipped import ALL, SHIPPED, asset
 from vit_explorer.training import list_recipes, load_recipe
 from vit_explorer.ui import payload
 from vit_explorer.ui.change_routes import add_change_routes
+from vit_explorer.ui.examples import EXAMPLES
 from vit_explorer.ui.figure_data import Table, npz_bytes, table_bytes
 from vit_explorer.ui.film import film_bytes
 from vit_explorer.ui.maps import describe_methods
@@ -35,7 +36,7 @@ from vit_explorer.ui.orders import RefusedOrder, read_order
 from vit_explorer.ui.results import Result
 from vit_explorer.ui.uploads import MAX_BYTES
 from vit_explorer.ui.view_routes import add_view_routes
-from vit_explorer.ui.workbench import EXAMPLES, MAX_UPLOAD_BYTES, Workbench
+from vit_explorer.ui.workbench import MAX_UPLOAD_BYTES, Workbench
 
 # Some systems map .js to text/plain, which browsers refuse as a module.
 mimetypes.add_type("text/javascript", ".js")
@@ -61,6 +62,7 @@ def create_router(workbench: Workbench) -> APIRouter:
     router.add_api_route("/setup", lambda: describe_setup(workbench), methods=["GET"])
     router.add_api_route("/examples/{name}", _example, methods=["GET"])
     router.add_api_route("/thumbnails/{name}", _thumbnail, methods=["GET"])
+    router.add_api_route("/judged/{model_name}", workbench.judged_examples, methods=["GET"])
     router.add_api_route("/pictures", _receiver(workbench), methods=["POST"])
 
     def add(path: str, media: str, make: Callable[..., bytes]) -> None:
@@ -91,8 +93,9 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
         "model": start,
         "words": words(),
         "methods": describe_methods(),
-        "models": list(dict.fromkeys((start, BUNDLED, *downloaded, *available_models()))),
+        "models": list(dict.fromkeys((start, *SHIPPED, *downloaded, *available_models()))),
         "downloaded": downloaded,
+        "shipped": {name: one.stem for name, one in SHIPPED.items()},
         "examples": [{"name": name, "url": f"explorer/thumbnails/{name}"} for name in EXAMPLES],
         "colormaps": {name: render.lookup(name).ravel().tolist() for name in names},
         "diverging": render.DIVERGING,
@@ -122,7 +125,8 @@ def words() -> dict[str, str]:
         for part in ("title", "summary", "caveat")
     }
     recipes = {f"recipe.{name}": load_recipe(name).description for name in list_recipes()}
-    return methods | recipes
+    shipped = {f"shipped.{one.stem}": one.knows for one in ALL}
+    return methods | recipes | shipped
 
 
 def _example(name: str) -> Response:

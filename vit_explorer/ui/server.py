@@ -24,6 +24,7 @@ from vit_explorer.training.interrupts import hangup
 from vit_explorer.ui.analysis_routes import create_analysis_router
 from vit_explorer.ui.api import check_mcp
 from vit_explorer.ui.app_routes import create_app_router
+from vit_explorer.ui.examples import EXAMPLES
 from vit_explorer.ui.guard import Guard
 from vit_explorer.ui.model_routes import create_model_router
 from vit_explorer.ui.page import HEAD, STYLES, build_blocks
@@ -31,7 +32,7 @@ from vit_explorer.ui.preload import link_header
 from vit_explorer.ui.routes import create_router, static_folder
 from vit_explorer.ui.training_routes import create_training_router
 from vit_explorer.ui.trainings import Trainings
-from vit_explorer.ui.workbench import EXAMPLES, Workbench
+from vit_explorer.ui.workbench import Workbench
 
 
 def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = False) -> FastAPI:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from vit_explorer.errors import (
     nearest,
 )
 from vit_explorer.training import Recipe, RunResult, list_recipes, load_recipe, train
+from vit_explorer.training.recipe import Measured
 from vit_explorer.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ class Trainings:
                 "epochs": one.epochs,
                 "state": one.state,
                 "rows": list(one.rows),
+                "measured": measured_on(one.rows),
                 "error": one.error,
                 "has_weights": (self.folder / one.run / WEIGHTS).is_file(),
             }
@@ -230,11 +232,17 @@ class Trainings:
         return {
             "name": folder.name,
             "epochs": len(rows),
-            "accuracy": rows[-1]["test_accuracy"] if rows else None,
+            "measured": measured_on(rows),
+            "accuracy": rows[-1][f"{measured_on(rows)}_accuracy"] if rows else None,
             "finished": finished,
             "training": RunFolder(folder).is_training(),
             "has_weights": (folder / WEIGHTS).is_file(),
         }
+
+
+def measured_on(rows: Sequence[Row]) -> Measured:
+    """The pictures that a run's epochs were measured on, as its log's columns say."""
+    return "held_out" if rows and "held_out_accuracy" in rows[-1] else "test"
 
 
 def _checked(data: str) -> str:

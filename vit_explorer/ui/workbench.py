@@ -25,17 +25,18 @@ from vit_explorer.explain import (
 )
 from vit_explorer.models.labels import read_labels
 from vit_explorer.models.outputs import check_outputs
-from vit_explorer.models.zoo import NoArchitectureError, asset, is_model_name, with_outputs
+from vit_explorer.models.shipped import SHIPPED, asset
+from vit_explorer.models.zoo import NoArchitectureError, is_model_name, with_outputs
 from vit_explorer.pictures import Picture
 from vit_explorer.targets import Target
 from vit_explorer.training.film import find_film
 from vit_explorer.ui.cache import ByteCache, Once
+from vit_explorer.ui.examples import EXAMPLES, judge_examples
 from vit_explorer.ui.results import Result, Results, picture_bytes
 from vit_explorer.ui.stops import Stops
 from vit_explorer.ui.trainings import Trainings
 from vit_explorer.ui.uploads import Given, Uploads, cut_name
 
-EXAMPLES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 MAX_UPLOAD_BYTES = 20 * 10**6
 PICTURE_CACHE_BYTES = 400 * 2**20
 MODELS_KEPT = 2
@@ -65,6 +66,7 @@ class Workbench:
         self._results = Results()
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
         self._loading: Once[LoadedModel] = Once()
+        self._judged: dict[str, dict[str, dict[str, Any]]] = {}
         self._loads = threading.BoundedSemaphore(LOADS_AT_ONCE)
         self._pass = threading.Lock()
         self._naming = threading.Lock()
@@ -97,6 +99,14 @@ class Workbench:
         if held is None:
             raise PictureError("The page no longer holds this picture; send it again.")
         return held
+
+    def judged_examples(self, model_name: str) -> dict[str, dict[str, Any]]:
+        """What a shipped model says of each example; nothing of others, which may take long."""
+        if model_name not in SHIPPED:
+            return {}
+        if model_name not in self._judged:
+            self._judged[model_name] = judge_examples(self.model(model_name))
+        return self._judged[model_name]
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)

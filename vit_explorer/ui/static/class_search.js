@@ -1,5 +1,6 @@
 // Any class of the model can be explained, not only the likeliest: a search over all their names.
 
+import { nameOf } from "./class_names.js";
 import { el, replace } from "./dom.js";
 import { readLabels } from "./server.js";
 import { t } from "./words.js";
@@ -46,11 +47,13 @@ export function createClassSearch({ store, actions }) {
 
   function called(words) {
     if (!words) return [];
-    const rank = ({ name }) => {
-      const at = name.toLowerCase().indexOf(words);
-      if (at < 0) return -1;
-      return at === 0 ? (name.length === words.length ? 0 : 1) : 2;
+    const rankIn = (text) => {
+      const at = text.toLowerCase().indexOf(words);
+      if (at < 0) return Infinity;
+      return at === 0 ? (text.length === words.length ? 0 : 1) : 2;
     };
+    // In Chinese the model's own label is found too.
+    const rank = ({ name, own }) => Math.min(rankIn(name), rankIn(own));
     const found = [0, 1, 2].map(() => []);
     for (const each of classes) found[rank(each)]?.push(each);
     return found.flat();
@@ -89,9 +92,10 @@ export function createClassSearch({ store, actions }) {
     const seen = new Set();
     classes = names.map((label, index) => {
       // Two classes of ImageNet are called "crane".
-      const name = seen.has(label) ? `${label} (${index})` : label;
+      const known = nameOf(label);
+      const name = seen.has(label) ? `${known} (${index})` : known;
       seen.add(label);
-      return { index, label, name };
+      return { index, label: known, name, own: label };
     });
     offer(); // what was typed before the names were here
   }

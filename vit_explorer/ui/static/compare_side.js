@@ -1,5 +1,6 @@
 // One side of the comparison: what was explained, its predictions, and the chosen map.
 
+import { nameOf } from "./class_names.js";
 import { createColourBar } from "./colour_bar.js";
 import { manner, tableFor } from "./colours.js";
 import { pythonOf as attentionCode } from "./attention_recipe.js";
@@ -120,7 +121,7 @@ export function createSide(context, store, { label, name }) {
         el(
           "li",
           {},
-          el("span", { class: "label", title: each.label }, each.label),
+          el("span", { class: "label", title: nameOf(each.label) }, nameOf(each.label)),
           el("span", { class: "share" }, told(each)),
           shareBar(each),
         ),

@@ -1,4 +1,5 @@
-// Loss and accuracy an epoch, of training and test pictures; pointing or dragging chooses an epoch.
+// Loss and accuracy an epoch, of training pictures and of those measured on; pointing or dragging
+// chooses an epoch.
 
 import { niceStep, svg } from "./chart.js";
 import { el, keepSize, replace, setText } from "./dom.js";
@@ -14,7 +15,11 @@ const KINDS = [
   { name: "accuracy", format: percent, top: () => 1 },
 ];
 
-/** Both charts; with a `context` they can be saved. `draw({ curves, last, at })`: `last` ends the axis, `at` is the epoch marked. */
+/**
+ * Both charts; with a `context` they can be saved. `draw({ curves, last, at, measured })`: `last`
+ * ends the axis, `at` is the epoch marked, `measured` says what the test columns are of: "test" or
+ * "held_out" pictures.
+ */
 export function createCurves({ onPick = null, context = null } = {}) {
   const charts = KINDS.map((kind) => createChart(kind, onPick, context));
   const node = el(
@@ -30,17 +35,19 @@ export function createCurves({ onPick = null, context = null } = {}) {
 
 function createChart({ name, format, top }, onPick, context) {
   const values = Object.fromEntries(PARTS.map((part) => [part, el("span", { class: "value" })]));
+  const names = Object.fromEntries(PARTS.map((part) => [part, el("span")]));
   const legend = PARTS.map((part) =>
-    el("span", { class: `key key-${part}` }, t(`curves.${part}`), " ", values[part]),
+    el("span", { class: `key key-${part}` }, names[part], " ", values[part]),
   );
+  const nameOf = (part) => t(`curves.${part === "test" ? shown.measured : part}`);
   const plot = svg("svg", { role: "img", class: onPick ? "pickable" : "" });
   const menu = context && createFigureMenu(context, `training-${name}`, {
     title: () => t(`curves.${name}`),
     figure: () => ({
       svg: plot,
-      keys: PARTS.map((part) => [`.line-${part}`, t(`curves.${part}`)]),
+      keys: PARTS.map((part) => [`.line-${part}`, nameOf(part)]),
     }),
-    table: () => [["epoch", ...PARTS], ...linesOf()],
+    table: () => [["epoch", "train", shown.measured], ...linesOf()],
   });
   const node = el(
     "div",
@@ -64,6 +71,7 @@ function createChart({ name, format, top }, onPick, context) {
   function draw(what) {
     shown = what;
     const { curves, last, at } = what;
+    for (const part of PARTS) setText(names[part], nameOf(part));
     const { width, height } = size;
     if (!width) return;
     const lines = PARTS.map((part) => ({ part, values: curves[`${part}_${name}`] ?? [] }));
@@ -93,7 +101,8 @@ function createChart({ name, format, top }, onPick, context) {
 
   function describe(lines, epoch) {
     const [train, test] = lines.map(({ part }) => values[part].textContent);
-    return t("curves.text", { name: t(`curves.${name}`), epoch, train, test });
+    const measured = nameOf("test");
+    return t("curves.text", { name: t(`curves.${name}`), epoch, train, measured, test });
   }
   return { node, draw };
 }

@@ -1,6 +1,7 @@
 // What was detected in a model, in words: one line for the header, and a term and its value a line.
 
 import { pixelKind, leftOver } from "./channels.js";
+import { nameOf } from "./class_names.js";
 import { percent } from "./format.js";
 import { prefixName } from "./geometry.js";
 import { list, said, sentences, t } from "./words.js";
@@ -51,14 +52,21 @@ export function summary(model) {
   });
 }
 
+function calibrated({ temperature, pictures }) {
+  const values = { temperature: temperature.toFixed(2), pictures: pictures.toLocaleString() };
+  return t("fact.calibration.value", values);
+}
+
 export function facts(model) {
-  const { accuracy, classes } = model;
+  const { accuracy, calibration, classes, measured } = model;
   const numbers = (values) => values.map((value) => value.toFixed(3)).join(", ");
   const kept = { how: model.interpolation, share: percent(model.crop) };
   const lines = {
     source: said(model.source),
     weights: sentences(...model.weights_notes.map(said)),
-    accuracy: accuracy === null ? "" : t("fact.accuracy.value", { share: percent(accuracy) }),
+    trained: said(model.trained_on),
+    accuracy: accuracy === null ? "" : t(`fact.accuracy.${measured}`, { share: percent(accuracy) }),
+    calibration: calibration ? calibrated(calibration) : "",
     parameters: model.parameters.toLocaleString(),
     device: model.device,
     picture: pixelSize(model.image),
@@ -76,7 +84,7 @@ export function facts(model) {
     outputs_found: said(model.outputs_found),
     ends_in: model.ends_in ? t("fact.ends_in.value", { name: model.ends_in }) : "",
     classes: model.few_labels.length
-      ? `${classes}: ${list(model.few_labels)}`
+      ? `${classes}: ${list(model.few_labels.map(nameOf))}`
       : classes.toLocaleString(),
     labels: said(model.labels_source),
     mean: sentences(numbers(model.mean), model.means_of_three && t("fact.mean.three")),

@@ -19,8 +19,8 @@ export class Film {
   constructor(buffer) {
     const length = new DataView(buffer).getUint32(0, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-    const { epochs, names, labels, curves, shapes } = header;
-    Object.assign(this, { epochs, names, labels, curves, shapes });
+    const { epochs, names, labels, measured, curves, shapes } = header;
+    Object.assign(this, { epochs, names, labels, measured, curves, shapes });
     this.parts = {};
     let offset = 4 + length;
     for (const [name, shape] of Object.entries(shapes)) {

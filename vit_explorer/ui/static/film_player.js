@@ -80,7 +80,8 @@ export function createFilmPlayer(context) {
     const { film, frame, probe } = state;
     if (film !== built) rebuild(film);
     scrubber.draw(state);
-    curves.draw({ curves: film.curves, last: film.lastEpoch, at: film.epochs[frame] });
+    const { curves: lines, lastEpoch: last, measured } = film;
+    curves.draw({ curves: lines, last, at: film.epochs[frame], measured });
     positions.draw(film, frame);
     filters.draw(film, frame);
     for (const card of cards) card.draw(state);
@@ -134,7 +135,9 @@ function createScrubber(store) {
     const epoch = film.epochs[frame];
     const accuracy = film.curves.test_accuracy[epoch - 1];
     const key = epoch === 0 ? "film.start" : "film.where";
-    const text = t(key, { epoch, last: film.lastEpoch, accuracy: percent(accuracy ?? 0) });
+    const measured = t(`curves.${film.measured}`);
+    const values = { epoch, last: film.lastEpoch, measured, accuracy: percent(accuracy ?? 0) };
+    const text = t(key, values);
     setText(where, text);
     range.setAttribute("aria-valuetext", text);
   }

@@ -7,8 +7,10 @@ import { openModelDialog } from "./model_dialog.js";
 import { readMemory } from "./server.js";
 import { t } from "./words.js";
 
-function remarkOf({ downloaded }, name) {
-  if (name === "bundled") return t("model.bundled");
+function remarkOf({ downloaded, shipped }, name) {
+  if (name in shipped) {
+    return t("model.shipped", { knows: t(`shipped.${shipped[name]}`) });
+  }
   return downloaded.includes(name) ? t("model.downloaded") : null;
 }
 

@@ -1,5 +1,6 @@
 // The logit lens: what the model would say if it ended after each layer, as a table and a curve.
 
+import { nameOf } from "./class_names.js";
 import { el, replace, setText } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
 import { createLineChart } from "./line_chart.js";
@@ -7,7 +8,7 @@ import { fieldOf, isValued, numberOf, targetCode, targetName, told, twinOf, writ
 import { sentences, t } from "./words.js";
 
 /** Labels such as "tabby, tabby cat" by their first name: a cell has room for one. */
-const shortly = (label) => label.split(",")[0];
+const shortly = (label) => nameOf(label).split(",")[0];
 
 export function createLens(context) {
   const { store } = context;
@@ -83,7 +84,7 @@ export function createLens(context) {
     const aim = lens.curves.find(({ index }) => index === lens.target);
     replace(
       legend,
-      el("span", { class: "key key-test" }, nameOf(aim, target)),
+      el("span", { class: "key key-test" }, aimOf(aim, target)),
       el("span", { class: "key" }, t("lens.others")),
     );
   }
@@ -121,8 +122,8 @@ export function createLens(context) {
 }
 
 /** A target's own name on the page, or a label's first. */
-const nameOf = ({ index, label }, target) =>
-  shortly(target?.index === index ? targetName(target) : label);
+const aimOf = ({ index, label }, target) =>
+  target?.index === index ? targetName(target).split(",")[0] : shortly(label);
 
 /** Classes and probabilities after each layer; a model may know fewer than the usual five. */
 function rowsOf({ predictions }, model) {
@@ -139,7 +140,7 @@ function createCell(prediction, target) {
   const { index, label, probability } = prediction;
   const cell = el(
     "td",
-    { title: label, class: index === target ? "target" : "" },
+    { title: nameOf(label), class: index === target ? "target" : "" },
     el("span", { class: "label" }, shortly(label)),
     el("span", { class: "share" }, told(prediction)),
   );
@@ -150,7 +151,7 @@ function createCell(prediction, target) {
 /** The target at the chosen depth, and from where on it leads. */
 function describe(lens, depth, { model, target }) {
   const aim = lens.curves.find(({ index }) => index === lens.target);
-  const [label, write] = [nameOf(aim, target), writerOf(model)];
+  const [label, write] = [aimOf(aim, target), writerOf(model)];
   const [ended, twin] = [depth === aim.values.length - 1, twinOf(model)];
   const now = t(ended ? `lens.says.end${twin}` : `lens.says${twin}`, {
     layer: depth,

@@ -1,5 +1,6 @@
 // What a model's numbers are, as people read them: probabilities as percentages, values as numbers.
 
+import { nameOf } from "./class_names.js";
 import { el } from "./dom.js";
 import { percent, short } from "./format.js";
 import { t } from "./words.js";
@@ -28,7 +29,8 @@ export function shareBar({ probability }) {
 }
 
 /** What is explained, in the reader's language: a class, or what speaks against it. */
-export const targetName = ({ negated, of, label }) => (negated ? t("target.not", { label: of }) : label);
+export const targetName = ({ negated, of, label }) =>
+  negated ? t("target.not", { label: nameOf(of) }) : nameOf(label);
 
 /** What is explained as Python's argument, "" where there is no class. */
 export const targetCode = ({ target }) => (target ? `, target=${JSON.stringify(target.name)}` : "");

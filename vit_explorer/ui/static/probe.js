@@ -1,5 +1,6 @@
 // One probe picture of a training film: its rollout at an epoch, and the likeliest classes.
 
+import { nameOf } from "./class_names.js";
 import { manner } from "./colours.js";
 import { el, fitCanvas, keepSize, setText } from "./dom.js";
 import { rgbImage } from "./film_data.js";
@@ -60,7 +61,7 @@ function createRow() {
   const node = el("span", { class: "probe-class" }, label, share, bar);
 
   function show({ label: text, probability }) {
-    setText(label, text);
+    setText(label, nameOf(text));
     setText(share, percent(probability));
     bar.style.setProperty("--share", String(probability));
   }

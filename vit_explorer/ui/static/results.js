@@ -1,6 +1,7 @@
 // A result made ready to draw: its addresses, its pictures, and its attention as it arrives.
 
 import { Attention } from "./attention_data.js";
+import { learnNames } from "./class_names.js";
 import { loadImage, PixelSource } from "./picture.js";
 import { address, readFloats } from "./server.js";
 
@@ -10,6 +11,7 @@ import { address, readFloats } from "./server.js";
  */
 export async function prepareResult(result, before, onArrival) {
   const same = before.result?.pass === result.pass;
+  learnNames(result.model);
   if (result.model.labels) result.model.labels = address(result.model.labels);
   for (const part of [
     result.picture,

@@ -106,6 +106,13 @@ export async function readLabels(url, model) {
   return labels.get(model);
 }
 
+/** What a model says of each example, and whether that is in the picture. */
+export async function readJudged(path) {
+  const response = await fetch(address(path));
+  if (!response.ok) throw new Error(`examples ${response.status}`);
+  return response.json();
+}
+
 export async function readFloats(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${response.status}`);

@@ -1,5 +1,6 @@
 // Classes with their probability before and after a change, and an arrow from one to the other.
 
+import { nameOf } from "./class_names.js";
 import { el, replace, setText } from "./dom.js";
 
 // A change smaller than what the numbers show is none: of a probability, or of a value's size.
@@ -18,7 +19,7 @@ export function createShifts() {
       const node = el(
         "li",
         { class: "shift", dataset: { index: String(index) } },
-        el("span", { class: "label", title: label }, label),
+        el("span", { class: "label", title: nameOf(label) }, nameOf(label)),
         numbers,
         barred ? track : null,
       );

@@ -1,12 +1,15 @@
 // The picture, ways to bring another, and the predictions: what never leaves the screen.
 
 import { openCamera } from "./camera.js";
+import { nameOf } from "./class_names.js";
+import { createClassList } from "./class_list.js";
 import { createClassSearch } from "./class_search.js";
 import { el, fitCanvas, replace, setText } from "./dom.js";
+import { createExampleStrip } from "./example_strip.js";
 import { milliseconds } from "./format.js";
 import { isValued, shareBar, targetName, told } from "./outputs.js";
 import { cropIn } from "./picture.js";
-import { t } from "./words.js";
+import { list, t } from "./words.js";
 
 const SHOWN = 5; // As many predictions as the server sends.
 // What is said of numbers that don't sum to 1.
@@ -14,7 +17,8 @@ const KINDS = ["labels", "probabilities", "value"];
 
 export function createSidebar({ store, setup, actions }) {
   const picture = createPicture(store);
-  const predictions = createPredictions(store, actions, createClassSearch({ store, actions }));
+  const tools = [createClassList({ store, actions }), createClassSearch({ store, actions })];
+  const predictions = createPredictions(store, actions, tools);
   const file = el("input", {
     type: "file",
     accept: "image/*,.npy",
@@ -34,22 +38,7 @@ export function createSidebar({ store, setup, actions }) {
     el("button", { type: "button", onclick: () => openCamera(actions) }, t("action.photo")),
     file,
   );
-  const examples = el(
-    "div",
-    { class: "examples", role: "group", "aria-label": t("picture.examples") },
-    setup.examples.map(({ name, url }) =>
-      el(
-        "button",
-        {
-          type: "button",
-          title: name,
-          "aria-label": t("picture.example", { name }),
-          onclick: () => actions.explainExample(name),
-        },
-        el("img", { src: url, alt: "", width: "56", height: "42" }),
-      ),
-    ),
-  );
+  const examples = createExampleStrip({ store, setup, actions });
   return el(
     "aside",
     { class: "sidebar", "aria-label": t("sidebar") },
@@ -95,8 +84,8 @@ function createPicture(store) {
   return el("div", {}, canvas, caption);
 }
 
-function createPredictions(store, actions, search) {
-  const list = el(
+function createPredictions(store, actions, tools) {
+  const rows = el(
     "div",
     { class: "predictions", role: "group", "aria-label": t("predictions.title") },
     Array.from({ length: SHOWN }, () => el("div", { class: "bone" })),
@@ -104,6 +93,7 @@ function createPredictions(store, actions, search) {
   const other = el("p", { class: "note" });
   const kind = el("p", { class: "note" });
   const side = el("button", { type: "button", class: "other-side", hidden: true, onclick: turn });
+  const unsure = el("p", { class: "note unsure", role: "status", hidden: true });
   const few = el("p", { class: "note few-classes" });
   const time = el("p", { class: "note time" });
   const hint = el("small", {}, t("predictions.hint"));
@@ -116,9 +106,9 @@ function createPredictions(store, actions, search) {
         type: "button",
         "aria-pressed": String(index === target?.index && !target.negated),
         dataset: { index: String(index) },
-        onclick: () => actions.explainTarget(index, label),
+        onclick: () => actions.explainTarget(index, nameOf(label)),
       },
-      el("span", { class: "label" }, label),
+      el("span", { class: "label" }, nameOf(label)),
       el("span", { class: "share" }, told(prediction)),
       shareBar(prediction),
     );
@@ -131,15 +121,15 @@ function createPredictions(store, actions, search) {
   }
 
   store.on(["result"], ({ result }) => {
-    const focused = list.contains(document.activeElement)
+    const focused = rows.contains(document.activeElement)
       ? document.activeElement.dataset.index
       : null;
     const { target, model } = result;
     replace(
-      list,
+      rows,
       result.predictions.map((prediction) => row(prediction, target)),
     );
-    list.querySelector(`[data-index="${focused}"]`)?.focus();
+    rows.querySelector(`[data-index="${focused}"]`)?.focus();
     const listed = result.predictions.some(({ index }) => index === target?.index);
     hint.hidden = !target;
     setText(kind, KINDS.includes(model.outputs) && !model.sums_to_one ? t(`predictions.${model.outputs}`) : "");
@@ -150,8 +140,11 @@ function createPredictions(store, actions, search) {
       setText(other, listed && !target.negated ? "" : t("predictions.other", shown));
       setText(side, t(target.negated ? "predictions.for" : "predictions.against", { label: target.of }));
     }
+    unsure.hidden = !result.unsure;
+    const count = model.classes.toLocaleString();
+    setText(unsure, result.unsure ? t("predictions.unsure", { count }) : "");
     const { few_labels: labels } = model;
-    const known = { count: labels.length, labels: labels.join(", ") };
+    const known = { count: labels.length, labels: list(labels.map(nameOf)) };
     setText(few, labels.length && !isValued(model) ? t("predictions.few", known) : "");
     setText(
       time,
@@ -162,12 +155,13 @@ function createPredictions(store, actions, search) {
     "div",
     { class: "sidebar-predictions" },
     el("h2", {}, t("predictions.title"), " ", hint),
-    list,
+    rows,
     kind,
     other,
     side,
+    unsure,
     few,
-    search,
+    tools,
     time,
   );
 }

@@ -9,7 +9,7 @@ import { sentences, t } from "./words.js";
 const PACE = 1000;
 const SHORTEST_AXIS = 10;
 const ACTIVE = ["running", "stopping"];
-const COLUMNS = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"];
+const KINDS = ["loss", "accuracy"];
 
 export function createTrainer({ store, setup, actions, signal }) {
   if (!setup.training) return createRefusal();
@@ -187,11 +187,16 @@ function createLive(order, actions) {
     stop.disabled = state === "stopping";
     open.hidden = !training.has_weights;
     if (held && (stop.hidden || stop.disabled)) title.focus(); // else the keyboard starts anew
-    const columns = COLUMNS.map((name) => [name, rows.map((row) => row[name])]);
+    const { measured } = training;
+    const column = (name) => rows.map((row) => row[name]);
+    const columns = KINDS.flatMap((kind) => [
+      [`train_${kind}`, column(`train_${kind}`)],
+      [`test_${kind}`, column(`${measured}_${kind}`)],
+    ]);
     // A long run's first epochs would be a dot in the corner of an axis to its end.
     const last = Math.min(epochs, Math.max(SHORTEST_AXIS, 2 * rows.length));
     curves.node.hidden = !rows.length;
-    curves.draw({ curves: Object.fromEntries(columns), last, at: null });
+    curves.draw({ curves: Object.fromEntries(columns), last, at: null, measured });
   }
   return { node, draw, focus: () => title.focus() };
 }
@@ -223,7 +228,8 @@ function createRuns(order, actions, leave) {
   );
   let shown = null;
 
-  function row({ name, epochs, accuracy, finished, training, has_weights: open }, active) {
+  function row(run, active) {
+    const { name, epochs, accuracy, measured, finished, training, has_weights: open } = run;
     const busy = training || active?.run === name; // another process's, or this server's
     const state = busy ? "train.active" : finished ? "train.finished" : "train.paused";
     const act = (words, what, disabled) =>
@@ -233,7 +239,7 @@ function createRuns(order, actions, leave) {
       { dataset: { run: name } },
       el("th", { scope: "row" }, name),
       el("td", {}, String(epochs)),
-      el("td", {}, accuracy === null ? "–" : percent(accuracy)),
+      el("td", {}, accuracy === null ? "–" : `${percent(accuracy)} (${t(`curves.${measured}`)})`),
       el("td", {}, t(state)),
       el(
         "td",

@@ -1,5 +1,6 @@
 // The end of the walk: from the last tokens to a prediction, and what explanations do and don't say.
 
+import { nameOf } from "../class_names.js";
 import { el, setText } from "../dom.js";
 import { poolingName } from "../facts.js";
 import { fixed, percent } from "../format.js";
@@ -72,7 +73,7 @@ export const prediction = {
         ],
         [
           ...predictions.map(({ label, probability }, at) => ({
-            name: label,
+            name: nameOf(label),
             cells: [
               number(logits[at]),
               number(Math.exp(logits[at] - highest)),
@@ -94,9 +95,9 @@ export const prediction = {
           },
         ],
       );
-      const first = predictions[0].label;
+      const first = nameOf(predictions[0].label);
       const [one, two] = logits;
-      const values = { first, second: predictions[1]?.label, gap: exact(one - two) };
+      const values = { first, second: nameOf(predictions[1]?.label), gap: exact(one - two) };
       const times = { ...values, times: (Math.exp(one - two)).toPrecision(3) };
       const others = count > 0 ? t("learn.prediction.rest") : "";
       setText(says, predictions.length > 1 ? sentences(t("learn.prediction.says", times), others) : "");

@@ -1,5 +1,6 @@
 // What if: patches painted away and heads switched off, and what the prediction becomes.
 
+import { nameOf } from "../class_names.js";
 import { el, segmented, setText } from "../dom.js";
 import { change, isPlain, redo, reset, undo } from "../edits.js";
 import { answerTo, changeOf, createAsker } from "../effects.js";
@@ -79,7 +80,7 @@ export function createWhatIfView(context) {
     if (isPlain(state.edit)) return t("whatif.start");
     const write = writerOf(state.result.model);
     const aim = rows.find(({ index }) => index === target);
-    const values = { label: aim.label, before: write(aim.before), after: write(aim.after) };
+    const values = { label: nameOf(aim.label), before: write(aim.before), after: write(aim.after) };
     const cause = causeOf(state);
     const moved = t(`whatif.says.${way(aim)}`, { cause, ...values });
     const { grid } = state.result.model;
@@ -88,7 +89,7 @@ export function createWhatIfView(context) {
     if (first === target) return turned;
     const best = rows.find(({ index }) => index === first);
     const share = write(best.after);
-    return sentences(turned, t("whatif.first", { label: best.label, share }));
+    return sentences(turned, t("whatif.first", { label: nameOf(best.label), share }));
   }
 
   function draw(state) {

@@ -1,0 +1,167 @@
+"""Tiny ImageNet: its official folder, and short names for its classes in English and Chinese.
+
+200 classes of ImageNet (Deng et al., CVPR 2009), named by WordNet's numbers (WNIDs), with 500
+training and 50 validation pictures each, 64×64 pixels; the test pictures have no public labels, so
+the validation pictures are measured on, as everyone does. For non-commercial research.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from vit_explorer.errors import DataError
+
+ABOUT = (
+    "Tiny ImageNet: 200 classes of ImageNet at 64×64 pixels; ImageNet's pictures are for "
+    "non-commercial research"
+)
+FOLDER = "tiny-imagenet-200"
+_ARCHIVE = f"{FOLDER}.zip"
+_WNIDS, _ANNOTATIONS = "wnids.txt", "val/val_annotations.txt"
+_AGAIN = f"unpack the official {_ARCHIVE} again"
+
+
+class Names(NamedTuple):
+    """What a class is called."""
+
+    english: str
+    chinese: str
+
+
+@cache
+def names() -> dict[str, Names]:
+    """The 200 classes' names by their WNIDs, in the WNIDs' order."""
+    text = (resources.files(__package__) / "tiny_imagenet.csv").read_text(encoding="utf-8")
+    return {row["wnid"]: Names(row["english"], row["chinese"]) for row in _rows(text)}
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def named(classes: Sequence[str]) -> tuple[str, ...]:
+    """Classes by their English names where all are WNIDs of Tiny ImageNet; else as they are.
+
+    >>> named(["n02123045", "n07920052"])
+    ('tabby cat', 'espresso')
+    """
+    known = names()
+    if all(name in known for name in classes):
+        return tuple(known[name].english for name in classes)
+    return tuple(classes)
+
+
+def in_chinese(labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The Chinese names of labels that are all Tiny ImageNet's, English or WNIDs; else None."""
+    known = {one.english: one.chinese for one in names().values()}
+    labels = named(labels)
+    return tuple(known[label] for label in labels) if all(map(known.__contains__, labels)) else None
+
+
+def about(classes: Sequence[str]) -> str:
+    """What to say of pictures with these classes, in a model's card; "" where nothing is known."""
+    return "" if in_chinese(classes) is None else ABOUT
+
+
+def find_tiny_imagenet(data: str | Path) -> Path | None:
+    """The official folder that `data` is or holds; None if there is none.
+
+    Raises:
+        DataError: it is still packed.
+    """
+    place = Path(data)
+    for root in (place, place / FOLDER):
+        if (root / _WNIDS).is_file() or (root / _ANNOTATIONS).is_file() or _is_half(root):
+            return root
+    packed = place if place.name == _ARCHIVE else place / _ARCHIVE
+    if packed.is_file():
+        raise DataError(f"Tiny ImageNet is still packed; unzip {packed} and give its {FOLDER}/.")
+    return None
+
+
+def _is_half(root: Path) -> bool:
+    """Whether a folder without its lists is the official one all the same, by its pictures."""
+    return (root / "val" / "images").is_dir() and not (root / "train" / "images").is_dir()
+
+
+def read_tiny_imagenet(
+    root: Path, split: Literal["train", "test"]
+) -> tuple[list[Path], tuple[int, ...], tuple[str, ...]]:
+    """Picture files, labels and class names of one split; the validation pictures are the test.
+
+    Classes are in the order of their WNIDs, which is also that of class folders.
+
+    Raises:
+        DataError: a list, a class or pictures are missing.
+    """
+    wnids = sorted(_lines(root, _WNIDS))
+    found = _training(root, wnids) if split == "train" else _validation(root, wnids)
+    counts = Counter(label for _, label in found)
+    usual = max(counts.values(), default=0)
+    short = [f"{wnids[i]} ({counts[i]})" for i in range(len(wnids)) if counts[i] != usual]
+    if short:
+        raise DataError(
+            f"Tiny ImageNet in {root} has {usual} {split} pictures a class, but not of "
+            f"{', '.join(short[:5])}; {_AGAIN}."
+        )
+    return [path for path, _ in found], tuple(label for _, label in found), named(wnids)
+
+
+def _training(root: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
+    folders = [root / "train" / wnid / "images" for wnid in wnids]
+    missing = [folder.parent.name for folder in folders if not folder.is_dir()]
+    if missing:
+        raise DataError(
+            f"Tiny ImageNet in {root} has no training pictures of {', '.join(missing[:5])}, which "
+            f"{_WNIDS} lists; {_AGAIN}."
+        )
+    return [(file, label) for label, folder in enumerate(folders) for file in _pictures(folder)]
+
+
+def _validation(root: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
+    place = {wnid: label for label, wnid in enumerate(wnids)}
+    rows = [line.split("\t") for line in _lines(root, _ANNOTATIONS)]
+    odd = [row[0] for row in rows if len(row) < 2 or row[1] not in place]
+    if odd:
+        raise DataError(
+            f"{root / _ANNOTATIONS} names no class of {_WNIDS} for {', '.join(odd[:5])}; {_AGAIN}."
+        )
+    folder = root / "val" / "images"
+    files = {file.name: file for file in _pictures(folder)}
+    listed = {name for name, *_ in rows}
+    astray = sorted(listed ^ set(files))
+    if astray:
+        raise DataError(
+            f"{root / _ANNOTATIONS} lists {len(listed)} pictures and {folder} has {len(files)}: "
+            f"{', '.join(astray[:5])} only in one of them; {_AGAIN}."
+        )
+    # A class's pictures together and by name, as in class folders.
+    return sorted(((files[name], place[wnid]) for name, wnid, *_ in rows), key=_by_class)
+
+
+def _by_class(found: tuple[Path, int]) -> tuple[int, str]:
+    return found[1], found[0].name
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS)
+
+
+def _lines(root: Path, name: str) -> list[str]:
+    try:
+        text = (root / name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise DataError(
+            f"Tiny ImageNet in {root} has no {name} that can be read; {_AGAIN}."
+        ) from None
+    return [line for line in text.splitlines() if line.strip()]
