@@ -321,7 +321,7 @@ def test_any_module_that_passes_the_rule(cat: Path) -> None:
     result = vx.explain(model, cat, methods=("rollout", "generic_attention"))
     assert result.predictions[0].label in "abc"
     assert result.heatmaps["generic_attention"].values.shape == (2, 3)
-    with pytest.raises(UnsupportedModelError, match="no `norm1` in block 3"):
+    with pytest.raises(UnsupportedModelError, match="No norm was seen in block 3"):
         vx.explain(model, cat, methods=("grad_cam",))
     assert "grad_cam" in vx.explain(model, cat, methods="all").skipped
 

@@ -91,8 +91,10 @@ def test_transformers_dinov2(tmp_path: Path) -> None:
         answer(model.module, pixels), answer(theirs, pixels), rtol=1e-5, atol=1e-5
     )
     both = transformers.Dinov2ForImageClassification(config)
-    with pytest.raises(ModelError, match="does not read the 384 numbers of this backbone alone"):
-        load(tmp_path / "d.pth", both.state_dict(), "vit_small_patch14_dinov2")
+    # Its classifier reads the class token and the patches' mean: timm's has no place for it.
+    bare = load(tmp_path / "d.pth", both.state_dict(), "vit_small_patch14_dinov2", image_size=224)
+    assert bare.card.outputs == "embedding"
+    assert "classifier.weight" in bare.card.weights_notes[-1]
 
 
 def test_dinov2_s_registers(tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ def test_intervene_prints_json_alone(
         "label": "bee",
         "before": pytest.approx(found.target_before.probability),
         "after": pytest.approx(found.target_after.probability),
+        "score_before": pytest.approx(found.target_before.score),
+        "score_after": pytest.approx(found.target_after.score),
     }
     assert content["heads_off"] == [[1, 0]] and content["patches_off"] == [[2, 3]]
     assert content["how"] == "grey"

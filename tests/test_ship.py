@@ -18,7 +18,7 @@ from tests.tiny_imagenet import WNIDS
 from vit_explorer import cli
 from vit_explorer.errors import DataError, ModelError, OutputError
 from vit_explorer.models.calibration import Calibration, read_calibration
-from vit_explorer.targets import find_target
+from vit_explorer.targets import Aim, find_target
 from vit_explorer.training import RunResult, evaluate, ship, train
 from vit_explorer.training.calibrate import calibrate, fit_temperature
 
@@ -139,7 +139,7 @@ def test_a_shipped_model_says_what_it_knows_and_how_well(
     assert model.labels == ("goldfish", "tabby cat", "espresso")
     assert model.labels_zh == ("金鱼", "虎斑猫", "浓缩咖啡")
     assert vx.load_model(shipped, labels=["a", "b", "c"]).labels_zh == ()
-    assert find_target(model, "虎斑猫") == find_target(model, "tabby cat") == 1
+    assert find_target(model, "虎斑猫") == find_target(model, "tabby cat") == Aim.at(1)
     stated = model.metadata["metrics"]
     assert evaluate(model, pictures).to_dict() == pytest.approx(stated)
     assert run.metrics is not None and stated["accuracy"] == run.metrics.accuracy

@@ -131,6 +131,26 @@ def test_a_norm_after_attention_is_read_there(cat: Path) -> None:
     assert "after attention" in result.heatmaps["grad_cam"].note
 
 
+@pytest.mark.parametrize("order", ["c+rows", *ORDERS])
+def test_positions_of_any_name_and_order(order: str) -> None:
+    module = OddViT(order)
+    model = load(module)
+    assert model.card.position == "learned"
+    flat = module.places[0].flatten(1).T.double()
+    unit = nn.functional.normalize(flat, dim=1)
+    expected = (unit @ unit.T).reshape(GRID, GRID, GRID, GRID)
+    np.testing.assert_allclose(vx.position_similarity(model), expected.detach(), atol=1e-5)
+
+
+def test_positions_that_are_not_there_are_not_told() -> None:
+    module = OddViT()
+    nn.init.zeros_(module.places)
+    model = load(module)
+    assert model.card.position == "no"
+    with pytest.raises(UnsupportedModelError, match="adds no position embedding"):
+        vx.position_similarity(model)
+
+
 class Both(nn.Module):
     """A head on the class token and the patches' mean side by side."""
 

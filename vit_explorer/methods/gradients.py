@@ -102,7 +102,7 @@ def kept_features(trace: Trace, layer: int) -> Tensor:
 
     Raises:
         OptionError: no such layer, or its features were not kept.
-        UnsupportedModelError: the block has no `norm1`.
+        UnsupportedModelError: no norm was seen in the block.
     """
     return _kept(trace, trace.features, layer, "features")
 
@@ -121,6 +121,6 @@ def _kept(trace: Trace, tokens: Mapping[int, Tensor], layer: int, what: str) -> 
             f"This trace kept no {what} of layer {index}; trace with gradients='all'."
         )
     raise UnsupportedModelError(
-        f"{trace.card.name} has no `norm1` in block {index + 1}, where CAM methods read the "
+        f"No norm was seen in block {index + 1} of {trace.card.name}, where CAM methods read the "
         "features; choose a method based on attention."
     )

@@ -15,6 +15,7 @@ from vit_explorer.bands import shown_bands
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.methods.options import whole_number
 from vit_explorer.models.card import find_core, find_positions
+from vit_explorer.models.measured_positions import added
 from vit_explorer.models.vit import interpolate_positions
 from vit_explorer.models.zoo import LoadedModel
 
@@ -108,6 +109,8 @@ def patch_projection(model: LoadedModel) -> nn.Conv2d:
 def position_embeddings(model: LoadedModel) -> Tensor:
     """What is added to each patch: (gh, gw, D). Raises UnsupportedModelError where nothing is."""
     module, card = model.module, model.card
+    if model.anatomy.position:
+        return _added(model)
     positions = find_positions(find_core(module))
     if positions is None:
         raise UnsupportedModelError(
@@ -139,3 +142,19 @@ def position_embeddings(model: LoadedModel) -> Tensor:
         f"{card.name} keeps {stored} positions, which don't fill its grid of {gh}×{gw}, so there "
         "is no similarity map; load it at the size it was made for."
     )
+
+
+def _added(model: LoadedModel) -> Tensor:
+    """Positions (gh, gw, D) read off what enters the first block with and without them."""
+    card = model.card
+    parameter = next(model.module.parameters())
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, card.channels, *card.image_size, generator=generator)
+    with model.lock:
+        found = added(model.module, model.anatomy, noise.to(parameter), card.prefix_tokens)
+    if found is None:
+        raise UnsupportedModelError(
+            f"{card.name} doesn't add its positions {model.anatomy.position!r} to its tokens "
+            "alone, as a norm follows, so they can't be read in the order of its patches."
+        )
+    return found.unflatten(0, card.grid)

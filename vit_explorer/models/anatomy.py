@@ -110,6 +110,7 @@ class Anatomy:
     steps: int = 1
     foreign: tuple[Foreign, ...] = ()
     embedding: nn.Conv2d | None = None
+    position: str = ""  # the parameter that is added to tokens as their positions
 
     @property
     def place(self) -> Tensor:

@@ -26,10 +26,12 @@ from vit_explorer.models.card import (
     find_core,
     find_pooling,
     find_position,
+    find_positions,
     find_prefix_names,
     first_tensor,
 )
 from vit_explorer.models.channels import input_channels
+from vit_explorer.models.measured_positions import find_parameter, has_positions
 from vit_explorer.models.seen import Event, Seen, look, why_not
 from vit_explorer.models.token_order import (
     NoOrderError,
@@ -141,7 +143,29 @@ def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[
     places = None if order.places == tuple(range(anatomy.tokens)) else order.places
     anatomy = replace(anatomy, places=places, embedding=_embedding(seen, order))
     anatomy, read = _read_out(module, anatomy, seen, pixels, name)
-    return anatomy, _structure(module, anatomy, order, read, seen)
+    structure = _structure(module, anatomy, order, read, seen)
+    if "learned" in structure.position:
+        # Stored in the network's order of tokens, which may be another than ours.
+        named = find_positions(find_core(module))
+        names = (name for name, one in module.named_parameters() if one is named)
+        parameter = next(names, "") if places is not None else ""
+        anatomy = replace(anatomy, position=parameter)
+    elif not order.overlap:
+        kind, parameter = _measured_position(module, anatomy, order, pixels, structure.position)
+        anatomy = replace(anatomy, position=parameter)
+        structure = replace(structure, position=kind)
+    return anatomy, structure
+
+
+def _measured_position(
+    module: nn.Module, anatomy: Anatomy, order: Order, pixels: Tensor, named: str
+) -> tuple[str, str]:
+    """What positions there are, and the parameter that holds them, where no known name tells."""
+    if "sin-cos" in named or not has_positions(module, anatomy, pixels, order.prefix):
+        return named, ""
+    parameter = find_parameter(module, anatomy, pixels, order.prefix)
+    kinds = ["learned" if parameter else "fixed", *([] if named == "no" else [named])]
+    return " + ".join(kinds), parameter
 
 
 def _of_blocks(seen: Seen, blocks: Sequence[Block]) -> list[list[Event]]:

@@ -12,6 +12,7 @@ const POSITIONS = {
   "sin-cos": "sincos",
   rotary: "rotary",
   relative: "relative",
+  fixed: "fixed",
   no: "no",
 };
 const by = ([high, wide]) => `${high}×${wide}`;
@@ -21,12 +22,12 @@ export const pixelSize = (size) =>
   t(size[0] === size[1] ? "fact.size" : "fact.size.oblong", { size: by(size) });
 
 // Others that timm knows are called as timm calls them.
-const POOLINGS = ["class", "mean", "attention", "none"];
+const POOLINGS = { class: "class", mean: "mean", attention: "attention", none: "none", "class + mean": "both" };
 
 /** From which tokens a model's answer is read. */
 export function poolingName({ pooling, two_heads: two }) {
   if (two) return t("pooling.two");
-  return POOLINGS.includes(pooling) ? t(`pooling.${pooling}`) : pooling;
+  return pooling in POOLINGS ? t(`pooling.${POOLINGS[pooling]}`) : pooling;
 }
 
 /** The kind of position embedding, or several. */
