@@ -26,6 +26,7 @@ from tests.browser import ROOT
 from vit_explorer.errors import ExplorerError, UnsupportedModelError
 from vit_explorer.interception import attention_error, recording
 from vit_explorer.models.observe import observe, uses_global_attention
+from vit_explorer.models.stages import find_stages, may_have_stages, reason_of
 from vit_explorer.models.structure import measure as structure_of
 
 DOCUMENT = ROOT / "docs" / "models.md"
@@ -52,6 +53,7 @@ modules that attention is computed in; attention with a single query, which pool
 | every block uses global self-attention | {ring} |
 | of these accepted | {accepted} ({share:.1%}) |
 | of these refused, with the reason | {refused} |
+| opened by their stages, with the reason why attention can't be shown | {staged:,} |
 | other names, each refused with the reason | {others:,} |
 | other names accepted | {strays} |
 | stopped by any other error | {crashed} |
@@ -68,12 +70,13 @@ def examine(name: str) -> Record:
         found: Record = {
             "family": type(module).__module__.rpartition(".")[2],
             "global": uses_global_attention(module, seen),
+            "weights": sum(weights.numel() for weights in module.parameters()),
         }
         try:
             anatomy, structure = structure_of(module, size, name)
         except UnsupportedModelError as error:
-            reason = str(error).removeprefix(f"{name} can't be explored: ").partition("; ")[0]
-            return {**found, "accepted": False, "reason": reason}
+            tier = 2 if may_have_stages(module, size) else 0
+            return {**found, "accepted": False, "tier": tier, "reason": reason_of(error, name)}
     parts = sorted({type(part).__name__ for part in anatomy.blocks[-1].module.modules()})
     outcome = {
         "prefix": prefix(structure.prefix_names),
@@ -117,12 +120,30 @@ def measure(name: str) -> Record:
     return {"error": error, "blocks": len(anatomy.blocks)}
 
 
-def sweep(scratch: Path) -> tuple[dict[str, Record], dict[str, Record]]:
-    """Records of all names, and measurements of one name a kind of block."""
+def measure_stages(name: str) -> Record:
+    """The stages of a name with random weights, measured as `load_model` does."""
+    torch.manual_seed(0)
+    module = timm.create_model(name).eval()
+    channels, *size = module.pretrained_cfg["input_size"]
+    stages, _ = find_stages(module, (size[0], size[1]), channels)
+    return {"stages": ", ".join(f"{one.name} {one.grid[0]}×{one.grid[1]}" for one in stages)}
+
+
+def one_a_family(records: Mapping[str, Record]) -> list[str]:
+    """Of each family's names that open by their stages the one with the fewest parameters."""
+    families: dict[str, list[str]] = defaultdict(list)
+    for name, record in records.items():
+        if record.get("tier") == 2:
+            families[record["family"]].append(name)
+    return sorted(min(own, key=lambda name: records[name]["weights"]) for own in families.values())
+
+
+def sweep(scratch: Path) -> tuple[dict[str, Record], dict[str, Record], dict[str, Record]]:
+    """Records of all names, measurements of one name a kind of block, stages of one a family."""
     kept = json.loads(scratch.read_text()) if scratch.exists() else {}
-    if kept.get("timm") != timm.__version__:
-        kept = {"timm": timm.__version__, "records": {}, "exact": {}}
-    records, exact = kept["records"], kept["exact"]
+    if kept.get("timm") != timm.__version__ or "stages" not in kept:
+        kept = {"timm": timm.__version__, "records": {}, "exact": {}, "stages": {}}
+    records, exact, stages = kept["records"], kept["exact"], kept["stages"]
     for name in tqdm([name for name in list_models() if name not in records], "names"):
         try:
             records[name] = examine(name)
@@ -135,7 +156,10 @@ def sweep(scratch: Path) -> tuple[dict[str, Record], dict[str, Record]]:
     for name in tqdm([name for name in small if name not in exact], "exactness"):
         exact[name] = measure(name)
         scratch.write_text(json.dumps(kept))
-    return records, exact
+    for name in tqdm([name for name in one_a_family(records) if name not in stages], "stages"):
+        stages[name] = measure_stages(name)
+        scratch.write_text(json.dumps(kept))
+    return records, exact, stages
 
 
 def cheapest(records: Mapping[str, Record]) -> list[str]:
@@ -147,7 +171,10 @@ def cheapest(records: Mapping[str, Record]) -> list[str]:
     return sorted(min(names, key=lambda name: records[name]["cost"]) for names in kinds.values())
 
 
-def document(records: Mapping[str, Record], exact: Mapping[str, Record]) -> str:
+def document(
+    records: Mapping[str, Record], exact: Mapping[str, Record], stages: Mapping[str, Record]
+) -> str:
+    staged = {name for name, record in records.items() if record.get("tier") == 2}
     ring = {name for name, record in records.items() if record.get("global")}
     accepted = {name for name, record in records.items() if record.get("accepted")}
     crashed = {name for name, record in records.items() if "crash" in record}
@@ -157,8 +184,9 @@ def document(records: Mapping[str, Record], exact: Mapping[str, Record]) -> str:
         ring=len(ring),
         accepted=len(ring & accepted),
         share=len(ring & accepted) / len(ring),
-        refused=len(ring - accepted),
-        others=len(records.keys() - ring - accepted - crashed),
+        refused=len(ring - accepted - staged),
+        staged=len(staged),
+        others=len(records.keys() - ring - accepted - crashed - staged),
         strays=len(accepted - ring),
         crashed=len(crashed),
     )
@@ -169,13 +197,25 @@ def document(records: Mapping[str, Record], exact: Mapping[str, Record]) -> str:
         "## Accepted\n\n| family | prefix tokens | pooling | positions | grid | names |\n"
         "|---|---|---|---|---|---|\n",
         *rows({name: records[name] for name in accepted}, columns),
+        "\n## Opened by their stages\n\n"
+        "All but what shows attention between all patches works: predictions, CAM methods at each\n"
+        "stage, occlusion, RISE, gradients, greying patches, the comparison with chance. That a\n"
+        "name has stages is read off the shapes of its modules' outputs here, and measured when\n"
+        "it is loaded.\n\n"
+        "| family | why attention can't be shown | names |\n|---|---|---|\n",
+        *rows({name: records[name] for name in staged}, ("reason",)),
         "\n## Refused, with global self-attention in every block\n\n"
         "| family | reason | names |\n|---|---|---|\n",
-        *rows({name: records[name] for name in ring - accepted}, ("reason",)),
+        *rows({name: records[name] for name in ring - accepted - staged}, ("reason",)),
         "\n## Refused\n\n| family | reason | names |\n|---|---|---|\n",
         *rows(
-            {n: r for n, r in records.items() if n not in ring | accepted | crashed}, ("reason",)
+            {n: r for n, r in records.items() if n not in ring | accepted | crashed | staged},
+            ("reason",),
         ),
+        "\n## How stages are found\n\n"
+        f"{len(stages)} names, the smallest of each family that opens by its stages, with random\n"
+        "weights at their own image size.\n\n| name | stages |\n|---|---|\n",
+        *(f"| {name} | {found['stages'] or 'none'} |\n" for name, found in sorted(stages.items())),
         "\n## How exactly attention is read\n\n"
         f"{len(exact)} names, the cheapest of each kind of block that was accepted (by its "
         "modules' classes,\nhead width, prefix, pooling and positions), were built with random "
@@ -208,7 +248,7 @@ def rows(records: Mapping[str, Record], columns: tuple[str, ...]) -> list[str]:
 def read_document() -> dict[str, tuple[str, ...]]:
     """Each name in docs/models.md with its family and outcome."""
     listed = {}
-    for line in DOCUMENT.read_text(encoding="utf-8").partition("## How exactly")[0].splitlines():
+    for line in DOCUMENT.read_text(encoding="utf-8").partition("## How ")[0].splitlines():
         cells = re.split(r" \| ", line.strip("| "))
         if line.startswith("| ") and len(cells) in (3, 6) and cells[-1] != "names":
             for name in cells[-1].split(", "):
@@ -220,9 +260,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     scratch = Path(tempfile.gettempdir()) / "vit_explorer_models.json"
     parser.add_argument("--scratch", type=Path, default=scratch)
-    records, exact = sweep(parser.parse_args().scratch)
+    records, exact, stages = sweep(parser.parse_args().scratch)
     DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text(document(records, exact), encoding="utf-8")
+    DOCUMENT.write_text(document(records, exact, stages), encoding="utf-8")
     print(f"written to {DOCUMENT.relative_to(ROOT)}")
 
 

@@ -17,6 +17,8 @@ import vit_explorer as vx
 from vit_explorer.errors import TargetError, UnsupportedModelError
 from vit_explorer.interception import attention_error
 from vit_explorer.models import hub
+from vit_explorer.models.stages import may_have_stages
+from vit_explorer.models.structure import measure
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
 from . import sweep_models
@@ -101,21 +103,48 @@ def test_accepted(
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED)
-def test_refused_before_weights_are_fetched(
-    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_why_attention_cant_be_shown(name: str, reason: str) -> None:
+    with torch.device("meta"):
+        module = timm.create_model(name).eval()
+        size = tuple(module.pretrained_cfg["input_size"][1:])
+        with pytest.raises(UnsupportedModelError, match=reason) as error:
+            measure(module, size, name)
+        assert may_have_stages(module, size)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("resnet18", (7, 7)),
+        ("xcit_nano_12_p16_224", (14, 14)),
+        ("pit_ti_224", (7, 7)),
+        ("hiera_tiny_224", (7, 7)),
+        ("mobilevit_xxs", (8, 8)),
+    ],
+)
+def test_others_open_by_their_stages(name: str, grid: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    card = vx.load_model(name, pretrained=False).card
+    reasons = [reason for named, reason in REFUSED if named == name]
+    assert card.tier == 2 and card.grid == grid
+    assert re.search(reasons[0], card.tier_reason)
+
+
+def test_refused_before_weights_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "_reachable", lambda: pytest.fail("the hub was asked"))
-    with pytest.raises(UnsupportedModelError, match=reason) as error:
-        vx.load_model(name)
-    assert name in str(error.value) and "choose a plain ViT" in str(error.value)
+    monkeypatch.setattr("vit_explorer.models.structure.may_have_stages", lambda *_: False)
+    with pytest.raises(UnsupportedModelError, match="no softmax attention between patches"):
+        vx.load_model("resnet18")
 
 
-def test_a_real_module_is_refused_as_its_architecture_is() -> None:
+def test_a_real_module_opens_as_its_architecture_does() -> None:
     for attention, reason in [
         (None, "no softmax attention between patches"),
     ]:
-        with pytest.raises(UnsupportedModelError, match=reason):
-            vx.load_model(Foreign(attention), transform=lambda _: None, image_size=(16, 16))
+        module = Foreign(attention)
+        card = vx.load_model(module, transform=lambda _: None, image_size=(16, 16)).card
+        assert card.tier == 2 and reason in card.tier_reason
 
 
 class Foreign(torch.nn.Module):

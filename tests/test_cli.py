@@ -315,7 +315,6 @@ def bad(tmp_path: Path, cat: Path) -> Path:
         ("explain", "Missing argument"),
         ("explain cat.png --metod x", "--method"),
         ("explian cat.png", "explain"),
-        ("inspect swin_tiny_patch4_window7_224 --random", "windows or groups"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_line_and_writes_nothing(

@@ -210,15 +210,58 @@ def test_what_a_folder_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     refused("needs transformers, which is not installed")
 
 
-def test_windowed_models_of_transformers_say_so(tmp_path: Path) -> None:
-    config = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
-    module = transformers.SwinForImageClassification(
-        transformers.SwinConfig(image_size=32, patch_size=2, **config)
-    )
+@pytest.mark.parametrize(
+    ("kind", "config", "last", "reason"),
+    [
+        (
+            "Swin",
+            {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4,
+             "image_size": 32, "patch_size": 2},
+            ("swin.layernorm", (8, 8)),
+            "within windows",
+        ),
+        (
+            "ConvNext",
+            {"hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4},
+            ("convnext.encoder.stages.3.downsampling_layer.0", (2, 2)),
+            "no softmax attention between patches",
+        ),
+        (  # a convolution has no size of its own
+            "ResNet",
+            {"embedding_size": 8, "hidden_sizes": [8, 16, 24], "depths": [1] * 3},
+            ("resnet.encoder.stages.2", (2, 2)),
+            "no softmax attention between patches",
+        ),
+        (
+            "Pvt",
+            {"image_size": 32, "hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4,
+             "num_attention_heads": [1, 1, 2, 2], "sequence_reduction_ratios": [4, 2, 1, 1]},
+            ("pvt.encoder.block.1.0", (4, 4)),
+            "others, not to themselves",
+        ),
+    ],
+)  # fmt: skip
+def test_models_of_transformers_in_stages(
+    kind: str,
+    config: dict[str, object],
+    last: tuple[str, tuple[int, int]],
+    reason: str,
+    tmp_path: Path,
+    cat: Path,
+) -> None:
+    torch.manual_seed(0)
+    made = getattr(transformers, f"{kind}Config")(num_labels=3, **config)
+    module = getattr(transformers, f"{kind}ForImageClassification")(made).eval()
     module.save_pretrained(tmp_path)
     transformers.ViTImageProcessor(size=SIZE).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModelError, match="within windows"):
-        vx.load_model(tmp_path)
+    model = vx.load_model(tmp_path)
+    assert model.card.tier == 2 and reason in model.card.tier_reason
+    assert any((stage.name, stage.grid) == last for stage in model.card.stages)
+    result = vx.explain(model, cat, "fast")
+    with torch.no_grad():
+        expected = module(result.prepared.pixels).logits[0]
+    torch.testing.assert_close(result.trace.logits, expected, atol=1e-5, rtol=1e-4)
+    assert set(result.heatmaps) >= {"grad_cam", "eigen_cam"}
 
 
 def test_from_the_command_line(tmp_path: Path, cat: Path) -> None:

@@ -211,7 +211,6 @@ def test_endpoints_take_numbers_for_targets_and_heads(workbench: Workbench) -> N
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
-        ("explain", {"methods": None}, "The methods were None, expected names"),
         ("explain", {"methods": 3}, "The methods were 3, expected names"),
         ("explain", {"methods": [["rollout"]]}, "expected names"),
         ("explain", {"methods": [], "target": [0]}, "The target was"),

@@ -51,7 +51,7 @@ def explain_folder(
     model: LoadedModel,
     folder: str | Path,
     out: str | Path,
-    methods: Sequence[str] | str = ("rollout", "grad_cam"),
+    methods: Sequence[str] | str | None = None,
     target: Target = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,

@@ -84,7 +84,7 @@ Progress = Callable[[str, int, int], None]
 def explain(
     model: LoadedModel,
     picture: list[Any] | tuple[Any, ...],
-    methods: Sequence[str] | str = ...,
+    methods: Sequence[str] | str | None = ...,
     target: Target | Sequence[Target] = ...,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = ...,
@@ -97,7 +97,7 @@ def explain(
 def explain(
     model: LoadedModel,
     picture: Any,
-    methods: Sequence[str] | str = ...,
+    methods: Sequence[str] | str | None = ...,
     target: Target = ...,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = ...,
@@ -109,7 +109,7 @@ def explain(
 def explain(
     model: LoadedModel,
     picture: Any,
-    methods: Sequence[str] | str = ("rollout", "grad_cam"),
+    methods: Sequence[str] | str | None = None,
     target: Target | Sequence[Target] = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -122,7 +122,8 @@ def explain(
         model: from `load_model`.
         picture: path, bytes, PIL picture, array, `Picture` or `Prepared`; or a list of them, which
             share passes and give a list. `explain_many` takes more than memory holds.
-        methods: a name or names from `METHODS`; () for predictions alone; "all" for every one
+        methods: a name or names from `METHODS`; None for rollout and Grad-CAM, where the model
+            allows them; () for predictions alone; "all" for every one
             that the model allows, the others named in `skipped` with the reason; "fast" for those
             of "all" that need no more than the one pass.
         target: class index or label, or "not" and one of these for what speaks against it; None
@@ -150,7 +151,7 @@ def explain(
 def explain_many(
     model: LoadedModel,
     pictures: Iterable[Any],
-    methods: Sequence[str] | str = ("rollout", "grad_cam"),
+    methods: Sequence[str] | str | None = None,
     target: Target | Sequence[Target] = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,

@@ -289,7 +289,7 @@ def _curves(
 
     total = 3 + len(orders) * (steps - 1) * 2
     found: list[Tensor] = []
-    size = min(BATCH, pictures_at_once(model.device, model.card.tokens))
+    size = min(BATCH, pictures_at_once(model.device, model.card.work))
     with (
         model.lock,
         torch.inference_mode(),

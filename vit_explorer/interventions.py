@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from vit_explorer.change import Change, How, Intervention, Pair
 from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
-from vit_explorer.interception import switching
+from vit_explorer.interception import evaluating, switching
 from vit_explorer.methods.options import one_of
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.readout import read_end
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.needs import require
 from vit_explorer.pictures import Prepared
 from vit_explorer.predictions import best, first_aims, predicted
 from vit_explorer.trace import Target, find_target
@@ -54,7 +55,8 @@ def intervene(
         OptionError: no such head, patch or way; or every patch dropped from a model that pools
             patches.
         TargetError: no such class, or a model without a classifier.
-        UnsupportedModelError: dropping patches where blocks mix tokens other than by attention.
+        UnsupportedModelError: dropping patches where blocks mix tokens other than by attention, or
+            of a model of tier 2, where they can be greyed; or a head of one.
     """
     for what, off in (("heads", heads_off), ("patches", patches_off)):
         if not isinstance(off, Iterable):
@@ -130,6 +132,8 @@ class _Checked:
 
 def _check(model: LoadedModel, change: Change) -> _Checked:
     one_of("way patches go", change.how, get_args(How))
+    if change.heads_off:
+        require(model.card, "attention")
     heads = tuple(sorted({_head(model, pair) for pair in change.heads_off}))
     patches = tuple(sorted({_patch(model, place) for place in change.patches_off}))
     if patches and change.how == "drop":
@@ -139,6 +143,7 @@ def _check(model: LoadedModel, change: Change) -> _Checked:
 
 def _check_drop(model: LoadedModel, count: int) -> None:
     card = model.card
+    require(card, "tokens")
     if count == card.grid[0] * card.grid[1] and _pools_patches(model):
         raise OptionError(
             f"All {count} patches were dropped, but {card.name} predicts from the patches "
@@ -199,6 +204,9 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
     if bool(grey.any()):
         cells = over_pixels(card, grey)
         pixels = pixels.masked_fill(cells[:, None], 0.0)  # the normalisation's mean colour
+    if card.tier == 2:  # nothing else was asked for, or it was refused
+        with evaluating(model.module):
+            return answer(model, pixels).raw
     keys = None
     if bool(dropped.any()):
         prefix = dropped.new_ones(len(changes), card.prefix_tokens)

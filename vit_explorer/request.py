@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from vit_explorer.errors import OptionError, nearest
 from vit_explorer.methods import METHODS
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.needs import why_not
 from vit_explorer.trace import Gradients
 
+USUAL = ("rollout", "grad_cam")
 # What a pass keeps of a token is some multiple of its width in each layer: query, key, value,
 # attention and block output, and with gradients of all blocks what a backward pass reads.
 _KEPT = {"none": 6, "last": 6, "all": 30}
@@ -35,15 +38,17 @@ class Request:
     def check(
         cls,
         model: LoadedModel,
-        methods: Sequence[str] | str,
+        methods: Sequence[str] | str | None,
         options: Mapping[str, Mapping[str, Any]] | None,
     ) -> Request:
-        """Raises OptionError for an unknown model, method or option."""
+        """Raises OptionError for an unknown model, method or option; None are `usual_methods`."""
         if not isinstance(model, LoadedModel):
             raise OptionError(
                 f"explain received {type(model).__name__} as its model; load it first with "
                 "load_model."
             )
+        if methods is None:
+            methods = usual_methods(model)
         single = isinstance(methods, str) or not isinstance(methods, Iterable)
         asked: tuple[Any, ...] = (methods,) if single else tuple(methods)
         if not all(isinstance(name, str) for name in asked):
@@ -54,13 +59,15 @@ class Request:
         every = "all" in asked or "fast" in asked
         chosen = _choose_options(_known(asked) if every else asked, options or {})
         skipped = {}
-        if every and not model.card.classes:
-            reason = f"{model.card.name} returns an embedding and has no classifier"
-            skipped = {name: reason for name in chosen if METHODS[name].class_specific}
+        if every:
+            reasons = {name: why_not(model.card, METHODS[name].needed) for name in chosen}
+            skipped = {name: reason for name, reason in reasons.items() if reason}
         chosen = {name: own for name, own in chosen.items() if name not in skipped}
         needs = [METHODS[name].needs(own, model.card.depth) for name, own in chosen.items()]
         if not model.card.classes and all(METHODS[n].gradients == "none" for n in chosen):
             needs = []  # such a model's trace keeps every layer's features without gradients
+        if every and model.card.tier == 2 and model.card.classes:
+            needs.append("all")  # as where attention of all layers is differentiated
         return cls(chosen, skipped, every, _furthest(needs))
 
     def batch_size(self, model: LoadedModel, given: int | None = None) -> int:
@@ -71,11 +78,20 @@ class Request:
         """
         if given is None:
             card, device = model.card, model.device.type
-            kept = 4 * card.depth * card.tokens * card.dim * _KEPT[self.gradients]
+            if card.tier == 2:
+                numbers = sum(math.prod(stage.grid) * stage.channels for stage in card.stages)
+            else:
+                numbers = card.depth * card.tokens * card.dim
+            kept = 4 * numbers * _KEPT[self.gradients]
             return max(1, min(_LARGEST_BATCH[device], _BATCH_BYTES[device] // kept))
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             raise OptionError(f"The batch size was {given!r}, expected a whole number from 1.")
         return given
+
+
+def usual_methods(model: LoadedModel) -> tuple[str, ...]:
+    """What is shown where no methods are named: those of `USUAL` that the model allows."""
+    return tuple(name for name in USUAL if not why_not(model.card, METHODS[name].needed))
 
 
 def _choose_options(

@@ -125,6 +125,8 @@ def memory_table(costs: Mapping[str, Memory]) -> Table:
 def _readable(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ", ".join(map(_readable, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(map(_readable, value.values()))
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -126,6 +126,10 @@ class Trace:
         """Reshape (…, N) over tokens to (…, gh, gw) over patches, prefix tokens dropped."""
         return tokens[..., self.card.prefix_tokens :].unflatten(-1, self.card.grid)
 
+    def feature_map(self, layer: int, tokens: Tensor) -> Tensor:
+        """What `features` holds of a layer, (N, D), as (D, gh, gw)."""
+        return self.grid(tokens.T)
+
 
 def trace(
     model: LoadedModel,
@@ -176,8 +180,11 @@ def trace_batch(
         raise no_classes(model.card, "so there is no logit to differentiate")
     prepared = [model.prepare(picture) for picture in pictures]
     fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
+    run = _run
+    if model.card.tier == 2:
+        from vit_explorer.stage_trace import trace_stages as run  # noqa: PLC0415 - made of Trace
     with model.lock, enough_memory(model.card.name, fewer):
-        return _run(model, prepared, aims, gradients)
+        return run(model, prepared, aims, gradients)
 
 
 def _run(
@@ -215,7 +222,7 @@ def _run(
         borrowed.enter_context(_keeping(anatomy, first, since, features))
         answered = answer(model, pixels.to(next(model.module.parameters())))
         calls = accept(recorded, anatomy, model.card.name)
-        raw, logits = _finite(model, answered.raw), _finite(model, answered.logits)
+        raw, logits = finite(model, answered.raw), finite(model, answered.logits)
         if model.card.classes:
             best = first_aims(raw, model.card.outputs)
             targets = [b if t is None else t for b, t in zip(best, targets, strict=True)]
@@ -225,7 +232,7 @@ def _run(
         slopes: list[Tensor] = []
         if gradients != "none":
             anchors = [anchor for own in kept.values() for anchor in own]
-            slopes = _slopes(answered.logits, targets, [*anchors, *sloped.values()])
+            slopes = slopes_of(answered.logits, targets, [*anchors, *sloped.values()])
     anchor_slopes: dict[int, list[Tensor]] = {}
     for index, own in kept.items() if slopes else ():
         anchor_slopes[index], slopes = slopes[: len(own)], slopes[len(own) :]
@@ -256,7 +263,7 @@ def _run(
     ]
 
 
-def _finite(model: LoadedModel, output: Tensor) -> Tensor:
+def finite(model: LoadedModel, output: Tensor) -> Tensor:
     """(B, C) float32, checked; (B, 0) of a model without classes."""
     kept = output.detach().float() if model.card.classes else output.new_zeros(len(output), 0)
     if not bool(torch.isfinite(kept).all()):
@@ -266,7 +273,7 @@ def _finite(model: LoadedModel, output: Tensor) -> Tensor:
     return kept
 
 
-def _slopes(output: Tensor, targets: Sequence[Aim | None], of: Sequence[Tensor]) -> list[Tensor]:
+def slopes_of(output: Tensor, targets: Sequence[Aim | None], of: Sequence[Tensor]) -> list[Tensor]:
     """∂logit/∂ each tensor. Pictures don't mix, so one backward pass of a sum serves them all."""
     aims = [aim.of(row) for row, aim in zip(output, targets, strict=True) if aim is not None]
     found = torch.autograd.grad(torch.stack(aims).sum(), of, allow_unused=True)

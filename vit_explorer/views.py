@@ -19,6 +19,7 @@ from vit_explorer.methods.tokens import artifacts, token_similarity
 from vit_explorer.methods.weights import patch_filters, position_similarity
 from vit_explorer.models.card import LARGEST_DRAWN_GRID
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.needs import require
 from vit_explorer.output import fill_folder
 from vit_explorer.trace import Trace, trace
 
@@ -38,6 +39,7 @@ class View:
     summary: str
     source: str
     draw: Callable[[Trace], Drawn]
+    requires: tuple[str, ...]  # names of `NEEDS`
 
 
 def _heads(passed: Trace) -> Drawn:
@@ -106,36 +108,42 @@ VIEWS: Mapping[str, View] = MappingProxyType(
             "How far each head looks, in pixels, and how widely it spreads.",
             "Dosovitskiy et al. 2021, Fig. 7 (right)",
             _heads,
+            ("attention",),
         ),
         "lens": View(
             "Logit lens",
             "What the model would say if it ended after each layer.",
             "nostalgebraist 2020; Vilas et al. 2023",
             _lens,
+            ("tokens", "class"),
         ),
         "artifacts": View(
             "Artifacts",
             "Patch tokens of high norm after the last layer, and the attention they take.",
             "Darcet et al. 2024",
             _artifacts,
+            ("tokens", "attention"),
         ),
         "filters": View(
             "Patch filters",
             "Principal components of the patch embedding.",
             "Dosovitskiy et al. 2021, Fig. 7 (left)",
             _filters,
+            ("embedding",),
         ),
         "tokens": View(
             "Token similarity",
             "Cosine similarity of the middle patch's token to every patch, after each layer.",
             "Amir et al. 2022",
             _similarity,
+            ("tokens",),
         ),
         "positions": View(
             "Position similarity",
             "Cosine similarity of every position embedding to every other.",
             "Dosovitskiy et al. 2021, Fig. 7 (middle)",
             _positions,
+            ("positions",),
         ),
     }
 )
@@ -180,6 +188,7 @@ def save_views(
     def write(folder: Path) -> dict[str, Any]:
         for view in VIEWS if "all" in asked else asked:
             try:
+                require(model.card, *VIEWS[view].requires)
                 figure, arrays = VIEWS[view].draw(passed)
             except ExplorerError as error:
                 if view in asked:

@@ -48,6 +48,7 @@ from vit_explorer.errors import ModelError
 from vit_explorer.explanation import folder_name
 from vit_explorer.models.outputs import no_predictions
 from vit_explorer.models.shipped import SHIPPED
+from vit_explorer.needs import why_not
 from vit_explorer.terminal import counted, method_bars
 
 
@@ -197,9 +198,25 @@ def models(
         print(f"{name:17} {SHIPPED[name].knows}" if name in SHIPPED else name)
 
 
-def methods() -> None:
+def methods(
+    model: Annotated[
+        str | None, typer.Option(help="List what this model allows, and why not the others.")
+    ] = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    pretrained: Pretrained = True,
+) -> None:
     """List the methods with their options, sources and caveats."""
-    Console().print(tables.methods_table(vx.METHODS))
+    console = Console()
+    reasons: dict[str, list[str]] = {}
+    if model is not None:
+        loaded = load(model, weights, None, image_size, "cpu", pretrained, None, None)
+        for name, method in vx.METHODS.items():
+            reasons.setdefault(why_not(loaded.card, method.needed), []).append(name)
+    allowed = reasons.pop("", vx.METHODS)
+    console.print(tables.methods_table({name: vx.METHODS[name] for name in allowed}))
+    for reason, names in reasons.items():
+        console.print(f"left out: {', '.join(names)}: {escape(reason)}", highlight=False)
 
 
 def inspect(

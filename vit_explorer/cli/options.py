@@ -13,8 +13,6 @@ from vit_explorer.errors import OptionError, OutputError
 from vit_explorer.stretch import check_stretch
 from vit_explorer.terminal import status
 
-DEFAULT_METHODS = ("rollout", "grad_cam")
-
 Model = Annotated[
     str,
     typer.Option(help="'bundled', 'bundled-cifar10', a timm name, or a checkpoint of `train`."),
@@ -70,7 +68,7 @@ Methods = Annotated[
     typer.Option(
         "--method",
         help="A method, several with commas between, 'fast' for all of one pass, or 'all'; else "
-        "rollout,grad_cam.",
+        "those of rollout,grad_cam that the model allows.",
     ),
 ]
 Options = Annotated[
@@ -142,8 +140,8 @@ def check_out(out: Path) -> None:
         raise OutputError(f"The output folder {out} is a file; name a folder.")
 
 
-def method_names(given: Sequence[str] | None) -> list[str]:
-    return [name for names in given or DEFAULT_METHODS for name in names.split(",")]
+def method_names(given: Sequence[str] | None) -> list[str] | None:
+    return None if not given else [name for names in given for name in names.split(",")]
 
 
 def method_options(given: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 caveat="One layer's mixing weights: they ignore the values mixed, and are the "
                 "same for every class.",
                 follows_row=True,
+                requires=("attention",),
             ),
             Method(
                 attention.rollout,
@@ -31,6 +32,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 caveat="The same for every class; often highlights background that deep layers "
                 "use as scratch space.",
                 follows_row=True,
+                requires=("attention",),
             ),
             Method(
                 attention.gradient_rollout,
@@ -40,6 +42,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 caveat="The gradient is small beside the residual, so single layers dominate.",
                 gradients="all",
                 follows_row=True,
+                requires=("attention",),
             ),
             Method(
                 attention.generic_attention,
@@ -49,6 +52,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 caveat="Drops what speaks against the class.",
                 gradients="all",
                 follows_row=True,
+                requires=("attention",),
             ),
             Method(
                 attention.attention_grad_cam,
@@ -58,6 +62,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 caveat="Sees one layer; zero everywhere when no head raises the logit.",
                 gradients="last",
                 follows_row=True,
+                requires=("attention",),
             ),
             Method(
                 attention.legrad,
@@ -66,25 +71,26 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Bousselham et al. 2024",
                 caveat="The head was trained on the last layer's tokens, not on earlier ones.",
                 runs_model=True,
+                requires=("attention",),
             ),
             Method(
                 gradients.grad_cam,
                 title="Grad-CAM",
-                summary="Token features before the last block, weighted by their mean gradient.",
+                summary="Features of the last block or stage, weighted by their mean gradient.",
                 source="Selvaraju et al. 2017",
                 caveat="Made for convolutions: features of a ViT's patch need not be about that "
                 "place.",
                 gradients="last",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 gradients.hires_cam,
                 title="HiResCAM",
-                summary="Token features times their own gradient, patch by patch.",
+                summary="Features times their own gradient, patch by patch.",
                 source="Draelos & Carin 2020",
                 caveat="Faithful to a linear head; a ViT's last block is not one.",
                 gradients="last",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 gradients.grad_cam_plus_plus,
@@ -93,7 +99,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Chattopadhay et al. 2018",
                 caveat="Its higher derivatives assume an exponential after the logit.",
                 gradients="last",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 gradients.xgrad_cam,
@@ -102,7 +108,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Fu et al. 2020",
                 caveat="Divides by feature sums that a layer norm brings near zero.",
                 gradients="last",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 gradients.layer_cam,
@@ -111,7 +117,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Jiang et al. 2021",
                 caveat="Drops what speaks against the class.",
                 gradients="last",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 gradients.eigen_cam,
@@ -119,7 +125,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 summary="The strongest pattern in the last features, whatever the class.",
                 source="Muhammad & Yeasin 2020",
                 caveat="The same for every class; its sign is arbitrary.",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 gradients.eigen_grad_cam,
@@ -128,25 +134,25 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="after Muhammad & Yeasin 2020",
                 caveat="A component's sign is arbitrary: the strongest patch counts as positive.",
                 gradients="last",
-                features=True,
+                requires=("features",),
             ),
             Method(
                 perturbation.score_cam,
                 title="Score-CAM",
-                summary="Token features, weighted by the logit of the picture masked by each.",
+                summary="Features, weighted by the logit of the picture masked by each.",
                 source="Wang et al. 2020",
                 caveat="A softmax over logits: a few features get nearly all of the weight.",
-                features=True,
                 runs_model=True,
+                requires=("features",),
             ),
             Method(
                 perturbation.ablation_cam,
                 title="Ablation-CAM",
-                summary="Token features, weighted by how much of the logit is lost without each.",
+                summary="Features, weighted by how much of the logit is lost without each.",
                 source="Ramaswamy & Desai 2020",
                 caveat="Divides by the logit: the map turns over where that is negative.",
-                features=True,
                 runs_model=True,
+                requires=("features",),
             ),
             Method(
                 inputs.saliency,

@@ -12,7 +12,8 @@ from vit_explorer.interception import evaluating, frozen
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.models.attention_calls import Watch
 from vit_explorer.models.devices import enough_memory
-from vit_explorer.models.outputs import Answer, answer, measured, no_classes
+from vit_explorer.models.outputs import Answer, answer, measured
+from vit_explorer.needs import NEEDS
 from vit_explorer.targets import Aim
 from vit_explorer.trace import Trace
 
@@ -46,7 +47,7 @@ class Asked(nn.Module):
         # A tensor made in inference mode can't be differentiated; a copy made here can.
         self.pixels = trace.prepared.pixels.to(trace.model.device, torch.float32, copy=True)
         self.aim = aim
-        self.batch = pictures_at_once(self.pixels.device, trace.card.tokens)
+        self.batch = pictures_at_once(self.pixels.device, trace.card.work)
         self.total = total
         self.answered = 0
         self.progress = progress
@@ -87,7 +88,7 @@ def asking(trace: Trace, total: int, progress: Progress | None) -> Iterator[Aske
     """
     model = trace.model
     if trace.target is None or trace.aim is None:
-        raise no_classes(model.card, "so there is no class to explain")
+        raise NEEDS["class"].refusal(model.card)
     with ExitStack() as borrowed:
         borrowed.enter_context(model.lock)
         borrowed.enter_context(torch.inference_mode(False))

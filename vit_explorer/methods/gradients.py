@@ -115,7 +115,7 @@ def _gradient(trace: Trace, layer: int) -> Tensor:
 def _kept(trace: Trace, tokens: Mapping[int, Tensor], layer: int, what: str) -> Tensor:
     index = trace.layer_index(layer)
     if index in tokens:
-        return trace.grid(tokens[index].T)
+        return trace.feature_map(index, tokens[index])
     if trace.features and trace.gradients != "all":
         raise OptionError(
             f"This trace kept no {what} of layer {index}; trace with gradients='all'."

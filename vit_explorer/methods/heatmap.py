@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, nearest
+from vit_explorer.needs import require
 from vit_explorer.targets import Aim
 from vit_explorer.trace import Gradients, Trace
 
@@ -69,7 +70,7 @@ class Method:
     caveat: str
     gradients: Gradients = "none"
     signed: bool = False
-    features: bool = False  # reads token features, which are kept where gradients are
+    requires: tuple[str, ...] = ()  # names of `NEEDS`; of a class, `class_specific` says it
     follows_row: bool = False  # a row of attention: the class token's, or the patches' mean
     runs_model: bool = False  # asks the model again; takes `progress`
 
@@ -86,6 +87,16 @@ class Method:
     def differentiates(self) -> bool:
         """Whether it follows the target's logit, rather than its probability."""
         return self.class_specific and self.name != "rise"
+
+    @property
+    def features(self) -> bool:
+        """Whether it reads token features, which are kept where gradients are."""
+        return "features" in self.requires
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """All that a model must have, by names of `NEEDS`."""
+        return (*self.requires, *(("class",) if self.class_specific else ()))
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -131,8 +142,10 @@ class Method:
 
         Raises:
             OptionError: an unknown option or a value outside its range.
+            UnsupportedModelError, TargetError: the model has not what the method needs.
         """
         options = self.options(given)
+        require(trace.card, *self.needed)
         passing = {"progress": progress} if self.runs_model else {}
         found = self.function(trace, **options, **passing)
         noted = found if isinstance(found, Noted) else Noted(found, self._note(trace))
@@ -152,7 +165,7 @@ class Method:
         card = trace.card
         if self.differentiates and card.outputs == "probabilities" and not card.ends_in:
             return "The module returns probabilities: the map is of these, not of logits."
-        if self.features and trace.model.anatomy.blocks[-1].norm_after:
+        if self.features and card.tier == 1 and trace.model.anatomy.blocks[-1].norm_after:
             return (
                 "The blocks norm after attention and the features are read there: in the last "
                 "block, only tokens that the head reads have a gradient."

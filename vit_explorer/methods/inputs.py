@@ -12,7 +12,7 @@ from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.heatmap import Noted, Progress
 from vit_explorer.methods.options import one_of, whole_number
 from vit_explorer.models.card import ModelCard
-from vit_explorer.models.cells import in_cells
+from vit_explorer.models.cells import cell_sums
 from vit_explorer.trace import Trace
 
 Baseline = Literal["mean", "black", "white"]
@@ -110,4 +110,4 @@ def _leaf(model: Asked) -> Tensor:
 
 def _patch_sums(card: ModelCard, attributions: Tensor) -> Tensor:
     """Attributions (1, C, H, W) to their sums over channels and each patch's pixels, (gh, gw)."""
-    return in_cells(card, attributions.detach()[0]).sum(dim=(0, 2, 4))
+    return cell_sums(card, attributions.detach()[0].sum(dim=0))

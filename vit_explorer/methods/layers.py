@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vit_explorer.needs import require
 from vit_explorer.trace import Layer, Trace
 
 
@@ -23,6 +24,7 @@ def attention_distance(trace: Trace, *, renormalise: bool = False) -> npt.NDArra
     Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, Fig. 7 (right).
     """
     card = trace.card
+    require(card, "attention")
     rows, columns = (
         torch.arange(count, dtype=torch.float32, device=trace.logits.device) * size
         for count, size in zip(card.grid, card.patch_size, strict=True)

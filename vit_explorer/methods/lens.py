@@ -16,6 +16,7 @@ from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.options import one_of
 from vit_explorer.models.outputs import measured
 from vit_explorer.models.readout import embedded, read_end
+from vit_explorer.needs import require
 from vit_explorer.predictions import Prediction, best, first_aims, predicted
 from vit_explorer.targets import Aim
 from vit_explorer.trace import Trace
@@ -69,6 +70,7 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
     """
     one_of("norm", norm, get_args(Norm))
     model = trace.model
+    require(model.card, "tokens")
     tokens = torch.stack((embedded(model, trace.prepared.pixels)[0], *trace.blocks))
     logits = read_end(model, tokens).raw
     _check_end(trace, logits[-1])

@@ -18,9 +18,10 @@ from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.options import one_of, share, whole_number
+from vit_explorer.methods.stage_ablation import ablate_stage
 from vit_explorer.models.anatomy import Anatomy, Block, replaced, tokens_in
 from vit_explorer.models.card import Pair
-from vit_explorer.models.cells import in_cells, over_pixels
+from vit_explorer.models.cells import cell_means, over_pixels
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.trace import Trace
 
@@ -104,7 +105,7 @@ def rise(
         for some, by in zip(shown.split(model.batch), shift.split(model.batch), strict=True):
             mask = _soft_masks(some.to(model.pixels), by, size)
             probabilities.append(model.share(model.pixels * mask))
-            shares.append(in_cells(trace.card, mask[:, 0]).mean(dim=(2, 4)))  # (B, gh, gw)
+            shares.append(cell_means(trace.card, mask[:, 0]))  # (B, gh, gw)
         probability = torch.cat(probabilities)
         raised = probability - probability.mean()
     return torch.einsum("m,mrc->rc", raised, torch.cat(shares)) / (masks * keep)
@@ -168,6 +169,8 @@ def ablation_cam(
             "precision='bfloat16'."
         )
     ablation = {"zero": Zeroed, "low": AblationLayerVit}[one_of("fill", fill, ("zero", "low"))]()
+    if trace.card.tier == 2:
+        return ablate_stage(trace, layer, fill, progress)
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
     block = trace.model.anatomy.blocks[trace.layer_index(layer)]
     with (

@@ -16,6 +16,7 @@ from vit_explorer.methods.weights import position_embeddings
 from vit_explorer.models.anatomy import tokens_in
 from vit_explorer.models.card import find_core, find_patch_embed, find_positions, first_tensor
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.needs import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,9 @@ def stages(model: LoadedModel, picture: Any) -> Stages:
 
     Raises:
         PictureError: no picture that can be opened.
+        UnsupportedModelError: a model of tier 2, whose patches are no tokens.
     """
+    require(model.card, "tokens")
     prepared = model.prepare(picture)
     core = find_core(model.module)
     kept: dict[str, Tensor] = {}

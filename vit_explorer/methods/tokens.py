@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from vit_explorer.errors import OptionError
+from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.methods.weights import patch_projection
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.vit import embed_patches_by_hand
@@ -27,12 +27,22 @@ def patch_grid(model: LoadedModel, picture: Any) -> npt.NDArray[np.uint8]:
 
     In grey for a model of one channel, three bands of more.
 
-    `picture` is anything `open_picture` takes, or a `Prepared`. Raises PictureError.
+    `picture` is anything `open_picture` takes, or a `Prepared`.
+
+    Raises:
+        PictureError: no picture that can be opened.
+        UnsupportedModelError: cells of a last stage whose sides are no whole pixels.
     """
     prepared = model.prepare(picture)
-    gh, gw = model.card.grid
-    h, w = model.card.patch_size
+    card = model.card
+    (gh, gw), (h, w) = card.grid, card.patch_size
     pixels = np.asarray(prepared.shown, dtype=np.uint8)  # (gh·h, gw·w, 3)
+    if card.tier == 2 and (gh * h, gw * w) != card.image_size:
+        raise UnsupportedModelError(
+            f"The {gh}×{gw} cells of {card.name} share {card.image_size[0]}×{card.image_size[1]} "
+            "pixels, which are no multiples, so the picture can't be cut into equal ones; choose "
+            "an image_size that is."
+        )
     return pixels.reshape(gh, h, gw, w, 3).swapaxes(1, 2).copy()
 
 

@@ -18,6 +18,7 @@ from vit_explorer.models.card import find_core, find_positions
 from vit_explorer.models.measured_positions import added
 from vit_explorer.models.vit import interpolate_positions
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.needs import require
 
 
 def position_similarity(
@@ -94,6 +95,7 @@ def patch_filters(model: LoadedModel, count: int | None = None) -> PatchFilters:
 
 def patch_projection(model: LoadedModel) -> nn.Conv2d:
     """The one convolution that turns patches into tokens. Raises UnsupportedModelError."""
+    require(model.card, "embedding")
     projection = model.anatomy.embedding
     if projection is None or projection.in_channels != model.card.channels:
         channels = model.card.channels
@@ -109,6 +111,7 @@ def patch_projection(model: LoadedModel) -> nn.Conv2d:
 def position_embeddings(model: LoadedModel) -> Tensor:
     """What is added to each patch: (gh, gw, D). Raises UnsupportedModelError where nothing is."""
     module, card = model.module, model.card
+    require(card, "positions")
     if model.anatomy.position:
         return _added(model)
     positions = find_positions(find_core(module))

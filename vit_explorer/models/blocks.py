@@ -156,8 +156,13 @@ def _norm(inside: Sequence[Call], events: Sequence[Event]) -> tuple[Call | None,
         if _is_norm(call, "norm1"):
             return call, False
         mixed = any(p.ndim > 1 for p in call.module.parameters())
-    after = (call for call in inside if call.began > last and _is_norm(call, "norm1"))
-    return next(after, None), True
+    after = [
+        call
+        for call in inside
+        if call.began > last and (_is_norm(call, "norm1") or _is_norm(call, "norm2"))
+    ]
+    # A single one is that of the MLP: what attention reads was normed by no part, or not at all.
+    return (after[0], True) if len(after) > 1 else (None, False)
 
 
 def _mlp_norm(

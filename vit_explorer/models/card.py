@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,25 @@ class Structure:
         return first / (first + patches), patches / (first + patches)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A module whose output is a grid over the picture, the last one of its resolution to run.
+
+    `layout` says which dimensions those are: "BCHW", "BHWC", or "BNC" with the grid row by row
+    after `before` other tokens, and `behind` others at the end.
+    """
+
+    name: str
+    grid: Pair
+    channels: int
+    layout: str
+    before: int = 0
+    behind: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.grid[0]}×{self.grid[1]}×{self.channels}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(Structure):
     """What was detected: the structure, where it comes from, and how its pictures are prepared.
@@ -85,6 +105,9 @@ class ModelCard(Structure):
     is what maps differentiate.
     `calibration` says how the probabilities were calibrated, and a top probability of less than
     `unsure_below` that none of the classes fits well, where the checkpoint knows.
+    `tier` is 1 where every block attends from all tokens to all tokens. It is 2 for other image
+    models: `tier_reason` says why there is no such attention, `stages` where CAM methods read,
+    `depth` is their number, and `grid` that of the last one, whose cells are called patches.
     """
 
     name: str
@@ -109,9 +132,15 @@ class ModelCard(Structure):
     calibration: str = ""
     unsure_below: float | None = None
 
+    tier: int = 1
+    stages: tuple[Stage, ...] = ()
+    tier_reason: str = ""
+
     @property
     def covered(self) -> Pair:
         """Rows and columns of pixels that the patches cover, from the top left."""
+        if self.tier == 2:  # cells share all pixels, and their sides may be no whole ones
+            return self.image_size
         (rows, columns), (height, width) = self.grid, self.patch_size
         return rows * height, columns * width
 
@@ -120,6 +149,11 @@ class ModelCard(Structure):
         """Rows at the bottom and columns at the right that belong to no patch."""
         height, width = self.covered
         return self.image_size[0] - height, self.image_size[1] - width
+
+    @property
+    def work(self) -> int:
+        """What a pass takes, in tokens; of a model in stages, as a ViT of patches of 16 pixels."""
+        return self.tokens if self.tier == 1 else max(1, math.prod(self.image_size) // 16**2)
 
     @property
     def prefix_tokens(self) -> int:
@@ -163,6 +197,11 @@ class ModelCard(Structure):
         height, width = self.image_size
         pixels = f"{height} px" if height == width else f"{height}×{width} px"
         channels = {1: "grey, ", 3: ""}.get(self.channels, f"{self.channels} channels, ")
+        if self.tier == 2:
+            grids = ", ".join("×".join(map(str, stage.grid)) for stage in self.stages)
+            return (
+                f"{channels}{pixels} · stages of {grids} cells · no attention between all patches"
+            )
         rows, columns = self.left_over
         dropped = f" (last {rows} rows, {columns} columns in none)" if rows or columns else ""
         prefix = _joined(self.prefix_names) or "no prefix token"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def from_folder(
 
     Raises:
         ModelError: transformers is not installed, or a file is missing, damaged or does not fit.
-        UnsupportedModelError: the folder holds no image model with fused attention.
+        UnsupportedModelError: the folder holds no image model.
     """
     path = path.resolve()
     config = _read_config(path)
@@ -37,10 +38,13 @@ def from_folder(
     _check_files(path)
     kind = _find_class(config, path)
     module = _load(kind, path)
-    native = as_pair(module.config.image_size) or (0, 0)
-    data = read_processor(path, size) if prepare else {"input_size": (3, *(size or native))}
-    height, width = data["input_size"][1:]
-    if (height, width) != native:
+    # A convolution has no size of its own.
+    native = as_pair(getattr(module.config, "image_size", None))
+    if not prepare and size is None and native is None:
+        raise ModelError(f"The image size of {path.name} is not known; pass image_size.")
+    data = read_processor(path, size) if prepare else {"input_size": (3, *(size or native or ()))}
+    takes = inspect.signature(module.forward).parameters
+    if tuple(data["input_size"][1:]) != native and "interpolate_pos_encoding" in takes:
         module.register_forward_pre_hook(_interpolate, with_kwargs=True)
     return Built(
         module=module,
@@ -110,24 +114,22 @@ def _find_class(config: dict[str, Any], path: Path) -> Any:
     return kind
 
 
-def _load(kind: Any, path: Path) -> Any:
+def _load(kind: Any, path: Path, attention: str | None = "sdpa") -> Any:
+    """The model with this way of attending, or with its own where it has not this one."""
     try:
         module, report = kind.from_pretrained(
             path,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            attn_implementation="sdpa",
+            attn_implementation=attention,
             dtype=torch.float32,
             output_loading_info=True,
         )
     except Exception as error:  # transformers and what it calls raise anything on a bad file
         reason = first_line(error, path)
-        if "scaled_dot_product_attention" in reason:
-            raise UnsupportedModelError(
-                f"{path.name} can't be explored: {kind.__name__} has no scaled-dot-product "
-                "attention in the installed transformers; choose a plain ViT."
-            ) from None
+        if "scaled_dot_product_attention" in reason and attention is not None:
+            return _load(kind, path, None)
         raise ModelError(
             f"The folder {path.name} can't be loaded as {kind.__name__} ({reason}); save the "
             "model again with save_pretrained."

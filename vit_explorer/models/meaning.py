@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import OptionError
 from vit_explorer.interception import evaluating
-from vit_explorer.models.card import Pair, find_core, first_tensor
+from vit_explorer.models.anatomy import Anatomy
+from vit_explorer.models.card import Pair, Stage, find_core, first_tensor
 from vit_explorer.models.outputs import GIVEN, SQUASHES, Meaning, Outputs, as_rows
 
 LINEAR = (
@@ -62,6 +63,20 @@ class _Ending:
     maps: tuple[_Map, ...]
     squash: tuple[str, Tensor, Tensor] | None
     count: int
+
+
+def before_head(
+    module: nn.Module, anatomy: Anatomy, stages: Sequence[Stage], width: int
+) -> tuple[list[nn.Module], int]:
+    """What of a module runs before its head, and how many features it gives: blocks, or stages.
+
+    A head may itself work on a grid, as that of a SqueezeNet does: then it is the last stage.
+    """
+    if not stages:
+        return [block.module for block in anatomy.blocks], width
+    own = [stage for stage in stages if not HEAD.search(stage.name)]
+    modules = [module.get_submodule(stage.name) for stage in own]
+    return modules, own[-1].channels if own else 0
 
 
 def find_meaning(

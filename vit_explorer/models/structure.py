@@ -33,6 +33,7 @@ from vit_explorer.models.card import (
 from vit_explorer.models.channels import input_channels
 from vit_explorer.models.measured_positions import find_parameter, has_positions
 from vit_explorer.models.seen import Event, Seen, look, why_not
+from vit_explorer.models.stages import may_have_stages
 from vit_explorer.models.token_order import (
     NoOrderError,
     Order,
@@ -88,6 +89,9 @@ def check_architecture(build: Callable[[], nn.Module], image_size: Pair | None, 
         except DoesNotRunError:
             # Perhaps on the meta device alone: the real module will tell.
             return
+        except UnsupportedModelError:
+            if not may_have_stages(module, size, input_channels(module, size)):
+                raise
 
 
 def _noise(module: nn.Module, pictures: int, channels: int, image_size: Pair) -> Tensor:

@@ -141,9 +141,10 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         with offline_if_unreachable() if pretrained or ":" in name else nullcontext():
             return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError:
-        raise ModelError(
-            f"The model {name!r} has a fixed image size; leave image_size out."
-        ) from None
+        if "img_size" in options:  # convolutions take any: the pass over a picture will tell
+            without = {key: value for key, value in options.items() if key != "img_size"}
+            return _create(name, pretrained, without)
+        raise ModelError(f"timm can't build {name!r} with {options or 'its defaults'}.") from None
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         if not pretrained:
             raise ModelError(

@@ -16,7 +16,8 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from vit_explorer.data_config import input_size
-from vit_explorer.errors import ModelError, OptionError, nearest
+from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError, nearest
+from vit_explorer.models.anatomy import Anatomy
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.card import ModelCard, Pair, find_core
 from vit_explorer.models.channels import input_channels
@@ -31,10 +32,11 @@ from vit_explorer.models.filling import load_state
 from vit_explorer.models.folders import from_folder
 from vit_explorer.models.labels import check_labels, names_in, read_labels
 from vit_explorer.models.loaded import Built, LoadedModel
-from vit_explorer.models.meaning import find_meaning
+from vit_explorer.models.meaning import before_head, find_meaning
 from vit_explorer.models.outputs import Outputs, check_outputs
 from vit_explorer.models.quantised import check_gradients, plain_tensor
 from vit_explorer.models.shipped import BUNDLED, SHIPPED
+from vit_explorer.models.stages import detect_stages
 from vit_explorer.models.structure import measure
 from vit_explorer.models.timm_folders import LOCAL
 from vit_explorer.models.timm_names import from_checkpoint, from_timm, timm_labels
@@ -74,7 +76,10 @@ def load_model(
     preprocess: Mapping[str, Any] | None = None,
     outputs: str | None = None,
 ) -> LoadedModel:
-    """Load a ViT and detect its structure.
+    """Load a ViT, or another image model, and detect its structure.
+
+    A model whose blocks don't each attend from all patches to all patches is opened by its stages
+    (`card.tier` is 2): all but what shows attention works.
 
     Args:
         model: "bundled", "bundled-cifar10", a timm name, a checkpoint written by `vit-explorer
@@ -101,7 +106,7 @@ def load_model(
 
     Raises:
         ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
-        UnsupportedModelError: the blocks don't each make one global self-attention.
+        UnsupportedModelError: no model of pictures whose attention or stages can be read.
         OptionError: a size, device, precision or preprocessing that can't be used.
     """
     size, trained_at = _pair(image_size), _pair(weights_image_size)
@@ -298,16 +303,22 @@ def _finish(
         preprocess = Preprocess.from_transform(transform, size, channels)
     else:
         preprocess = Preprocess.from_config(_for_channels(built, channels))
-    anatomy, structure = measure(built.module, size, built.name, channels)
+    tier: dict[str, Any] = {}
+    anatomy = Anatomy()
+    try:
+        anatomy, structure = measure(built.module, size, built.name, channels)
+    except UnsupportedModelError as refusal:
+        structure, tier = detect_stages(built.module, size, built.name, refusal, channels)
     if labels is None:
         named = built.labels
     else:
         named = names_in(labels)[0] if isinstance(labels, (str, Path)) else tuple(labels)
+    before, width = before_head(built.module, anatomy, tier.get("stages", ()), structure.dim)
     meaning = find_meaning(
         built.module,
-        [block.module for block in anatomy.blocks],
+        before,
         size,
-        width=structure.dim,
+        width=width,
         given=outputs,
         labels=named,
         channels=channels,
@@ -321,6 +332,7 @@ def _finish(
         parameters=sum(parameter.numel() for parameter in built.module.parameters()),
         image_size=size,
         **vars(structure),
+        **tier,
         mean=preprocess.mean,
         std=preprocess.std,
         interpolation=preprocess.interpolation or "",
@@ -381,12 +393,13 @@ def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
         OptionError: outputs that it can't have.
     """
     card = model.card
+    before, width = before_head(model.module, model.anatomy, card.stages, card.dim)
     with model.lock:
         meaning = find_meaning(
             model.module,
-            model.blocks,
+            before,
             card.image_size,
-            width=card.dim,
+            width=width,
             given=outputs,
             channels=card.channels,
         )

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from vit_explorer.errors import RecipeError
 from vit_explorer.models import outputs
 from vit_explorer.models.zoo import load_model
+from vit_explorer.needs import require
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import class_columns
@@ -68,6 +69,8 @@ class Teacher:
         )
         self.columns = class_columns(self.model, classes)
         self.layers = tuple(options.layers.values())
+        if self.layers:
+            require(self.model.card, "tokens")
         depth = self.model.card.depth
         if not all(0 <= layer < depth for layer in self.layers):
             raise RecipeError(f"distill.layers: the teacher has blocks 0 to {depth - 1}.")

@@ -96,6 +96,7 @@ def describe_layers(name: str, heatmaps: list[Heatmap | None]) -> dict[str, Any]
             if heatmap is None
             else {
                 **describe_scale(heatmap),
+                "grid": list(heatmap.values.shape),
                 "bytes": base64.b64encode(heatmap.values.astype("<f4").tobytes()).decode(),
             }
             for heatmap in heatmaps

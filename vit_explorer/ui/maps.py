@@ -6,6 +6,7 @@ from typing import Any
 
 from vit_explorer import render
 from vit_explorer.explain import METHODS, Heatmap, Method
+from vit_explorer.models.card import ModelCard
 from vit_explorer.ui.phrases import keyed
 
 # What the page shows before anyone chooses, in its order.
@@ -16,6 +17,15 @@ SHOWN = (
     "grad_cam",
     "attention_grad_cam",
     "attention",
+)
+# Of a model without attention between all patches.
+SHOWN_OF_STAGES = (
+    "grad_cam",
+    "hires_cam",
+    "grad_cam_plus_plus",
+    "eigen_cam",
+    "saliency",
+    "input_x_gradient",
 )
 # Methods that run the model once or twice: done at once when chosen, as those of the one pass are.
 BRIEF = ("legrad", "saliency", "input_x_gradient")
@@ -30,6 +40,11 @@ def in_order() -> list[str]:
     return list(dict.fromkeys((*SHOWN, *METHODS)))
 
 
+def usual(card: ModelCard) -> list[str]:
+    """What the page shows of a model before anyone chooses."""
+    return list(SHOWN if card.tier == 1 else SHOWN_OF_STAGES)
+
+
 def describe_methods() -> list[dict[str, Any]]:
     """What the page lets choose from, in its order."""
     return [
@@ -39,6 +54,7 @@ def describe_methods() -> list[dict[str, Any]]:
             "slow": METHODS[name].runs_model,
             "brief": name in BRIEF,
             "layered": name in LAYERED,
+            "needs": METHODS[name].needed,
         }
         for name in in_order()
     ]
@@ -51,6 +67,7 @@ def describe_map(name: str, heatmap: Heatmap) -> dict[str, Any]:
         **describe_scale(heatmap),
         "id": name,
         "target_label": heatmap.target_label,
+        "grid": list(heatmap.values.shape),
         "values": heatmap.values.ravel().tolist(),
     }
 

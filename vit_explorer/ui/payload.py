@@ -24,9 +24,10 @@ from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.training.recipe import Measured
 from vit_explorer.ui.learn import has_two_heads
 from vit_explorer.ui.load_arguments import load_arguments
-from vit_explorer.ui.maps import describe_map, in_order
+from vit_explorer.ui.maps import describe_map, in_order, usual
 from vit_explorer.ui.phrases import keyed
 from vit_explorer.ui.results import Result
+from vit_explorer.ui.tabs import describe_lacks
 from vit_explorer.version import __version__
 
 LONGEST_SIDE = 1280
@@ -70,7 +71,7 @@ def describe_result(result: Result) -> dict[str, Any]:
         "skipped": dict(explanation.skipped),
         "attention": {
             "url": base,
-            "depth": card.depth,
+            "depth": card.depth if card.tier == 1 else 0,
             "heads": card.heads,
             "tokens": card.tokens,
             "prefix": card.prefix_tokens,
@@ -151,6 +152,11 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "std": card.std,
         "interpolation": card.interpolation,
         "crop": card.crop_pct,
+        "tier": card.tier,
+        "reason": keyed(card.tier_reason),
+        "stages": [{"name": stage.name, "grid": list(stage.grid)} for stage in card.stages],
+        "usual": usual(card),
+        **describe_lacks(card),
     }
 
 

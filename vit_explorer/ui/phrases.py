@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Where weights and labels come from (as cards say it), and notes of heatmaps.
+# Where weights and labels come from and why attention can't be shown (as cards say it), and notes
+# of heatmaps.
 PHRASES = {
     r"file (?P<name>.+)": "source.file",
     r"timm, weights from (?P<name>.+)": "source.weights",
@@ -36,6 +37,15 @@ PHRASES = {
     r"one output without a name; .+": "outputs.found.unnamed",
     r"The module returns probabilities: .+": "note.probabilities",
     r"Tiny ImageNet: .+": "trained.tiny",
+    r"it attends within windows or groups \((?P<count>\d+) tokens at a time\)": "reason.windows",
+    r"it attends over (?P<count>\d+) channels a head, not over tokens": "reason.channels",
+    r"it attends from (?P<queries>\d+) tokens to (?P<keys>\d+) others, not to themselves": (
+        "reason.others"
+    ),
+    r"it attends over (?P<count>\d+) tokens, pooled from those of its blocks": "reason.pooled",
+    r"its stages attend over different numbers of tokens \((?P<counts>.+)\)": "reason.uneven",
+    r"only (?P<some>\d+) of its (?P<all>\d+) stages or blocks attend": "reason.some",
+    r"it has no softmax attention between patches \(it mixes them in another way\)": "reason.none",
     r"The model reads the patches: .+": "note.patches",
     r"The model has no class token: .+": "note.noclass",
     r"The map sums to (?P<sum>.+); the logit rises by (?P<rise>.+) over the baseline's "

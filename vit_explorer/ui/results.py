@@ -42,8 +42,10 @@ class Result:
     def bytes(self) -> int:
         """Memory the result holds, the model's aside, to the nearest few percent."""
         trace = self.explanation.trace
-        tensors = [*trace.blocks, *trace.features.values(), *trace.feature_gradients.values()]
-        for layer in trace.layers:
+        tensors = [trace.logits, *trace.features.values(), *trace.feature_gradients.values()]
+        attends = self.model.card.tier == 1
+        tensors += trace.blocks if attends else ()
+        for layer in trace.layers if attends else ():
             tensors += layer.tensors
         stored = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
         held = sum(tensor.untyped_storage().nbytes() for tensor in stored.values())

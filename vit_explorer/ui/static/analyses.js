@@ -117,6 +117,7 @@ function unpack({ layers, ...method }, result) {
         layer,
         target_label: method.class_specific ? result.target.label : null,
         limits: one.limits,
+        grid: one.grid,
         note: one.note,
         values: [...floats(one.bytes)],
       },

@@ -1,6 +1,7 @@
 // Which maps the reader wants beside one another, and of which layer each is.
 
 import { analysesOf, ask, jobOf, mapOf } from "./analyses.js";
+import { lackOfMethod } from "./lack.js";
 import { t } from "./words.js";
 
 /** A map's method by name, and the layer where it is not the method's own. */
@@ -10,15 +11,18 @@ export function mapTitle(id) {
   return layer === undefined ? title : t("explain.atLayer", { title, layer: Number(layer) + 1 });
 }
 
+/** The methods that are shown without a choice: of the model, or before there is one. */
+export const usualMethods = ({ result }, setup) =>
+  result?.model.usual ?? setup.methods.filter(({ shown }) => shown).map(({ name }) => name);
+
 /** Names of the chosen methods, in the server's order; without a choice, those it shows by itself. */
 export function chosenMethods(state, setup) {
-  const wanted = state.methods;
-  const chosen = setup.methods.filter(({ name, shown }) => (wanted ? wanted.includes(name) : shown));
-  return chosen.map(({ name }) => name);
+  const wanted = state.methods ?? usualMethods(state, setup);
+  return setup.methods.map(({ name }) => name).filter((name) => wanted.includes(name));
 }
 
 export function chooseMethods(store, setup, names) {
-  const usual = setup.methods.filter(({ shown }) => shown).map(({ name }) => name);
+  const usual = usualMethods(store.get(), setup);
   const same = usual.length === names.length && usual.every((name) => names.includes(name));
   store.set({ methods: same ? null : names });
 }
@@ -36,10 +40,19 @@ export function chooseLayer(store, setup, name, layer) {
   if (!chosen.includes(name)) chooseMethods(store, setup, [...chosen, name]);
 }
 
-/** The ids of the maps to show: those of the model's classes are left out where it has none. */
+/** The chosen methods that the model does not allow, as the setup has them. */
+export const leftOut = (state, setup) => {
+  const chosen = chosenMethods(state, setup);
+  return setup.methods.filter(
+    (method) => chosen.includes(method.name) && lackOfMethod(state.result.model, method),
+  );
+};
+
+/** The ids of the maps to show: those that the model does not allow are left out. */
 export function chosenIds(state, setup) {
+  const without = leftOut(state, setup).map(({ name }) => name);
   return chosenMethods(state, setup)
-    .filter((name) => !(name in state.result.skipped))
+    .filter((name) => !(name in state.result.skipped) && !without.includes(name))
     .map((name) => {
       const layer = layerOf(state, name);
       return layer === null ? name : `${name}@${layer}`;

@@ -10,6 +10,7 @@ import { createFigureMenu, gridTable } from "./figure_menu.js";
 import { percent, short } from "./format.js";
 import { cellOf, extremePatch, tokenName } from "./geometry.js";
 import { beginning } from "./learn/pieces.js";
+import { lacks, whyNot } from "./lack.js";
 import { shareBar, told } from "./outputs.js";
 import { createPatchCanvas } from "./patch_canvas.js";
 import { zoomedToken } from "./patch_zoom.js";
@@ -30,6 +31,7 @@ export function mapOf(state) {
     return { values: positionsOf(state).values, limits: COSINES, signed: false, unit: "cosine" };
   }
   if (comparePart === "attention") {
+    if (lacks(result, "attention")) return null;
     const { layer, head } = state;
     const map = attention.data.map({ layer, head, query: queryToken(state), direction: "from" });
     if (!map) return null;
@@ -159,6 +161,8 @@ function codeOf(state, limits) {
 }
 
 function whyMissing({ comparePart, result, arrivals }) {
+  const need = comparePart === "map" ? "" : comparePart;
+  if (need && lacks(result, need)) return whyNot(result.model, need);
   if (comparePart === "positions") return t("compare.none.positions");
   if (comparePart === "attention" && result.attention.whole)
     return t(arrivals < 0 ? "attention.failed" : "attention.waiting");

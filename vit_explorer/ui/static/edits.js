@@ -1,6 +1,7 @@
 // What was taken away, with undo and redo. An edit is never changed in place: views compare it.
 
 import { patchCount } from "./geometry.js";
+import { lacks } from "./lack.js";
 
 const KEPT = 200;
 
@@ -57,8 +58,9 @@ export function keepEdit(store) {
     const same = !ofPass || ofPass === pass;
     const heads = alike ? edit.heads.filter((head) => head < model.depth * model.heads) : [];
     const patches = alike && same ? edit.patches.filter((at) => at < patchCount(model)) : [];
+    const how = lacks(result, "tokens") ? "grey" : edit.how;
     store.set({
-      edit: { ...edit, heads, patches },
+      edit: { ...edit, heads, patches, how },
       editOf: [model.key, pass],
       editPast: [],
       editFuture: [],
@@ -85,7 +87,7 @@ export function readEdit(text, model) {
   return {
     patches: readNumbers(patches, rows * columns),
     heads: readNumbers(heads, model.depth * model.heads),
-    how,
+    how: model.lacks.includes("tokens") ? "grey" : how,
   };
 }
 

@@ -58,7 +58,9 @@ function createTrustTool({ store, setup }) {
 
   const unscored = (state) => {
     const { trust } = analysesOf(state.result);
-    return shownMaps(state, setup).filter(({ id }) => !trust?.maps[id]);
+    // A map of another stage's grid can't be ranked beside the same random maps.
+    const { grid } = state.result.model;
+    return shownMaps(state, setup).filter((map) => `${map.grid}` === `${grid}` && !trust?.maps[map.id]);
   };
 
   function press() {

@@ -39,6 +39,13 @@ export function positionName(position) {
 export function summary(model) {
   const { image, prefix } = model;
   const size = image[0] === image[1] ? image[0] : by(image);
+  if (model.tier === 2)
+    return t("summary.stages", {
+      pixels: t(`summary.pixels.${pixelKind(model)}`, { channels: model.channels, size }),
+      grid: by(model.grid),
+      count: model.stages.length,
+      device: model.device,
+    });
   const registers = prefix.filter((name) => name.startsWith("register"));
   const names = prefix.filter((name) => !registers.includes(name)).map(prefixName);
   if (registers.length) names.push(t("summary.registers", { count: registers.length }));
@@ -58,9 +65,34 @@ function calibrated({ temperature, pictures }) {
   return t("fact.calibration.value", values);
 }
 
+/** Of a model whose patches are the cells of its last stage. */
+function stageFacts(model) {
+  const cell = model.grid.map((count, axis) => Number((model.image[axis] / count).toFixed(2)));
+  return {
+    tier: t("fact.tier.value", { reason: said(model.reason) }),
+    stages: list(model.stages.map(({ name, grid }) => `${name} ${by(grid)}`)),
+    cells: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(cell) }),
+    features: model.dim,
+  };
+}
+
+function tokenFacts(model) {
+  return {
+    patches: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(model.patch) }),
+    left: leftOver(model),
+    prefix: list(model.prefix.map(prefixName)) || t("fact.prefix.none"),
+    tokens: model.tokens.toLocaleString(),
+    layers: model.depth,
+    heads: t("fact.heads.value", { heads: model.heads, width: model.head_width }),
+    dim: model.dim,
+    position: positionName(model.position),
+  };
+}
+
 export function facts(model) {
   const { accuracy, calibration, classes, measured } = model;
   const numbers = (values) => values.map((value) => value.toFixed(3)).join(", ");
+  const staged = model.tier === 2;
   const kept = { how: model.interpolation, share: percent(model.crop) };
   const lines = {
     source: said(model.source),
@@ -72,15 +104,8 @@ export function facts(model) {
     device: model.device,
     picture: pixelSize(model.image),
     channels: model.channels === 3 ? "" : t(`fact.channels.value.${pixelKind(model)}`, model),
-    patches: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(model.patch) }),
-    left: leftOver(model),
-    prefix: list(model.prefix.map(prefixName)) || t("fact.prefix.none"),
-    tokens: model.tokens.toLocaleString(),
-    layers: model.depth,
-    heads: t("fact.heads.value", { heads: model.heads, width: model.head_width }),
-    dim: model.dim,
-    position: positionName(model.position),
-    pooling: classes ? poolingName(model) : "",
+    ...(staged ? stageFacts(model) : tokenFacts(model)),
+    pooling: classes && !staged ? poolingName(model) : "",
     outputs: t(`outputs.${model.outputs}`),
     outputs_found: said(model.outputs_found),
     ends_in: model.ends_in ? t("fact.ends_in.value", { name: model.ends_in }) : "",

@@ -13,6 +13,16 @@ export function cellOf(model, token) {
   return [Math.floor(patch / model.grid[1]), patch % model.grid[1]];
 }
 
+/** A map's value in the middle of a token's cell, null for one without; stages have other grids. */
+export function valueAt(map, model, token) {
+  const cell = cellOf(model, token);
+  if (!cell) return null;
+  const at = cell.map((place, axis) =>
+    Math.floor(((place + 0.5) * map.grid[axis]) / model.grid[axis]),
+  );
+  return map.values[at[0] * map.grid[1] + at[1]];
+}
+
 export function tokenAt(model, row, column) {
   return model.prefix.length + row * model.grid[1] + column;
 }

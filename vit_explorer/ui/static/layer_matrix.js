@@ -5,6 +5,7 @@ import { chooseLayer, layerOf } from "./chosen_maps.js";
 import { tableFor } from "./colours.js";
 import { el, replace, setText } from "./dom.js";
 import { createFigureMenu } from "./figure_menu.js";
+import { lackOfMethod } from "./lack.js";
 import { thumbnail } from "./pixels.js";
 import { createProgress } from "./progress.js";
 import { t } from "./words.js";
@@ -14,9 +15,19 @@ const JOB = "layers";
 // The saved matrix: its width, the part of it that the names take, and the room of the numbers.
 const [WIDE, NAMES, NUMBERS] = [800, 170, 22];
 
+/** What a layer is of a model in stages: the module's name and its grid. */
+function stageName({ stages }, layer) {
+  const stage = stages[layer];
+  return stage ? `${stage.name} ${stage.grid.join("×")}` : null;
+}
+
 export function createLayerMatrix(context) {
   const { store, setup } = context;
-  const names = setup.methods.filter(({ layered }) => layered).map(({ name }) => name);
+  /** The methods that read one layer, of those that the model allows. */
+  const namesOf = ({ model }) =>
+    setup.methods
+      .filter((method) => method.layered && !lackOfMethod(model, method))
+      .map(({ name }) => name);
   const rows = el("div", { class: "layer-matrix", role: "group", "aria-label": t("bylayer"), onkeydown: move });
   const progress = createProgress(t("bylayer"));
   const words = el("p", { class: "note", role: "status" });
@@ -61,9 +72,13 @@ export function createLayerMatrix(context) {
     rows.style.setProperty("--cell-aspect", String(grid[1] / grid[0]));
     cells = [];
     const heads = Array.from({ length: depth }, (_, layer) =>
-      el("span", { class: "layer-number", "aria-hidden": "true" }, String(layer + 1)),
+      el(
+        "span",
+        { class: "layer-number", "aria-hidden": "true", title: stageName(result.model, layer) },
+        String(layer + 1),
+      ),
     );
-    const lines = names.map((name) => {
+    const lines = namesOf(result).map((name) => {
       const title = t(`method.${name}.title`);
       const line = Array.from({ length: depth }, (_, layer) => createCell(name, layer, title, grid));
       return [el("span", { class: "layer-name", title }, title), ...line];
@@ -110,13 +125,14 @@ export function createLayerMatrix(context) {
         continue;
       }
       const table = tableFor(state.colormap, map.signed);
-      const image = thumbnail(map.values, state.result.model.grid, table, map.limits);
+      [canvas.height, canvas.width] = map.grid;
+      const image = thumbnail(map.values, map.grid, table, map.limits);
       canvas.getContext("2d").putImageData(image, 0, 0);
     }
   }
 
   /** Methods that this model has a map of at some layer. */
-  const shownOf = (result) => names.filter((name) => analysesOf(result).layers[name]?.some(Boolean));
+  const shownOf = (result) => namesOf(result).filter((name) => analysesOf(result).layers[name]?.some(Boolean));
 
   /** Height of one row of the saved matrix, in which a cell is as wide as the layers leave it. */
   const rowOf = ({ result: { model } }) =>
@@ -148,14 +164,13 @@ export function createLayerMatrix(context) {
   }
 
   function linesOf({ result }) {
-    const [, columns] = result.model.grid;
     return shownOf(result).flatMap((name) =>
       analysesOf(result).layers[name].flatMap((map, layer) =>
         Array.from(map?.values ?? [], (value, at) => [
           name,
           layer + 1,
-          Math.floor(at / columns) + 1,
-          (at % columns) + 1,
+          Math.floor(at / map.grid[1]) + 1,
+          (at % map.grid[1]) + 1,
           value,
         ]),
       ),
@@ -164,7 +179,7 @@ export function createLayerMatrix(context) {
 
   function need({ result }) {
     const { layers, failed } = analysesOf(result);
-    if (JOB in failed || jobOf(result, JOB) || names.every((name) => layers[name])) return;
+    if (JOB in failed || jobOf(result, JOB) || namesOf(result).every((name) => layers[name])) return;
     ask(store, result, JOB, { ask: "layers" });
   }
 
@@ -172,7 +187,7 @@ export function createLayerMatrix(context) {
     const { result } = state;
     node.open = state.byLayerOpen;
     if (!node.open) return;
-    const shape = `${result.model.depth} ${result.model.grid}`;
+    const shape = `${result.model.depth} ${result.model.grid} ${namesOf(result)}`;
     if (shape !== built) rebuild(state);
     built = shape;
     if (!state.busy) need(state);

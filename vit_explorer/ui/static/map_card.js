@@ -7,7 +7,7 @@ import { manner, tableFor } from "./colours.js";
 import { el, placeUnder, setText } from "./dom.js";
 import { createFigureMenu, gridTable } from "./figure_menu.js";
 import { short } from "./format.js";
-import { cellOf } from "./geometry.js";
+import { valueAt } from "./geometry.js";
 import { optionsOf, pythonOf } from "./map_code.js";
 import { createPatchCanvas } from "./patch_canvas.js";
 import { cropAspect, cropIn } from "./picture.js";
@@ -42,7 +42,7 @@ export function createMapCard(context, id, map) {
   const { store, setup } = context;
   const { model } = store.get().result;
   const title = mapTitle(id);
-  const label = describeMap(title, map.values, model.grid, map.signed);
+  const label = describeMap(title, map.values, map.grid, map.signed);
   const bar = createColourBar(short);
   const here = el("span", { class: "pill here", hidden: true });
   const canvas = createPatchCanvas({ store, label, paint, region: mapRegion, keyboard: false });
@@ -58,7 +58,7 @@ export function createMapCard(context, id, map) {
       aspect: mapAspect(state),
       bar: { table: tableFor(state.colormap, map.signed), limits: limits(state), format: short },
     }),
-    table: () => gridTable(map.values, model.grid),
+    table: () => gridTable(map.values, map.grid),
     npz: ({ result }) => (result.maps.includes(map) || map.layer !== undefined ? `maps/${id}` : null),
     python: (state) => pythonOf(map, state, limits(state)),
     options: (state) => optionsOf(map, state),
@@ -88,13 +88,12 @@ export function createMapCard(context, id, map) {
       region: state.whole ? mapRegion(state, width, height) : undefined,
     });
     const base = state.image.pixels(width, height, state.whole);
-    target.putImageData(overlay(base, map.values, state.result.model.grid, how), 0, 0);
+    target.putImageData(overlay(base, map.values, map.grid, how), 0, 0);
   }
 
   function draw(state) {
     canvas.draw();
-    const cell = cellOf(model, queryToken(state));
-    const value = cell ? map.values[cell[0] * model.grid[1] + cell[1]] : null;
+    const value = valueAt(map, model, queryToken(state));
     const [low, high] = limits(state);
     const others = shownMaps(state, setup).filter(({ unit }) => unit === map.unit);
     const ends = empty && (!state.shared || others.length === 1) ? [0, 0] : [low, high];

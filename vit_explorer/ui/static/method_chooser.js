@@ -1,7 +1,8 @@
 // Every method by name and what it shows, to search and tick; the gallery follows.
 
-import { chooseMethods, chosenMethods } from "./chosen_maps.js";
+import { chooseMethods, chosenMethods, usualMethods } from "./chosen_maps.js";
 import { el, setText } from "./dom.js";
+import { lackOfMethod, whyNot } from "./lack.js";
 import { t } from "./words.js";
 
 export function createMethodChooser({ store, setup, signal }) {
@@ -25,9 +26,9 @@ export function createMethodChooser({ store, setup, signal }) {
     el(
       "div",
       { class: "chooser-actions" },
-      action("chooser.usual", () => setup.methods.filter(({ shown }) => shown)),
-      action("chooser.fast", () => setup.methods.filter(({ slow }) => !slow)),
-      action("chooser.all", () => setup.methods),
+      action("chooser.usual", () => usualMethods(store.get(), setup).map((name) => ({ name }))),
+      action("chooser.fast", () => allowed().filter(({ slow }) => !slow)),
+      action("chooser.all", allowed),
     ),
   );
   const button = el("button", {
@@ -47,6 +48,12 @@ export function createMethodChooser({ store, setup, signal }) {
     { signal },
   );
 
+  /** The methods that the model at hand allows. */
+  function allowed() {
+    const { model } = store.get().result;
+    return setup.methods.filter((method) => !lackOfMethod(model, method));
+  }
+
   function action(key, choose) {
     const names = () => choose().map(({ name }) => name);
     return el("button", { type: "button", onclick: () => chooseMethods(store, setup, names()) }, t(key));
@@ -59,11 +66,12 @@ export function createMethodChooser({ store, setup, signal }) {
     return { rows: made, node: el("div", { class: "chooser-group" }, title, list) };
   }
 
-  function createRow({ name }) {
+  function createRow(method) {
+    const { name } = method;
     const box = el("input", { type: "checkbox", id: `vx-method-${name}`, onchange: () => tick(name) });
     const [title, summary] = [t(`method.${name}.title`), t(`method.${name}.summary`)];
     const label = el("span", {}, el("strong", {}, title), el("small", {}, summary));
-    return { name, box, text: `${title} ${summary}`.toLowerCase(), node: el("label", {}, box, label) };
+    return { name, method, box, text: `${title} ${summary}`.toLowerCase(), node: el("label", {}, box, label) };
   }
 
   function tick(name) {
@@ -96,7 +104,14 @@ export function createMethodChooser({ store, setup, signal }) {
   function draw(state) {
     const chosen = chosenMethods(state, setup);
     setText(button, t("chooser.count", { count: chosen.length, all: setup.methods.length }));
-    for (const { name, box } of rows) box.checked = chosen.includes(name);
+    const { model } = state.result;
+    for (const { name, method, box, node: row } of rows) {
+      const lack = lackOfMethod(model, method);
+      box.checked = chosen.includes(name);
+      box.disabled = Boolean(lack) && !box.checked;
+      row.classList.toggle("lacking", Boolean(lack));
+      row.title = lack ? whyNot(model, lack) : "";
+    }
   }
   return { node, draw };
 }

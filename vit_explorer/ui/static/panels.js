@@ -1,12 +1,15 @@
 // The panels that the tabs show: each view is made when its tab is first opened.
 
 import { el } from "./dom.js";
+import { createLack, lackOfTab } from "./lack.js";
 import { VIEWS } from "./views.js";
 
 /** Panels by the views' names; `onFirst` runs once, when the first of them can be seen. */
 export function createPanels(context, onFirst) {
   const { store, signal } = context;
   const views = {};
+  let begun = false;
+  const lack = createLack(context);
   const panels = Object.fromEntries(
     Object.keys(VIEWS).map((name) => [
       name,
@@ -22,19 +25,41 @@ export function createPanels(context, onFirst) {
   async function open(name) {
     const create = await VIEWS[name]();
     if (signal.aborted || views[name]) return;
-    const first = Object.keys(views).length === 0;
-    views[name] = create(context);
+    views[name] = create({ ...context, store: onlyWhere(store, name) });
     panels[name].append(views[name].node);
-    views[name].draw();
-    if (first) onFirst();
+    show(store.get());
   }
 
-  function show({ tab }) {
+  function show(state) {
+    const { tab } = state;
     for (const [name, panel] of Object.entries(panels)) panel.hidden = name !== tab;
-    if (views[tab]) views[tab].draw();
-    else open(tab);
+    const missing = lackOfTab(state, tab);
+    lack.draw(state, missing);
+    panels[tab].prepend(lack.node);
+    if (views[tab]) views[tab].node.hidden = Boolean(missing);
+    if (!views[tab] && !missing) open(tab);
+    else begin();
+    if (views[tab] && !missing) views[tab].draw();
   }
-  store.on(["tab"], show);
+
+  function begin() {
+    if (!begun) onFirst();
+    begun = true;
+  }
+  store.on(["tab", "result"], show);
   show(store.get());
   return Object.values(panels);
 }
+
+/** The store for a view: there is no result, and listeners rest, while the model lacks what it shows. */
+const onlyWhere = (store, name) => ({
+  ...store,
+  get() {
+    const state = store.get();
+    return lackOfTab(state, name) ? { ...state, result: null } : state;
+  },
+  on: (keys, listener) =>
+    store.on(keys, (state) => {
+      if (!lackOfTab(state, name)) listener(state);
+    }),
+});

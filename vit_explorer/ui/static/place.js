@@ -4,6 +4,7 @@ import { isColormap } from "./colours.js";
 import { readEdit, writeEdit } from "./edits.js";
 import { layerOf } from "./chosen_maps.js";
 import { cellOf, startToken, tokenAt } from "./geometry.js";
+import { lacks } from "./lack.js";
 import { START } from "./state.js";
 import { VIEW_PLACES } from "./view_places.js";
 import { browserLanguage, LANGUAGES } from "./words.js";
@@ -104,7 +105,8 @@ const KEPT = [
   {
     name: "without",
     keys: ["edit"],
-    write: ({ edit }) => writeEdit(edit),
+    write: ({ edit, result }) =>
+      writeEdit(lacks(result, "tokens") ? { ...edit, how: START.edit.how } : edit),
     read: (text, { model, pass }) => {
       const edit = readEdit(text, model);
       return edit && { edit, editOf: [model.key, pass] };

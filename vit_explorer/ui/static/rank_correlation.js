@@ -13,8 +13,9 @@ export function ranks(values) {
   return found;
 }
 
-/** The correlation of two rankings, -1 to 1; null where all of one's are equal. */
+/** The correlation of two rankings, -1 to 1; null where all of one's are equal, or of other lengths. */
 export function correlation(one, other) {
+  if (one.length !== other.length) return null;
   const middle = (one.length + 1) / 2;
   let [both, first, second] = [0, 0, 0];
   for (let at = 0; at < one.length; at += 1) {

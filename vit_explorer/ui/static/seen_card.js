@@ -4,7 +4,7 @@ import { pixelKind, leftOver, pictureNote } from "./channels.js";
 import { mapTitle, shownMaps } from "./chosen_maps.js";
 import { el, setText } from "./dom.js";
 import { short } from "./format.js";
-import { cellOf, tokenName } from "./geometry.js";
+import { cellOf, tokenName, valueAt } from "./geometry.js";
 import { createPatchCanvas } from "./patch_canvas.js";
 import { queryToken } from "./store.js";
 import { list, sentences, t } from "./words.js";
@@ -39,9 +39,8 @@ export function createSeenCard({ store, setup }, { seen, model, picture }) {
     const query = queryToken(state);
     const cell = cellOf(model, query);
     if (!cell) return;
-    const at = cell[0] * model.grid[1] + cell[1];
     const values = shownMaps(state, setup).map(
-      (map) => `${mapTitle(map.id)} ${short(map.values[at])}`,
+      (map) => `${mapTitle(map.id)} ${short(valueAt(map, model, query))}`,
     );
     setText(says, `${tokenName(model, query)}: ${list(values)}`);
   }

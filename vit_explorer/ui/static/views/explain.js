@@ -2,10 +2,11 @@
 
 import { createAgreement, shownPair } from "../agreement.js";
 import { mapOf, stopAll } from "../analyses.js";
-import { askForBrief, chosenIds, chosenMethods } from "../chosen_maps.js";
+import { askForBrief, chosenIds, chosenMethods, leftOut } from "../chosen_maps.js";
 import { el, replace, setText } from "../dom.js";
 import { createExplainTools } from "../explain_tools.js";
 import { createGlossary } from "../glossary.js";
+import { describeLeftOut } from "../lack.js";
 import { createLayerMatrix } from "../layer_matrix.js";
 import { createMapCard, mapAspect } from "../map_card.js";
 import { createSeenCard } from "../seen_card.js";
@@ -96,7 +97,7 @@ export function createExplainView(context) {
     agreement.draw(state);
     markPair(state);
     layers.draw(state);
-    setText(skipped, describeSkipped(state.result, chosenMethods(state, setup)));
+    setText(skipped, describeSkipped(state, setup));
   }
 
   // Work for an earlier picture or class would only keep the next one waiting.
@@ -106,14 +107,16 @@ export function createExplainView(context) {
 }
 
 /** Chosen methods that were left out, those with the same reason together. */
-function describeSkipped({ skipped, model, predictions }, chosen) {
-  const names = chosen.filter((name) => name in skipped);
+function describeSkipped(state, setup) {
+  const { skipped, model } = state.result;
+  const lacking = leftOut(state, setup);
+  const known = lacking.map(({ name }) => name);
+  const names = chosenMethods(state, setup).filter((name) => name in skipped && !known.includes(name));
   const byReason = Map.groupBy(names, (name) => skipped[name]);
-  const parts = [...byReason].map(([reason, some]) => {
-    const why = predictions.length ? reason : t("explain.noclassifier", { model: model.name });
-    return t("explain.skipped", { titles: list(some.map((name) => t(`method.${name}.title`))), why });
-  });
-  return sentences(...parts);
+  const parts = [...byReason].map(([why, some]) =>
+    t("explain.skipped", { titles: list(some.map((name) => t(`method.${name}.title`))), why }),
+  );
+  return sentences(...describeLeftOut(model, lacking), ...parts);
 }
 
 function createReading() {

@@ -6,6 +6,7 @@ import { change, isPlain, redo, reset, undo } from "../edits.js";
 import { answerTo, changeOf, createAsker } from "../effects.js";
 import { createFigureMenu } from "../figure_menu.js";
 import { createHeadSwitches } from "../head_switches.js";
+import { lacks, whyNot } from "../lack.js";
 import { isValued, targetName, writerOf } from "../outputs.js";
 import { createPaintCanvas } from "../paint_canvas.js";
 import { cropAspect } from "../picture.js";
@@ -52,6 +53,9 @@ export function createWhatIfView(context) {
     el("h3", {}, t("whatif.none")),
     el("p", { class: "caption" }, t("whatif.none.why")),
   );
+  const headsPart = part([t("whatif.heads")], t("whatif.heads.help"), heads.node);
+  const whyNoHeads = el("p", { class: "note" });
+  const noHeads = el("div", { class: "whatif-part" }, el("h3", {}, t("whatif.heads")), whyNoHeads);
   const body = el(
     "div",
     { class: "split" },
@@ -59,7 +63,8 @@ export function createWhatIfView(context) {
       "div",
       { class: "stage" },
       canvas.node,
-      part([t("whatif.heads")], t("whatif.heads.help"), heads.node),
+      headsPart,
+      noHeads,
     ),
     el(
       "div",
@@ -77,7 +82,8 @@ export function createWhatIfView(context) {
     canvas.paint(target, width, height, { ...state, hover: null });
 
   function describe(state, { rows, target, first }) {
-    if (isPlain(state.edit)) return t("whatif.start");
+    if (isPlain(state.edit))
+      return t(lacks(state.result, "attention") ? "whatif.start.patches" : "whatif.start");
     const write = writerOf(state.result.model);
     const aim = rows.find(({ index }) => index === target);
     const values = { label: nameOf(aim.label), before: write(aim.before), after: write(aim.after) };
@@ -101,7 +107,10 @@ export function createWhatIfView(context) {
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
     tools.draw(state);
     canvas.draw();
-    heads.draw(state);
+    headsPart.hidden = lacks(state.result, "attention");
+    noHeads.hidden = !headsPart.hidden;
+    if (headsPart.hidden) setText(whyNoHeads, whyNot(state.result.model, "attention"));
+    else heads.draw(state);
     removal.draw(state);
     const answer = answerTo(state, changeOf(state));
     shifts.node.classList.toggle("waiting", !answer);
@@ -183,8 +192,9 @@ function createTools(store) {
     help,
   );
 
-  function draw({ brush: size, edit, editPast, editFuture }) {
+  function draw({ brush: size, edit, editPast, editFuture, result }) {
     brush.show(size);
+    how.node.parentNode.hidden = lacks(result, "tokens");
     how.show(edit.how);
     back.disabled = !editPast.length;
     again.disabled = !editFuture.length;

@@ -1,0 +1,76 @@
+"""What a method or view needs of a model, and the one sentence that says why it can't be had.
+
+Methods and views declare what they need by these names; whether a model has it, and what is said
+where it hasn't, is decided here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from vit_explorer.errors import ExplorerError, UnsupportedModelError
+from vit_explorer.models.card import ModelCard
+from vit_explorer.models.outputs import no_classes
+
+CLASS = "A class"
+INSTEAD = (
+    "CAM methods, occlusion, RISE, saliency, integrated gradients, greying patches and the "
+    "comparison with chance work on it"
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something of a model, in words, and whether a card says that it is there."""
+
+    words: str
+    met: Callable[[ModelCard], bool]
+
+    def refusal(self, card: ModelCard) -> ExplorerError:
+        """What is raised for a model that lacks it."""
+        if self.words == CLASS:
+            return no_classes(card, "so there is no class to explain")
+        return UnsupportedModelError(
+            f"{self.words} can't be shown of {card.name}: {card.tier_reason}; {INSTEAD}."
+        )
+
+    def why_not(self, card: ModelCard) -> str:
+        """The sentence for a model that lacks it."""
+        return str(self.refusal(card))
+
+
+def _attends(card: ModelCard) -> bool:
+    return card.tier == 1
+
+
+NEEDS: Mapping[str, Need] = MappingProxyType(
+    {
+        "attention": Need("Attention from all patches to all patches", _attends),
+        "tokens": Need("The tokens of patches from block to block", _attends),
+        "embedding": Need("The embedding of patches", _attends),
+        "positions": Need("The positions of patches", _attends),
+        # Of a ViT at the norm before attention, else at a stage.
+        "features": Need("Features on a grid", lambda card: bool(card.depth)),
+        "class": Need(CLASS, lambda card: card.classes > 0),
+    }
+)
+
+
+def lacking(card: ModelCard, needs: Iterable[str]) -> str | None:
+    """The first of some needs that a model doesn't meet, by its name."""
+    return next((name for name in needs if not NEEDS[name].met(card)), None)
+
+
+def why_not(card: ModelCard, needs: Iterable[str]) -> str:
+    """Why a model can't be shown by what has these needs, "" where it can."""
+    name = lacking(card, needs)
+    return "" if name is None else NEEDS[name].why_not(card)
+
+
+def require(card: ModelCard, *needs: str) -> None:
+    """Raises UnsupportedModelError, or TargetError for a class, where a model lacks one of them."""
+    name = lacking(card, needs)
+    if name is not None:
+        raise NEEDS[name].refusal(card)
