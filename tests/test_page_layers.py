@@ -205,7 +205,8 @@ LENS = """async () => {
       curves: [{ index: 0, label: "cat", values: leaders.map(() => 0.5) }],
     };
     const { node, draw } = createLens({ store: { set() {} } });
-    draw({ layer: 0 }, lens);
+    const result = { model: { outputs: "classes" }, target: { index: 0, label: "cat", of: "cat" } };
+    draw({ layer: 0, result }, lens);
     return node.querySelector(".lens-says").textContent;
   };
   return [[1, 0, 0], [0, 0, 1], [1, 1, 1]].map(says);

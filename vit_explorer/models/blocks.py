@@ -155,7 +155,8 @@ def _norm(inside: Sequence[Call], events: Sequence[Event]) -> tuple[Call | None,
             continue  # it holds the attention
         if _is_norm(call, "norm1"):
             return call, False
-        mixed = any(p.ndim > 1 for p in call.module.parameters())
+        # What is given no tokens, such as a table of relative positions, mixes none.
+        mixed = len(call.shape) == 3 and any(p.ndim > 1 for p in call.module.parameters())
     after = [
         call
         for call in inside

@@ -22,11 +22,6 @@ Pair = tuple[int, int]
 LARGEST_DRAWN_GRID = 40 * 40
 
 ROTARY = re.compile("rope|rotary")
-# A block's norms before attention and before the MLP, as timm and as transformers call them.
-NORMS = {
-    "norm1": ("norm1", "layernorm_before", "layer_norm1"),
-    "norm2": ("norm2", "layernorm_after", "layer_norm2"),
-}
 CLASS_TOKENS = {"cls_token", "class_token", "class_embedding"}
 POSITION_NAMES = (
     "pos_embed",
@@ -237,37 +232,6 @@ def find_patch_embed(module: nn.Module) -> nn.Module | None:
     return parts.get("patch_embeddings") or parts.get("patch_embedding")
 
 
-def find_norm(block: nn.Module, name: str = "norm1") -> str | None:
-    """What a block calls its norm before attention ("norm1") or before the MLP ("norm2")."""
-    parts = dict(block.named_children())
-    return next((known for known in NORMS[name] if known in parts), None)
-
-
-def find_blocks(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
-    """The transformer blocks, in order.
-
-    The core's `blocks` as in timm, else the longest list of modules of one type.
-
-    Raises:
-        UnsupportedModelError: the module has no such list.
-    """
-    named = getattr(find_core(module), "blocks", None)
-    if isinstance(named, (nn.ModuleList, nn.Sequential)) and len(named):
-        return tuple(named)
-    lists = [
-        tuple(child)
-        for child in module.modules()
-        if isinstance(child, (nn.ModuleList, nn.Sequential))
-        and len({type(item) for item in child}) == 1
-    ]
-    if not lists:
-        raise UnsupportedModelError(
-            f"{name} can't be explored: it has no list of transformer blocks; pass a ViT whose "
-            "blocks are in a ModuleList or Sequential."
-        )
-    return max(lists, key=len)
-
-
 def first_tensor(output: Any) -> torch.Tensor:
     """The logits of a forward pass, or a backbone's tokens; they may be in a tuple or an object.
 
@@ -295,32 +259,6 @@ def first_tensor(output: Any) -> torch.Tensor:
         f"The model returned {found}, expected logits as one tensor; wrap it so that its forward "
         "returns them."
     )
-
-
-def find_patch_size(module: nn.Module, image_size: Pair, name: str) -> Pair:
-    """Pixels a patch covers, from the patch embedding's stride or its grid."""
-    embed = getattr(module, "patch_embed", None) or getattr(module, "embeds", None)
-    ratio = getattr(embed, "feat_ratio", None)
-    size = ratio(as_scalar=False) if callable(ratio) else getattr(embed, "patch_size", None)
-    if size is None:
-        strides = [
-            child.stride
-            for child in module.modules()
-            if isinstance(child, nn.Conv2d) and child.stride == child.kernel_size
-        ]
-        size = strides[0] if strides else None
-    if size is None:
-        raise UnsupportedModelError(
-            f"{name} can't be explored: no patch embedding was found, expected `patch_embed` or a "
-            "convolution whose stride equals its kernel."
-        )
-    pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
-    if any(side < patch for side, patch in zip(image_size, pair, strict=True)):
-        raise UnsupportedModelError(
-            f"The image size {image_size[0]}×{image_size[1]} is smaller than one of {name}'s "
-            f"patches, {pair[0]}×{pair[1]}; choose a larger one."
-        )
-    return pair[0], pair[1]
 
 
 def find_prefix_names(core: nn.Module, count: int, read: Sequence[int]) -> tuple[str, ...]:

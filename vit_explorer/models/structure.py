@@ -108,10 +108,22 @@ def _run(work: Callable[[], Seen], module: nn.Module, name: str, channels: int, 
     except UnsupportedModelError:
         raise
     except Exception as error:  # whatever another program's forward raises
+        _check_patch(module, size, name)
         raise DoesNotRunError(
             f"{name} does not run on a picture of {channels}×{size[0]}×{size[1]}: "
             f"{told(error)}; {_way_out(module)}."
         ) from error
+
+
+def _check_patch(module: nn.Module, size: Pair, name: str) -> None:
+    """Say so where a picture is smaller than one patch."""
+    cuts = (one for one in module.modules() if isinstance(one, nn.Conv2d))
+    patch = next((one.kernel_size for one in cuts if one.stride == one.kernel_size), (1, 1))
+    if size[0] < patch[0] or size[1] < patch[1]:
+        raise DoesNotRunError(
+            f"The image size {size[0]}×{size[1]} is smaller than one of {name}'s patches, "
+            f"{patch[0]}×{patch[1]}; choose a larger one."
+        )
 
 
 def told(error: BaseException) -> str:

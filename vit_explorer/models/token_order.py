@@ -258,9 +258,10 @@ def find_order(
     if not count:
         raise NoOrderError("no token follows the picture")
     for grid, patch in _grids(count, image_size, convolutions):
-        found = _fit(enter, following, whole, grid, patch, image_size)
-        if found is not None:
-            return found
+        if grid[0] * grid[1] == count:
+            found = _fit(enter, following, whole, grid, patch, image_size)
+            if found is not None:
+                return found
     raise NoOrderError(
         f"{count} of its {tokens} tokens follow the picture, and no grid of patches was found in "
         "which each of them is one patch"
@@ -305,9 +306,9 @@ def _fit(
 ) -> Order | None:
     """The order of tokens on a grid, None where it is not theirs.
 
-    Rows and columns are told by binary codes, a few pictures each. Where tokens are seen beyond
-    their cells, every row and column is changed by itself, and a token is of the one that it
-    follows most.
+    Rows and columns are told by binary codes, a few pictures each. Where tokens follow more than
+    their cells, every row and column is changed by itself, and tokens are put in the order of the
+    middles of what they follow.
     """
     lines = [_lines(axis, grid, patch, image_size) for axis in (0, 1)]
     least = 1e-3 * whole[following]
@@ -315,8 +316,8 @@ def _fit(
     places = _bijection([cells[following] for cells, _ in coded], following, grid)
     beyond = any(bool((other[following] > least).any()) for _, other in coded)
     if places is None and beyond:
-        found = [_strongest(enter, one, grid[axis], axis) for axis, one in enumerate(lines)]
-        places = _bijection([cells[following] for cells in found], following, grid)
+        found = [_ranked(enter, one, grid, axis, following) for axis, one in enumerate(lines)]
+        places = _bijection(found, following, grid)
     return None if places is None else Order(grid, patch, places, overlap=beyond)
 
 
@@ -343,9 +344,19 @@ def _decode(
     return code, changes.amin(dim=1).amax(dim=0)
 
 
-def _strongest(enter: Callable[[Tensor], Tensor], lines: Tensor, count: int, axis: int) -> Tensor:
-    """The row or column of patches that each token follows most."""
-    return enter(_masks(lines == torch.arange(count)[:, None], axis)).argmax(dim=0)
+def _ranked(
+    enter: Callable[[Tensor], Tensor], lines: Tensor, grid: Pair, axis: int, following: Tensor
+) -> Tensor:
+    """The row or column of each token that follows the picture, by where the middle of what it
+    follows lies among those of the others: a stem may shift them all, or reach far."""
+    count, beside = grid[axis], grid[1 - axis]
+    changes = enter(_masks(lines == torch.arange(count)[:, None], axis))[:, following].double()
+    # Norms over the whole picture make every token follow all of it a little.
+    weights = (changes - changes.amin(dim=0)).square()
+    middle = (weights * torch.arange(count)[:, None]).sum(dim=0) / weights.sum(dim=0)
+    rank = torch.empty_like(middle, dtype=torch.long)
+    rank[middle.argsort()] = torch.arange(len(middle))
+    return rank // beside
 
 
 def _bijection(cells: Sequence[Tensor], following: Tensor, grid: Pair) -> tuple[int, ...] | None:
