@@ -163,7 +163,7 @@ def test_pinned_patch_is_shared_by_all_views(page: Page) -> None:
     page.mouse.click(bounds["x"] + 2.5 * size, bounds["y"] + 1.5 * size)
     page.mouse.move(5, 5)
     show(page, "positions")
-    assert "row 2, column 3" in page.inner_text("#vx-view-positions h3 >> nth=1")
+    page.locator("#vx-view-positions h3:visible", has_text="row 2, column 3").wait_for()
     show(page, "patches")
     assert page.inner_text(".zoom-card h3") == "Patch 11"
     show(page, "explain")

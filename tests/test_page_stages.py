@@ -122,7 +122,7 @@ def test_beside_a_vit(page: Page) -> None:
     wait_idle(page)
     first = page.locator('[data-side="first"] .compare-missing')
     assert "no softmax attention between patches" in first.inner_text()
-    assert not page.locator('[data-side="second"] .compare-missing').is_visible()
+    page.locator('[data-side="second"] .compare-missing').wait_for(state="hidden")
 
 
 def test_turning_to_a_vit_and_back(page: Page) -> None:

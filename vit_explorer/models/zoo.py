@@ -18,6 +18,7 @@ from torch import nn
 from vit_explorer.data_config import input_size
 from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError, nearest
 from vit_explorer.models.anatomy import Anatomy
+from vit_explorer.models.attention_calls import Watch, answering
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.card import ModelCard, Pair, find_core
 from vit_explorer.models.channels import input_channels
@@ -314,15 +315,16 @@ def _finish(
     else:
         named = names_in(labels)[0] if isinstance(labels, (str, Path)) else tuple(labels)
     before, width = before_head(built.module, anatomy, tier.get("stages", ()), structure.dim)
-    meaning = find_meaning(
-        built.module,
-        before,
-        size,
-        width=width,
-        given=outputs,
-        labels=named,
-        channels=channels,
-    )
+    with answering(Watch(), anatomy.foreign):
+        meaning = find_meaning(
+            built.module,
+            before,
+            size,
+            width=width,
+            given=outputs,
+            labels=named,
+            channels=channels,
+        )
     structure = dataclasses.replace(structure, classes=meaning.count)
     names, labels_source = _choose_labels(built, labels, structure.classes)
     calibration = read_calibration(built.metadata)
@@ -394,7 +396,7 @@ def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
     """
     card = model.card
     before, width = before_head(model.module, model.anatomy, card.stages, card.dim)
-    with model.lock:
+    with model.lock, answering(Watch(), model.anatomy.foreign):
         meaning = find_meaning(
             model.module,
             before,
