@@ -29,7 +29,12 @@ def find_blocks(module: nn.Module, seen: Seen) -> tuple[Block, ...]:
     Raises:
         NoBlocksError: attention is not spread over blocks, one a block.
     """
-    events = [event for event in seen.events if event.square and event.queries > 1]
+    events = [event for event in seen.events if event.queries > 1]
+    uneven = next((event for event in events if not event.square), None)
+    if uneven is not None:
+        raise NoBlocksError(
+            f"it attends from {uneven.queries} tokens to {uneven.keys} others, not to themselves"
+        )
     if not events:
         raise NoBlocksError("no attention between tokens was seen in it")
     _check_pooling(module, seen)

@@ -259,7 +259,7 @@ def find_order(
         raise NoOrderError("no token follows the picture")
     for grid, patch in _grids(count, image_size, convolutions):
         if grid[0] * grid[1] == count:
-            found = _fit(enter, following, whole, grid, patch, image_size)
+            found = _fit(enter, following, whole, grid, patch, image_size, convolutions)
             if found is not None:
                 return found
     raise NoOrderError(
@@ -303,19 +303,21 @@ def _fit(
     grid: Pair,
     patch: Pair,
     image_size: Pair,
+    convolutions: Sequence[Convolution],
 ) -> Order | None:
     """The order of tokens on a grid, None where it is not theirs.
 
     Rows and columns are told by binary codes, a few pictures each. Where tokens follow more than
     their cells, every row and column is changed by itself, and tokens are put in the order of the
-    middles of what they follow.
+    middles of what they follow, on a grid that a convolution made.
     """
     lines = [_lines(axis, grid, patch, image_size) for axis in (0, 1)]
     least = 1e-3 * whole[following]
     coded = [_decode(enter, one, grid[axis], axis) for axis, one in enumerate(lines)]
     places = _bijection([cells[following] for cells, _ in coded], following, grid)
     beyond = any(bool((other[following] > least).any()) for _, other in coded)
-    if places is None and beyond:
+    made = any(tuple(one.made[-2:]) == grid for one in convolutions)
+    if places is None and beyond and made:
         found = [_ranked(enter, one, grid, axis, following) for axis, one in enumerate(lines)]
         places = _bijection(found, following, grid)
     return None if places is None else Order(grid, patch, places, overlap=beyond)
@@ -354,8 +356,13 @@ def _ranked(
     # Norms over the whole picture make every token follow all of it a little.
     weights = (changes - changes.amin(dim=0)).square()
     middle = (weights * torch.arange(count)[:, None]).sum(dim=0) / weights.sum(dim=0)
-    rank = torch.empty_like(middle, dtype=torch.long)
-    rank[middle.argsort()] = torch.arange(len(middle))
+    order = middle.argsort()
+    groups = middle[order].unflatten(0, (count, beside))
+    spread = float((groups[:, -1] - groups[:, 0]).max())
+    if count > 1 and spread > float(groups.mean(dim=1).diff().min()):
+        return torch.full_like(order, count)  # they lie in no lines: no row or column of the grid
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
     return rank // beside
 
 
