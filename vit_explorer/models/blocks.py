@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -211,8 +210,3 @@ def _normalises(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 def _returned(output: object) -> Tensor | None:
     return output.float() if isinstance(output, Tensor) else None
-
-
-def uniform(blocks: Sequence[Block]) -> bool:
-    """Whether all blocks are of one kind."""
-    return all(type(one.module) is type(other.module) for one, other in pairwise(blocks))
