@@ -7,6 +7,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+# Two processes share two cores: each, and the servers that it starts, computes on one of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
