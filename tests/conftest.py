@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from tests.browser import address, browser, page, silent, small_checkpoint
-from vit_explorer.ui import Workbench, build_app
-from vit_explorer.ui.results import Result
+from vit_explorer.page import Workbench, build_app
+from vit_explorer.page.state.results import Result
 
 __all__ = ["address", "browser", "page", "silent", "small_checkpoint"]
 

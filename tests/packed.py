@@ -1,4 +1,4 @@
-"""What `vit_explorer.ui.packing.pack` wrote, read back."""
+"""What `vit_explorer.page.payloads.packing.pack` wrote, read back."""
 
 from __future__ import annotations
 

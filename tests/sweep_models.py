@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from tests.browser import ROOT
 from vit_explorer.errors import ExplorerError, UnsupportedModelError
-from vit_explorer.interception import attention_error, recording
+from vit_explorer.models.interception import attention_error, recording
 from vit_explorer.models.observe import observe, uses_global_attention
-from vit_explorer.models.stages import find_stages, may_have_stages, reason_of
-from vit_explorer.models.structure import measure as structure_of
+from vit_explorer.models.structure.measure import measure as structure_of
+from vit_explorer.models.structure.stages import find_stages, may_have_stages, reason_of
 
 DOCUMENT = ROOT / "docs" / "models.md"
 Record = dict[str, Any]

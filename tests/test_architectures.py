@@ -15,10 +15,10 @@ from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
 from vit_explorer.errors import TargetError, UnsupportedModelError
-from vit_explorer.interception import attention_error
-from vit_explorer.models import hub
-from vit_explorer.models.stages import may_have_stages
-from vit_explorer.models.structure import measure
+from vit_explorer.models.checkpoints.checkpoint import hub
+from vit_explorer.models.interception import attention_error
+from vit_explorer.models.structure.measure import measure
+from vit_explorer.models.structure.stages import may_have_stages
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
 from . import sweep_models
@@ -133,7 +133,7 @@ def test_others_open_by_their_stages(name: str, grid: tuple[int, int]) -> None:
 
 def test_refused_before_weights_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "_reachable", lambda: pytest.fail("the hub was asked"))
-    monkeypatch.setattr("vit_explorer.models.structure.may_have_stages", lambda *_: False)
+    monkeypatch.setattr("vit_explorer.models.structure.measure.may_have_stages", lambda *_: False)
     with pytest.raises(UnsupportedModelError, match="no softmax attention between patches"):
         vx.load_model("resnet18")
 

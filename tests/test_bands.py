@@ -27,7 +27,7 @@ from tests.browser import write_checkpoint
 from vit_explorer.cli import main
 from vit_explorer.errors import OptionError, PictureError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.pictures import Preprocess
+from vit_explorer.pictures.preprocess import Preprocess
 
 SIZE = {"image_size": (16, 24), "patch_size": (8, 8), "dim": 16, "depth": 2, "heads": 2}
 

@@ -19,10 +19,10 @@ from scipy.stats import spearmanr
 
 import vit_explorer as vx
 from vit_explorer import cli
-from vit_explorer.batch import distinct, find_pictures
 from vit_explorer.errors import OptionError, OutputError, PictureError, TargetError
-from vit_explorer.request import Request
-from vit_explorer.trace import trace, trace_batch
+from vit_explorer.explaining.folders import distinct, find_pictures
+from vit_explorer.explaining.plan import Request
+from vit_explorer.tracing.trace import trace, trace_batch
 
 FAST = [name for name, method in vx.METHODS.items() if not method.runs_model]
 NAMES = ("cat.png", "coffee.png", "rocket.jpg")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vit_explorer.models.channels import input_channels
+from vit_explorer.models.structure.channels import input_channels
 
 
 class Tokens(nn.Module):

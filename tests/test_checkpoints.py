@@ -16,7 +16,7 @@ from torch import Tensor
 
 import vit_explorer as vx
 from vit_explorer.errors import ModelError
-from vit_explorer.ui.load_arguments import load_arguments
+from vit_explorer.page.payloads.load_arguments import load_arguments
 
 from .test_zoo import one_sentence
 

@@ -14,7 +14,7 @@ from torchvision.models import VisionTransformer as TorchvisionViT
 
 import vit_explorer as vx
 from vit_explorer.errors import ModelError, UnsupportedModelError
-from vit_explorer.ui.phrases import keyed
+from vit_explorer.page.payloads.phrases import keyed
 
 from .test_checkpoints_models import TINY, answer, equal, load, named, pictures, shaken
 from .test_zoo import one_sentence

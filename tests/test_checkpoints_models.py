@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import vit_explorer as vx
 from vit_explorer.errors import ModelError
-from vit_explorer.ui.load_arguments import load_arguments
-from vit_explorer.ui.phrases import keyed
+from vit_explorer.page.payloads.load_arguments import load_arguments
+from vit_explorer.page.payloads.phrases import keyed
 
 from .test_zoo import one_sentence
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 import vit_explorer as vx
 from vit_explorer import cli
-from vit_explorer.terminal import method_bars
-from vit_explorer.ui import Workbench
+from vit_explorer.cli.progress_bars import method_bars
+from vit_explorer.page import Workbench
 
 from .browser import running_app
 from .noise import write_noise

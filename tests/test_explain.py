@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import vit_explorer as vx
-from vit_explorer import render
+from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import OptionError, OutputError, PictureError, TargetError
 
 ALL = tuple(vx.METHODS)

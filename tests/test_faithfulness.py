@@ -179,7 +179,7 @@ def test_weight_randomisation(deit_tiny: vx.LoadedModel, cat: Path) -> None:
 
 
 def test_a_map_equal_everywhere_correlates_with_nothing(small: vx.LoadedModel, cat: Path) -> None:
-    from vit_explorer.faithfulness import _rank_correlation
+    from vit_explorer.analysis.faithfulness import _rank_correlation
 
     flat = np.zeros((3, 4), np.float32)
     rising = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import vit_explorer as vx
-from vit_explorer.interception import recording
+from vit_explorer.models.interception import recording
 
 from .odd_vits import HEADS, SIZE, WIDTH, OddViT, transform
 

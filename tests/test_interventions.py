@@ -17,8 +17,8 @@ from torch import nn
 from torchvision import transforms
 
 import vit_explorer as vx
+from vit_explorer.analysis.interventions import Change
 from vit_explorer.errors import ExplorerError, OptionError, TargetError, UnsupportedModelError
-from vit_explorer.interventions import Change
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
 from .conftest import load_small
@@ -236,7 +236,7 @@ def test_changes_beyond_one_batch_stay_in_order(
 ) -> None:
     changes = [Change(patches_off=(index,)) for index in range(5)]
     whole = vx.intervene_many(small, cat, changes)
-    monkeypatch.setattr("vit_explorer.interventions.BATCH", 2)
+    monkeypatch.setattr("vit_explorer.analysis.interventions.BATCH", 2)
     for one, other in zip(whole, vx.intervene_many(small, cat, changes), strict=True):
         np.testing.assert_allclose(one.logits_after, other.logits_after, atol=1e-5)
 

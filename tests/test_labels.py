@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vit_explorer.errors import ModelError
-from vit_explorer.models.labels import read_labels
+from vit_explorer.models.checkpoints.labels import read_labels
 
 NAMES = ("ant", "bee, wild", "cow")
 

@@ -13,7 +13,7 @@ from torch import nn
 import vit_explorer as vx
 from tests.endings import ENDINGS, SIZE, TRANSFORM, WIDTH, EndingViT, Lambda, head, load, weight
 from vit_explorer.errors import ModelError, OptionError, TargetError
-from vit_explorer.models.meaning import find_meaning
+from vit_explorer.models.structure.meaning import find_meaning
 
 
 @pytest.mark.parametrize("name", ENDINGS)

@@ -15,10 +15,10 @@ from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError, UnsupportedModelError
-from vit_explorer.layer import Layer
 from vit_explorer.methods import METHODS
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.trace import Trace, trace
+from vit_explorer.tracing.attention_layer import Layer
+from vit_explorer.tracing.trace import Trace, trace
 
 from .conftest import load_small
 
@@ -178,7 +178,7 @@ def test_chunked_maps_equal_unchunked(
     traced = trace(small, cat, gradients="all")
     names = ("rollout", "gradient_rollout", "generic_attention", "attention")
     before = {name: METHODS[name](traced).values for name in names}
-    monkeypatch.setattr("vit_explorer.layer.CHUNK_BYTES", 2 * 13 * 4 * 5)
+    monkeypatch.setattr("vit_explorer.tracing.attention_layer.CHUNK_BYTES", 2 * 13 * 4 * 5)
     for name, values in before.items():
         np.testing.assert_allclose(METHODS[name](traced).values, values, rtol=1e-5, atol=1e-9)
 

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vit_explorer as vx
-from vit_explorer.interception import attention_error, recording
 from vit_explorer.models.card import first_tensor
+from vit_explorer.models.interception import attention_error, recording
 
 SIZE = 32
 Build = Callable[[], nn.Module]

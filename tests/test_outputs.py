@@ -18,7 +18,7 @@ import vit_explorer as vx
 from tests.endings import Lambda, head, load
 from vit_explorer.cli import app
 from vit_explorer.errors import OptionError, TargetError
-from vit_explorer.predictions import Prediction
+from vit_explorer.models.predictions import Prediction
 from vit_explorer.training.evaluate import evaluate
 
 OF_A_CLASS = tuple(name for name, method in vx.METHODS.items() if method.class_specific)
@@ -406,7 +406,7 @@ def test_only_classes_are_evaluated(several: vx.LoadedModel, tmp_path: Path) -> 
 
 
 def test_resumed_batches_know_the_side(plain: vx.LoadedModel, cat: Path, tmp_path: Path) -> None:
-    from vit_explorer.batch import explain_folder
+    from vit_explorer.explaining.folders import explain_folder
 
     (tmp_path / "in").mkdir()
     Image.open(cat).save(tmp_path / "in/cat.png")

@@ -26,8 +26,8 @@ from tests.browser import (
     wait_quiet,
     watched_page,
 )
-from vit_explorer import render
-from vit_explorer.ui.maps import SHOWN
+from vit_explorer.drawing import overlays as render
+from vit_explorer.page.payloads.maps import SHOWN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -411,7 +411,7 @@ def test_no_view_overflows(browser: Browser, address: str, scheme: Any) -> None:
 
 
 DRAW = """async ([rgba, values, how, region]) => {
-  const { overlay } = await import(new URL("explorer/static/pixels.js", document.baseURI));
+  const { overlay } = await import(new URL("explorer/static/maps/pixels.js", document.baseURI));
   const base = new ImageData(Uint8ClampedArray.from(rgba), 80, 64);
   const options = { ...how, region: region ?? undefined };
   return [...overlay(base, Float32Array.from(values), [5, 7], options).data];
@@ -454,7 +454,7 @@ def test_overlay_is_the_one_that_render_makes(page: Page) -> None:
 
 READ = """async ([url, card, layer, head, query]) => {
   const load = (name) => import(new URL(`explorer/static/${name}.js`, document.baseURI));
-  const { Attention } = await load("attention_data");
+  const { Attention } = await load("server/attention_data");
   const asked = { layer, head, query, direction: "from" };
   const whole = new Attention({ url, ...card }, () => {});
   await whole.load(layer);

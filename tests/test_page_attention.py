@@ -11,7 +11,7 @@ import pytest
 
 import vit_explorer as vx
 from tests.browser import open_explorer, pixels, settle, show, wait_quiet
-from vit_explorer.explain import rollout_by_layer
+from vit_explorer.explaining.explain import rollout_by_layer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,7 +22,7 @@ CANVAS = "#vx-view-attention .stage canvas"
 
 ROLLED = """async ([url, card, asked]) => {
   const { Attention } =
-    await import(new URL("explorer/static/attention_data.js", document.baseURI));
+    await import(new URL("explorer/static/server/attention_data.js", document.baseURI));
   const data = new Attention({ url, ...card }, () => {});
   await data.loadAll();
   return asked.map((one) => [...data.rollout(one)]);
@@ -81,7 +81,7 @@ def test_rolling_out_and_keeping_the_strongest_need_no_server(
 
 KEPT = """async ([values, share]) => {
   const { keepMass } =
-    await import(new URL("explorer/static/attention_tools.js", document.baseURI));
+    await import(new URL("explorer/static/controls/attention_tools.js", document.baseURI));
   const { values: kept, count } = keepMass(values, share);
   return [[...kept], count];
 }"""

@@ -23,10 +23,10 @@ from tests.browser import (
     write_checkpoint,
 )
 from vit_explorer.models.shipped import asset
+from vit_explorer.page import Workbench
+from vit_explorer.page.payloads.result import describe_result
+from vit_explorer.page.state.examples import EXAMPLES, judge_examples
 from vit_explorer.training.tiny_imagenet import ABOUT, names
-from vit_explorer.ui import Workbench
-from vit_explorer.ui.examples import EXAMPLES, judge_examples
-from vit_explorer.ui.payload import describe_result
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

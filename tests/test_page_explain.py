@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 import vit_explorer as vx
 from tests.browser import open_explorer, pixels, settle, unexpected, watched_page
-from vit_explorer.ui.maps import SHOWN
+from vit_explorer.page.payloads.maps import SHOWN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -108,7 +108,7 @@ def test_trust_says_what_faithfulness_says(page: Page, small_checkpoint: Path, c
 
 RANKED = """async (pairs) => {
   const { correlation, ranks } =
-    await import(new URL("explorer/static/rank_correlation.js", document.baseURI));
+    await import(new URL("explorer/static/maps/rank_correlation.js", document.baseURI));
   return pairs.map(([one, other]) => correlation(ranks(one), ranks(other)));
 }"""
 

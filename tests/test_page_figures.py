@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from tests.browser import ROOT, clipboard, empty_clipboard, settle, show, wait_idle, wait_quiet
-from vit_explorer.ui import Workbench, build_app
+from vit_explorer.page import Workbench, build_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

@@ -35,12 +35,12 @@ from tests.browser import (
     watched_page,
 )
 from vit_explorer.errors import ModelError, OptionError
-from vit_explorer.ui import Workbench, build_app
-from vit_explorer.ui.api import check_mcp
-from vit_explorer.ui.preload import needed_modules
-from vit_explorer.ui.routes import static_folder
-from vit_explorer.ui.stops import Stopped, Stops
-from vit_explorer.ui.uploads import MAX_BYTES
+from vit_explorer.page import Workbench, build_app
+from vit_explorer.page.gradio_api import check_mcp
+from vit_explorer.page.preload import FIRST, needed_modules
+from vit_explorer.page.state.stopped_requests import Stopped, Stops
+from vit_explorer.page.state.uploads import MAX_BYTES
+from vit_explorer.page.static_files import static_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -263,7 +263,7 @@ def test_a_stopped_loading_frees_its_queue(
 ) -> None:
     import threading
 
-    from vit_explorer.ui import page as page_module
+    from vit_explorer.page import gradio_shell as page_module
 
     release = threading.Event()
     monkeypatch.setattr(page_module, "NEWS_EVERY", 0.01)
@@ -316,7 +316,7 @@ def test_the_attention_endpoint_gives_the_trace_s_row(address: str, small_checkp
 
 
 def test_mcp_without_its_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_explorer.ui.api.find_spec", lambda _: None)
+    monkeypatch.setattr("vit_explorer.page.gradio_api.find_spec", lambda _: None)
     with pytest.raises(OptionError, match=r"vit-explorer\[mcp\]"):
         check_mcp()
 
@@ -343,14 +343,19 @@ def test_the_page_can_be_installed(client: TestClient) -> None:
     worker = client.get("/worker.js")
     assert worker.headers["cache-control"] == "no-cache"
     files = json.loads(worker.text.partition("const FILES = ")[2].partition(";\n")[0])
-    assert {"explorer/static/lost.html", "explorer/static/lang/zh.json"} <= set(files)
+    assert {"explorer/static/app/offline_page.html", "explorer/static/lang/zh.json"} <= set(files)
     assert all(client.get(f"/{file}").status_code == 200 for file in files)
 
 
 def test_all_modules_of_the_first_page_are_announced(client: TestClient) -> None:
     link = client.get("/").headers["link"]
-    modules = needed_modules(static_folder(), ("main.js", "views/explain.js"))
-    assert {"main.js", "words.js", "map_card.js", "pixels.js"} <= set(modules)
+    modules = needed_modules(static_folder(), FIRST)
+    assert {Path(module).name for module in modules} >= {
+        "main.js",
+        "words.js",
+        "map_card.js",
+        "pixels.js",
+    }
     assert all(f"<explorer/static/{module}>; rel=modulepreload" in link for module in modules)
 
 

@@ -28,8 +28,9 @@ from tests.browser import (
 from tests.conftest import load_small
 from tests.endings import ENDINGS, Lambda, head, load
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.ui.phrases import PHRASES, keyed
-from vit_explorer.ui.routes import static_folder, words
+from vit_explorer.page.payloads.phrases import PHRASES, keyed
+from vit_explorer.page.routes.results import words
+from vit_explorer.page.static_files import static_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

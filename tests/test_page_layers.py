@@ -22,8 +22,9 @@ from tests.browser import (
     wait_quiet,
     watched_page,
 )
-from vit_explorer.ui import Workbench, layers
-from vit_explorer.ui.results import Result
+from vit_explorer.page import Workbench
+from vit_explorer.page.payloads import layers
+from vit_explorer.page.state.results import Result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,7 +196,7 @@ def test_a_link_gives_back_the_layer_and_the_patch(browser: Browser, address: st
 
 LENS = """async () => {
   const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
-  const { createLens } = await load("lens.js");
+  const { createLens } = await load("views/layers/lens.js");
   const says = (leaders) => {
     const settled = leaders.lastIndexOf(1) + 1;
     const lens = {

@@ -30,10 +30,10 @@ from tests.browser import (
 from tests.conftest import load_small
 from tests.packed import unpack
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.ui.learn import filter_bytes, head_bytes, patch_bytes, walk_bytes
-from vit_explorer.ui.packing import pack
-from vit_explorer.ui.results import Result
-from vit_explorer.ui.workbench import Workbench
+from vit_explorer.page.payloads.learn import filter_bytes, head_bytes, patch_bytes, walk_bytes
+from vit_explorer.page.payloads.packing import pack
+from vit_explorer.page.state.results import Result
+from vit_explorer.page.state.session import Workbench
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -344,7 +344,8 @@ def test_formulas_and_sentences_are_of_the_model_at_hand(odd_page: Page) -> None
 
 BUILDS = """async () => {
   const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
-  const [{ STEPS }, { facts }] = await Promise.all(["learn/steps.js", "facts.js"].map(load));
+  const { STEPS } = await load("views/learn/steps.js");
+  const { facts } = await load("controls/model_facts.js");
   const told = (step, model, built) =>
     [STEPS[step].formula(model, built)].flat().map((each) => each?.textContent ?? null);
   const built = { apart: true, biases: [], scale: 0.25, limits: {}, error: 0 };

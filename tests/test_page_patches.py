@@ -16,11 +16,11 @@ import vit_explorer as vx
 from tests.browser import open_explorer, pixels, saved, settle, show, wait_quiet
 from tests.conftest import load_small
 from tests.packed import unpack
-from vit_explorer.explain import position_components
+from vit_explorer.explaining.explain import position_components
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.ui.positions import bias_bytes, component_bytes, interpolated_bytes
-from vit_explorer.ui.results import Result
-from vit_explorer.ui.workbench import Workbench
+from vit_explorer.page.payloads.positions import bias_bytes, component_bytes, interpolated_bytes
+from vit_explorer.page.state.results import Result
+from vit_explorer.page.state.session import Workbench
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -158,7 +158,7 @@ def test_a_sweep_over_the_patches_asks_for_one_s_numbers(
 
 GRIDS = """async () => {
   const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
-  const { otherGrids } = await load("position_grids.js");
+  const { otherGrids } = await load("views/positions/position_grids.js");
   const sizes = [[8, 8], [24, 24], [37, 37], [40, 40], [2, 2], [14, 21]];
   return sizes.map((grid) => otherGrids(grid).map(({ grid: other }) => other.join("×")));
 }"""
@@ -188,7 +188,7 @@ def test_other_grids_are_other_and_each_is_there_once(page: Page, address: str) 
 
 STAGE = """async () => {
   const load = (name) => import(new URL(`explorer/static/${name}`, document.baseURI).href);
-  const { stageText } = await load("patch_stages.js");
+  const { stageText } = await load("views/patches/patch_stages.js");
   const sizes = { channels: 3, patch: [4, 4], image: [8, 8], grid: [2, 2] };
   const model = { ...sizes, prefix: [], mean: [], std: [] };
   const result = { model, picture: { width: 9, height: 9 }, box_known: true };

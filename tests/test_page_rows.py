@@ -12,7 +12,7 @@ import pytest
 
 import vit_explorer as vx
 from tests.browser import pixels, running_app, said, settle, show
-from vit_explorer.explain import rollout_by_layer
+from vit_explorer.explaining.explain import rollout_by_layer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.browser
 PROGRAM = """
 import sys
 from vit_explorer import cli
-from vit_explorer.ui import layers, payload
+from vit_explorer.page.payloads import layers
+from vit_explorer.page.payloads import result as payload
 payload.MAX_ATTENTION_BYTES = layers.MAX_TOKEN_NUMBERS = 0
 cli.main(["app", *sys.argv[1:]])
 """

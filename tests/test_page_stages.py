@@ -21,7 +21,7 @@ from tests.browser import (
     watched_page,
 )
 from tests.stage_models import write_resnet
-from vit_explorer.ui.tabs import TABS
+from vit_explorer.page.payloads.tabs import TABS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -10,8 +10,9 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from tests.browser import clipboard, empty_clipboard, pixels, settle, show, unexpected, watched_page
-from vit_explorer.ui import Workbench, whatif
-from vit_explorer.ui.results import Result
+from vit_explorer.page import Workbench
+from vit_explorer.page.payloads import whatif
+from vit_explorer.page.state.results import Result
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ import vit_explorer as vx
 from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.methods import METHODS
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.trace import Trace
+from vit_explorer.tracing.trace import Trace
 
 from .conftest import load_small
 from .test_faithfulness import Looker
@@ -132,7 +132,7 @@ def test_rise_goes_by_its_seed_and_not_by_batches(
 ) -> None:
     first = METHODS["rise"](traced, masks=50).values
     assert relative_error(METHODS["rise"](traced, masks=50, seed=1).values, first) > 0.1
-    monkeypatch.setattr(sys.modules["vit_explorer.methods.asking"], "TOKENS_AT_ONCE", 13 * 7)
+    monkeypatch.setattr(sys.modules["vit_explorer.methods.model_queries"], "TOKENS_AT_ONCE", 13 * 7)
     np.testing.assert_allclose(METHODS["rise"](traced, masks=50).values, first, atol=1e-7)
 
 
@@ -225,7 +225,7 @@ def test_the_model_is_given_back_when_stopped(
     traced = vx.trace(small, cat)
     modules = dict(small.module.named_modules())
     before = METHODS[name](traced).values
-    monkeypatch.setattr(sys.modules["vit_explorer.methods.asking"], "TOKENS_AT_ONCE", 13 * 5)
+    monkeypatch.setattr(sys.modules["vit_explorer.methods.model_queries"], "TOKENS_AT_ONCE", 13 * 5)
     small.module.train()
     told = []
 

@@ -23,9 +23,8 @@ from timm.data import create_transform
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from vit_explorer import decode
 from vit_explorer.errors import OptionError, PictureError
-from vit_explorer.pictures import Picture, Preprocess, open_picture
+from vit_explorer.pictures.preprocess import Picture, Preprocess, decode, open_picture
 
 DEIT: dict[str, Any] = {
     "input_size": (3, 224, 224),
@@ -398,7 +397,7 @@ def test_thin_strips_neither_fail_nor_fill_the_memory(mode: str, size: tuple[int
 def test_a_thin_strip_equals_timms(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = open_picture(noise(1200, 2))
     expected = Preprocess.from_config(DEIT)(picture)
-    monkeypatch.setattr("vit_explorer.pictures._MAX_RESIZED", 1_000_000)
+    monkeypatch.setattr("vit_explorer.pictures.preprocess._MAX_RESIZED", 1_000_000)
     cut = Preprocess.from_config(DEIT)(picture)
     assert torch.equal(cut.pixels, expected.pixels)
     assert cut.box == pytest.approx(expected.box, abs=1e-9)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from vit_explorer import render
+from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import OptionError
 
 maps = hnp.arrays(

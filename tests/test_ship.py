@@ -18,7 +18,7 @@ from tests.tiny_imagenet import WNIDS
 from vit_explorer import cli
 from vit_explorer.errors import DataError, ModelError, OutputError
 from vit_explorer.models.calibration import Calibration, read_calibration
-from vit_explorer.targets import Aim, find_target
+from vit_explorer.models.targets import Aim, find_target
 from vit_explorer.training import RunResult, evaluate, ship, train
 from vit_explorer.training.calibrate import calibrate, fit_temperature
 

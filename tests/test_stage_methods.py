@@ -16,7 +16,7 @@ from vit_explorer.cli import main
 from vit_explorer.errors import OptionError, TargetError, UnsupportedModelError
 from vit_explorer.methods import METHODS
 from vit_explorer.models.cells import cell_edges, cell_means, cell_sums, over_pixels
-from vit_explorer.needs import NEEDS
+from vit_explorer.models.needs import NEEDS
 
 
 @pytest.fixture(scope="module")

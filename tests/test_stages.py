@@ -16,7 +16,7 @@ import vit_explorer as vx
 from tests.stage_models import BUILD, LAST, SIZE, build, load, prepared
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods import METHODS
-from vit_explorer.models.stages import may_have_stages
+from vit_explorer.models.structure.stages import may_have_stages
 
 PACKAGE = {
     "grad_cam": "GradCAM",

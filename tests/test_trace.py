@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, OptionError, TargetError
-from vit_explorer.interception import AttentionCall, attention_error
-from vit_explorer.models.anatomy import PLAIN
-from vit_explorer.trace import Layer, trace
+from vit_explorer.models.interception import AttentionCall, attention_error
+from vit_explorer.models.structure.anatomy import PLAIN
+from vit_explorer.tracing.trace import Layer, trace
 
 
 def call_of(layer: Layer) -> AttentionCall:
@@ -88,7 +88,7 @@ def test_rows_and_chunks_are_the_whole_matrix(
     traced = trace(small, cat)
     whole = traced.attention(1)
     torch.testing.assert_close(traced.attention_rows(1, [3, 0]), whole[:, [3, 0]])
-    monkeypatch.setattr("vit_explorer.layer.CHUNK_BYTES", 2 * 13 * 4 * 5)
+    monkeypatch.setattr("vit_explorer.tracing.attention_layer.CHUNK_BYTES", 2 * 13 * 4 * 5)
     layer = traced.layers[1]
     rows = list(layer.chunks())
     assert [r.stop - r.start for r in rows] == [5, 5, 3]

@@ -28,12 +28,12 @@ from tests.browser import (
     write_checkpoint,
 )
 from vit_explorer.errors import DataError, ModelError, OptionError
+from vit_explorer.page import Workbench, build_app, find_film
+from vit_explorer.page.gradio_shell import answers
+from vit_explorer.page.payloads.film import film_bytes
+from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.training import load_recipe
 from vit_explorer.training.film import Film
-from vit_explorer.ui import Workbench, build_app, find_film
-from vit_explorer.ui.film import film_bytes
-from vit_explorer.ui.page import answers
-from vit_explorer.ui.trainings import Trainings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -225,7 +225,7 @@ def test_what_went_wrong_with_a_training_stays_to_be_read(page: Page, scratch: P
 
 
 READ = """async (url) => {
-  const { Film } = await import(new URL("explorer/static/film_data.js", document.baseURI));
+  const { Film } = await import(new URL("explorer/static/state/film.js", document.baseURI));
   const film = new Film(await (await fetch(url)).arrayBuffer());
   const at = (name, ...place) => [...film.at(name, ...place)];
   return {

@@ -23,13 +23,20 @@ from PIL import Image
 
 import vit_explorer as vx
 from tests.browser import running_app
-from vit_explorer.errors import ModelError, OptionError, PictureError, UnsupportedModelError
-from vit_explorer.ui import Workbench, build_app, payload, serve
-from vit_explorer.ui.api import add_endpoints
-from vit_explorer.ui.cache import ByteCache
-from vit_explorer.ui.page import ANSWERS_AT_ONCE, UNEXPECTED, answers, build_blocks
-from vit_explorer.ui.routes import static_folder
-from vit_explorer.ui.workbench import MAX_UPLOAD_BYTES
+from vit_explorer.errors import (
+    UNEXPECTED,
+    ModelError,
+    OptionError,
+    PictureError,
+    UnsupportedModelError,
+)
+from vit_explorer.page import Workbench, build_app, serve
+from vit_explorer.page.gradio_api import add_endpoints
+from vit_explorer.page.gradio_shell import ANSWERS_AT_ONCE, answers, build_blocks
+from vit_explorer.page.payloads import result as payload
+from vit_explorer.page.state.cache import ByteCache
+from vit_explorer.page.state.session import MAX_UPLOAD_BYTES
+from vit_explorer.page.static_files import static_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -90,12 +97,17 @@ def test_packed_rows_are_exact_for_prefix_tokens_and_close_for_thin_rows() -> No
 
 
 def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
-    for path in ("/", "/explorer/setup", "/explorer/static/main.js", "/explorer/examples/none.png"):
+    for path in (
+        "/",
+        "/explorer/setup",
+        "/explorer/static/app/main.js",
+        "/explorer/examples/none.png",
+    ):
         headers = client.get(path).headers
         assert "default-src 'self'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert "access-control-allow-origin" not in headers
-    assert "javascript" in client.get("/explorer/static/main.js").headers["content-type"]
+    assert "javascript" in client.get("/explorer/static/app/main.js").headers["content-type"]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +250,7 @@ def test_parts_that_a_model_lacks_are_no_failure(
         raise UnsupportedModelError("The model has no positions that are added to its tokens.")
 
     monkeypatch.setattr(payload, "position_similarity", lack)
-    monkeypatch.setattr("vit_explorer.ui.layers.token_similarity", lack)
+    monkeypatch.setattr("vit_explorer.page.payloads.layers.token_similarity", lack)
     for path in ("positions", "similarities/1"):
         answer = client.get(f"/explorer/results/{key}/{path}")
         assert answer.status_code == 404
@@ -267,7 +279,7 @@ def test_an_archive_that_can_t_be_written_is_said(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("vit_explorer.output.Path.write_text", "tempfile.mkdtemp"):
+    for place in ("vit_explorer.result_folder.Path.write_text", "tempfile.mkdtemp"):
         with monkeypatch.context() as patched:
             patched.setattr(place, full)
             answer = client.get(f"/explorer/results/{key}/explanation.zip")
@@ -312,7 +324,8 @@ def test_an_upload_s_answer_without_words_is_a_refusal(page: Page) -> None:
     page.route("**/explorer/uploads/**", say_nothing)
     said = page.evaluate(
         """async () => {
-          const { sendFile } = await import(new URL("explorer/static/server.js", document.baseURI));
+          const script = new URL("explorer/static/server/requests.js", document.baseURI);
+          const { sendFile } = await import(script);
           const file = new File(["a"], "n.txt");
           const sent = sendFile("labels", file, new AbortController().signal, () => {});
           const late = new Promise((done) => setTimeout(done, 5000, "no answer"));

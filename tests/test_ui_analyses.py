@@ -18,11 +18,11 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError
-from vit_explorer.explain import rollout_by_layer
-from vit_explorer.ui import Workbench, build_app
-from vit_explorer.ui.analyses import RANDOM_MAPS, Analyses, Named
-from vit_explorer.ui.maps import BRIEF, LAYERED, SHOWN, describe_methods
-from vit_explorer.ui.results import Result
+from vit_explorer.explaining.explain import rollout_by_layer
+from vit_explorer.page import Workbench, build_app
+from vit_explorer.page.payloads.maps import BRIEF, LAYERED, SHOWN, describe_methods
+from vit_explorer.page.state.extra_maps import RANDOM_MAPS, Analyses, Named
+from vit_explorer.page.state.results import Result
 
 JSON = {"content-type": "application/json"}
 

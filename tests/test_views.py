@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 import vit_explorer as vx
-from vit_explorer import figures
+from vit_explorer.drawing import figures
 from vit_explorer.errors import OptionError, OutputError, TargetError, UnsupportedModelError
 from vit_explorer.models.readout import embedded, readout
 from vit_explorer.models.vit import Block, VisionTransformer, ViTConfig
@@ -245,7 +245,9 @@ def test_distance_and_entropy_against_loops(
     model = scratch(**SCRATCH[kind])
     traced = vx.trace(model, cat)
     whole = [traced.attention(layer) for layer in range(3)]
-    monkeypatch.setattr("vit_explorer.layer.CHUNK_BYTES", 2 * model.card.tokens * 4 * step)
+    monkeypatch.setattr(
+        "vit_explorer.tracing.attention_layer.CHUNK_BYTES", 2 * model.card.tokens * 4 * step
+    )
     assert len(list(traced.layers[0].chunks())) == math.ceil(model.card.tokens / step)
     for renormalise in (False, True):
         found = vx.attention_distance(traced, renormalise=renormalise)
@@ -431,7 +433,7 @@ def test_views_are_saved_whole_or_not_at_all(
     def fail(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vit_explorer.views.np.savez_compressed", fail)
+    monkeypatch.setattr("vit_explorer.explaining.views.np.savez_compressed", fail)
     with pytest.raises(OutputError, match="No space left"):
         vx.save_views(small, cat, tmp_path / "full", ("lens", "heads"))
     assert list((tmp_path / "full").iterdir()) == []

@@ -18,7 +18,7 @@ import vit_explorer as vx
 from tests.conftest import load_small
 from vit_explorer.errors import ModelError
 from vit_explorer.models import vit
-from vit_explorer.models.checkpoints import read_checkpoint
+from vit_explorer.models.checkpoints.checkpoint import read_checkpoint
 from vit_explorer.models.vit import (
     RelativeBias,
     VisionTransformer,

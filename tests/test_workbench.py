@@ -23,12 +23,12 @@ from safetensors.torch import save
 import vit_explorer as vx
 from tests.conftest import load_small
 from vit_explorer.errors import ModelError
-from vit_explorer.ui import Workbench
-from vit_explorer.ui.cache import ByteCache
-from vit_explorer.ui.payload import describe_result
-from vit_explorer.ui.results import Result, weight_bytes
-from vit_explorer.ui.trainings import Trainings
-from vit_explorer.ui.uploads import FILES_KEPT, Uploads
+from vit_explorer.page import Workbench
+from vit_explorer.page.payloads.result import describe_result
+from vit_explorer.page.state.cache import ByteCache
+from vit_explorer.page.state.results import Result, weight_bytes
+from vit_explorer.page.state.trainings import Trainings
+from vit_explorer.page.state.uploads import FILES_KEPT, Uploads
 
 TINY, DEIT = "vit_tiny_patch16_224", "deit_tiny_patch16_224"
 Send = Callable[[str, bytes], str]
@@ -127,7 +127,7 @@ def relabelled(
         read.append(name)
         return vx.load_model(name, pretrained=False, image_size=32, **options)
 
-    monkeypatch.setattr("vit_explorer.ui.workbench.load_model", random_weights)
+    monkeypatch.setattr("vit_explorer.page.state.session.load_model", random_weights)
     labels = "\n".join(f"thing {index}" for index in range(1000)).encode()
     return workbench.add_model(TINY, None, send("names.txt", labels)), read
 
@@ -156,7 +156,7 @@ def test_a_slow_download_keeps_only_its_own_model_waiting(
             assert go_on.wait(30)
         return dataclasses.replace(workbench.start_model)
 
-    monkeypatch.setattr("vit_explorer.ui.workbench.load_model", load)
+    monkeypatch.setattr("vit_explorer.page.state.session.load_model", load)
     loaded = workbench.model(TINY)
     slow = workbench.begin_loading(DEIT)
     assert begun.wait(10)
@@ -178,10 +178,10 @@ def test_a_loading_that_failed_is_tried_again(
         raise ModelError("no network")
 
     with monkeypatch.context() as patched:
-        patched.setattr("vit_explorer.ui.workbench.load_model", fail)
+        patched.setattr("vit_explorer.page.state.session.load_model", fail)
         with pytest.raises(ModelError, match="no network"):
             workbench.model(TINY)
-    monkeypatch.setattr("vit_explorer.ui.workbench.load_model", lambda *_, **__: "loaded")
+    monkeypatch.setattr("vit_explorer.page.state.session.load_model", lambda *_, **__: "loaded")
     assert workbench.model(TINY) == "loaded"
 
 
@@ -208,7 +208,7 @@ def test_a_result_above_half_the_cache_is_held(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = workbench.analyse("cat.png", workbench.start_name, None).bytes
-    monkeypatch.setattr("vit_explorer.ui.results.RESULT_BYTES", size * 3 // 2)
+    monkeypatch.setattr("vit_explorer.page.state.results.RESULT_BYTES", size * 3 // 2)
     tight = Workbench(workbench.start_model)
     result = tight.analyse("cat.png", tight.start_name, None)
     assert tight.result(result.key) is result
@@ -221,9 +221,11 @@ def test_results_of_many_models_do_not_keep_them_all(
     def load(name: str, **_: object) -> vx.LoadedModel:
         return dataclasses.replace(load_small(copy.deepcopy(small.module)), sha256=name)
 
-    monkeypatch.setattr("vit_explorer.ui.workbench.load_model", load)
-    monkeypatch.setattr("vit_explorer.ui.workbench.MODELS_KEPT", 1)
-    monkeypatch.setattr("vit_explorer.ui.results.WEIGHT_BYTES", weight_bytes(small.module) * 3 // 2)
+    monkeypatch.setattr("vit_explorer.page.state.session.load_model", load)
+    monkeypatch.setattr("vit_explorer.page.state.session.MODELS_KEPT", 1)
+    monkeypatch.setattr(
+        "vit_explorer.page.state.results.WEIGHT_BYTES", weight_bytes(small.module) * 3 // 2
+    )
     workbench = Workbench(small)
     names = [workbench.start_name, TINY, DEIT, "vit_small_patch16_224", "vit_base_patch16_224"]
     keys = [workbench.analyse("cat.png", name, None).key for name in names]
@@ -286,7 +288,7 @@ def test_a_model_s_name_is_never_a_file_or_a_folder(
 def test_a_name_with_a_tag_of_timm_s_loads(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit_explorer.ui.workbench.load_model", lambda name, **_: name)
+    monkeypatch.setattr("vit_explorer.page.state.session.load_model", lambda name, **_: name)
     for name in (f"{TINY}.augreg_in21k_ft_in1k", TINY, "bundled"):
         assert workbench.model(name) == name
 

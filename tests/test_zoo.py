@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, ModelError, OptionError
-from vit_explorer.models import hub
+from vit_explorer.models.checkpoints.checkpoint import hub
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.ui import Workbench
-from vit_explorer.ui.payload import describe_result
+from vit_explorer.page import Workbench
+from vit_explorer.page.payloads.result import describe_result
 
 CONFIG = {"image_size": [32, 32], "patch_size": [8, 8], "dim": 16, "depth": 2, "heads": 2}
 

@@ -1,8 +1,14 @@
 """ViT Explorer: see how a Vision Transformer reads a picture, and whether to trust what you see."""
 
-from vit_explorer.batch import Outcome, explain_folder
+from vit_explorer.analysis.faithfulness import (
+    Faithfulness,
+    Score,
+    faithfulness,
+    weight_randomisation,
+)
+from vit_explorer.analysis.weights import PatchFilters
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explain import (
+from vit_explorer.explaining.explain import (
     METHODS,
     Artifacts,
     Change,
@@ -34,13 +40,12 @@ from vit_explorer.explain import (
     token_similarity,
     trace,
 )
-from vit_explorer.faithfulness import Faithfulness, Score, faithfulness, weight_randomisation
+from vit_explorer.explaining.folders import Outcome, explain_folder
+from vit_explorer.explaining.views import VIEWS, View, save_views
 from vit_explorer.methods import Heatmap, Method
-from vit_explorer.methods.weights import PatchFilters
-from vit_explorer.pictures import Picture, Prepared
-from vit_explorer.trace import Trace
+from vit_explorer.pictures.preprocess import Picture, Prepared
+from vit_explorer.tracing.trace import Trace
 from vit_explorer.version import __version__
-from vit_explorer.views import VIEWS, View, save_views
 
 __all__ = [
     "METHODS",

@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+UNEXPECTED = (
+    "Something went wrong that the page has no words for; the server's log has the details. "
+    "What was shown before is still here."
+)
+
 
 class ExplorerError(Exception):
     """Base of all errors a user can cause; `str(error)` says what was wrong and what to do."""

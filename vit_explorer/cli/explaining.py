@@ -16,8 +16,7 @@ from rich.markup import escape
 from tqdm import tqdm
 
 import vit_explorer as vx
-from vit_explorer import tables
-from vit_explorer.batch import distinct, explain_folder, find_pictures
+from vit_explorer.cli import tables
 from vit_explorer.cli.options import (
     AsJson,
     Bands,
@@ -44,12 +43,13 @@ from vit_explorer.cli.options import (
     method_names,
     method_options,
 )
+from vit_explorer.cli.progress_bars import counted, method_bars
 from vit_explorer.errors import ModelError
-from vit_explorer.explanation import folder_name
+from vit_explorer.explaining.explanation import folder_name
+from vit_explorer.explaining.folders import distinct, explain_folder, find_pictures
+from vit_explorer.models.needs import why_not
 from vit_explorer.models.outputs import no_predictions
 from vit_explorer.models.shipped import SHIPPED
-from vit_explorer.needs import why_not
-from vit_explorer.terminal import counted, method_bars
 
 
 def explain(

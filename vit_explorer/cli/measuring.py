@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vit_explorer import tables
+from vit_explorer.cli import tables
 from vit_explorer.cli.options import Device
+from vit_explorer.cli.progress_bars import method_bars
 from vit_explorer.errors import OutputError
-from vit_explorer.explanation import versions
-from vit_explorer.terminal import method_bars
+from vit_explorer.explaining.explanation import versions
 
 
 def benchmarks(

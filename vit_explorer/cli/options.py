@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 import vit_explorer as vx
+from vit_explorer.cli.progress_bars import status
 from vit_explorer.errors import OptionError, OutputError
-from vit_explorer.stretch import check_stretch
-from vit_explorer.terminal import status
+from vit_explorer.pictures.stretch import check_stretch
 
 Model = Annotated[
     str,

@@ -60,7 +60,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the page."""
-    from vit_explorer import ui
+    from vit_explorer import page as ui
 
     loaded = load(
         model,

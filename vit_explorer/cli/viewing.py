@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 import vit_explorer as vx
-from vit_explorer import tables
+from vit_explorer.cli import tables
 from vit_explorer.cli.options import (
     AsJson,
     Bands,

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from vit_explorer.errors import OptionError
-from vit_explorer.interception import accept, recording
-from vit_explorer.layer import Layer, Rows, arranged_layers
-from vit_explorer.methods.asking import asking
 from vit_explorer.methods.heatmap import Progress
+from vit_explorer.methods.model_queries import asking
 from vit_explorer.methods.options import share
+from vit_explorer.models.interception import accept, recording
 from vit_explorer.models.readout import readout
-from vit_explorer.trace import Trace
+from vit_explorer.tracing.attention_layer import Layer, Rows, arranged_layers
+from vit_explorer.tracing.trace import Trace
 
 Fusion = Literal["mean", "max", "min"]
 

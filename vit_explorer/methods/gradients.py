@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
-from vit_explorer.trace import Trace
+from vit_explorer.tracing.trace import Trace
 
 
 def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:

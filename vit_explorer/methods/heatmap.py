@@ -12,9 +12,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, nearest
-from vit_explorer.needs import require
-from vit_explorer.targets import Aim
-from vit_explorer.trace import Gradients, Trace
+from vit_explorer.models.needs import require
+from vit_explorer.models.targets import Aim
+from vit_explorer.tracing.trace import Gradients, Trace
 
 Progress = Callable[[int, int], None]
 

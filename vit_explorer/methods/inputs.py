@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.heatmap import Noted, Progress
+from vit_explorer.methods.model_queries import Asked, asking
 from vit_explorer.methods.options import one_of, whole_number
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import cell_sums
-from vit_explorer.trace import Trace
+from vit_explorer.tracing.trace import Trace
 
 Baseline = Literal["mean", "black", "white"]
 

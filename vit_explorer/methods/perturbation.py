@@ -14,16 +14,16 @@ import tqdm
 from torch import Tensor, nn
 
 from vit_explorer.errors import OptionError
-from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
+from vit_explorer.methods.model_queries import Asked, asking
 from vit_explorer.methods.options import one_of, share, whole_number
 from vit_explorer.methods.stage_ablation import ablate_stage
-from vit_explorer.models.anatomy import Anatomy, Block, replaced, tokens_in
 from vit_explorer.models.card import Pair
 from vit_explorer.models.cells import cell_means, over_pixels
 from vit_explorer.models.loaded import LoadedModel
-from vit_explorer.trace import Trace
+from vit_explorer.models.structure.anatomy import Anatomy, Block, replaced, tokens_in
+from vit_explorer.tracing.trace import Trace
 
 Fill = Literal["zero", "low"]
 

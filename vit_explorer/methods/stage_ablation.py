@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.methods.asking import Asked, asking
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
+from vit_explorer.methods.model_queries import Asked, asking
 from vit_explorer.models.card import Stage
-from vit_explorer.models.stage_outputs import as_grid, fits, tensor_of, with_first
-from vit_explorer.trace import Trace
+from vit_explorer.models.structure.stage_outputs import as_grid, fits, tensor_of, with_first
+from vit_explorer.tracing.trace import Trace
 
 # How far below all features the grad-cam package's convolutional layer fills in.
 FAR_BELOW = 1e7

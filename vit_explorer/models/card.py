@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
-from vit_explorer.models.anatomy import tensors_in
+from vit_explorer.models.structure.anatomy import tensors_in
 from vit_explorer.models.vit import VisionTransformer
 
 Pair = tuple[int, int]

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import PictureError
-from vit_explorer.models.anatomy import Anatomy
 from vit_explorer.models.card import ModelCard
-from vit_explorer.pictures import Prepared, Preprocess
+from vit_explorer.models.structure.anatomy import Anatomy
+from vit_explorer.pictures.preprocess import Prepared, Preprocess
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vit_explorer.interception import evaluating
 from vit_explorer.models.card import Pair
+from vit_explorer.models.interception import evaluating
 
 SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 

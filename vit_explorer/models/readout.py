@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.interception import frozen, recording
-from vit_explorer.models.anatomy import Block
+from vit_explorer.models.interception import frozen, recording
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import Answer, answer, no_classes
-from vit_explorer.models.token_order import run_to_block
+from vit_explorer.models.structure.anatomy import Block
+from vit_explorer.models.structure.token_order import run_to_block
 
 
 def readout(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Tensor:

@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
-import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
-from vit_explorer.data_config import input_size
-from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError, nearest
-from vit_explorer.models.anatomy import Anatomy
-from vit_explorer.models.attention_calls import Watch, answering
-from vit_explorer.models.calibration import read_calibration
-from vit_explorer.models.card import ModelCard, Pair, find_core
-from vit_explorer.models.channels import input_channels
-from vit_explorer.models.checkpoints import (
+from vit_explorer.errors import ModelError, OptionError, nearest
+from vit_explorer.models.card import Pair, find_core
+from vit_explorer.models.checkpoints.checkpoint import (
     WEIGHT_ENDINGS,
     Checkpoint,
     is_timm_name,
     read_checkpoint,
 )
+from vit_explorer.models.checkpoints.filling import load_state
+from vit_explorer.models.checkpoints.folders import from_folder
+from vit_explorer.models.checkpoints.quantised import check_gradients
+from vit_explorer.models.checkpoints.timm_folders import LOCAL
+from vit_explorer.models.checkpoints.timm_names import from_checkpoint, from_timm, timm_labels
+from vit_explorer.models.checkpoints.transformers_modules import check_size, describe
 from vit_explorer.models.devices import find_device, find_precision
-from vit_explorer.models.filling import load_state
-from vit_explorer.models.folders import from_folder
-from vit_explorer.models.labels import check_labels, names_in, read_labels
+from vit_explorer.models.finishing import finish
 from vit_explorer.models.loaded import Built, LoadedModel
-from vit_explorer.models.meaning import before_head, find_meaning
-from vit_explorer.models.outputs import Outputs, check_outputs
-from vit_explorer.models.quantised import check_gradients, plain_tensor
+from vit_explorer.models.outputs import check_outputs
 from vit_explorer.models.shipped import BUNDLED, SHIPPED
-from vit_explorer.models.stages import detect_stages
-from vit_explorer.models.structure import measure
-from vit_explorer.models.timm_folders import LOCAL
-from vit_explorer.models.timm_names import from_checkpoint, from_timm, timm_labels
-from vit_explorer.models.transformers_modules import check_size, describe
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.pictures import Preprocess
 
-NUMBERED = "none: numbered"
 PREPROCESS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
@@ -125,7 +112,7 @@ def load_model(
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))
     built = dataclasses.replace(built, data={**built.data, **preprocess})
-    return _finish(built, labels, transform, tuple(preprocess), trained_at, meant)
+    return finish(built, labels, transform, tuple(preprocess), trained_at, meant)
 
 
 def _check_preprocess(
@@ -287,153 +274,3 @@ def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Buil
         labels_source=labels_source,
         notes=said.notes if said is not None else (),
     )
-
-
-def _finish(
-    built: Built,
-    labels: str | Path | Sequence[str] | None,
-    transform: Callable[..., Any] | None,
-    preprocess_given: tuple[str, ...],
-    trained_at: Pair | None,
-    outputs: Outputs | None,
-) -> LoadedModel:
-    data = built.data if transform is None else {**built.data, "mean": 0, "std": 1}
-    size: Pair = input_size(data)[1:]
-    channels = input_channels(built.module, size)
-    if transform is not None:
-        preprocess = Preprocess.from_transform(transform, size, channels)
-    else:
-        preprocess = Preprocess.from_config(_for_channels(built, channels))
-    tier: dict[str, Any] = {}
-    anatomy = Anatomy()
-    try:
-        anatomy, structure = measure(built.module, size, built.name, channels)
-    except UnsupportedModelError as refusal:
-        structure, tier = detect_stages(built.module, size, built.name, refusal, channels)
-    if labels is None:
-        named = built.labels
-    else:
-        named = names_in(labels)[0] if isinstance(labels, (str, Path)) else tuple(labels)
-    before, width = before_head(built.module, anatomy, tier.get("stages", ()), structure.dim)
-    with answering(Watch(), anatomy.foreign):
-        meaning = find_meaning(
-            built.module,
-            before,
-            size,
-            width=width,
-            given=outputs,
-            labels=named,
-            channels=channels,
-        )
-    structure = dataclasses.replace(structure, classes=meaning.count)
-    names, labels_source = _choose_labels(built, labels, structure.classes)
-    calibration = read_calibration(built.metadata)
-    card = ModelCard(
-        name=built.name,
-        source=built.source,
-        parameters=sum(parameter.numel() for parameter in built.module.parameters()),
-        image_size=size,
-        **vars(structure),
-        **tier,
-        mean=preprocess.mean,
-        std=preprocess.std,
-        interpolation=preprocess.interpolation or "",
-        crop_pct=1.0 if preprocess.crop_pct is None else preprocess.crop_pct,
-        labels_source=labels_source,
-        weights_notes=built.notes,
-        weights_image_size=trained_at,
-        **meaning.on_card(),
-        preprocess_given=preprocess_given,
-        preprocess_note=_preprocess_note(built, channels) if transform is None else "",
-        channels=channels,
-        precision=str(next(built.module.parameters()).dtype).removeprefix("torch."),
-        calibration="" if calibration is None else str(calibration),
-        unsure_below=None if calibration is None else calibration.unsure_below,
-    )
-    return LoadedModel(
-        module=built.module,
-        card=card,
-        preprocess=preprocess,
-        labels=names,
-        anatomy=anatomy,
-        sha256=built.sha256 or _hash_weights(built.module),
-        metadata=built.metadata,
-    )
-
-
-def _for_channels(built: Built, channels: int) -> dict[str, Any]:
-    """How pictures of so many channels are prepared.
-
-    Raises:
-        OptionError: mean and std are of another number of channels.
-    """
-    for name in ("mean", "std"):
-        given = np.size(built.data[name])
-        if given not in (1, channels) and (channels, given) != (1, 3):
-            raise OptionError(
-                f"{built.name} takes {channels} channels and its {name} has {given} numbers, so "
-                f"how they are normalised is not known; pass preprocess= with mean and std of "
-                f"{channels} numbers each, for values from 0 to 1."
-            )
-    return {**built.data, "input_size": (channels, *built.data["input_size"][1:])}
-
-
-def _preprocess_note(built: Built, channels: int) -> str:
-    mean = built.data["mean"]
-    if channels != 1 or np.size(mean) == 1:
-        return ""
-    return (
-        "Mean and deviation of the one channel are the means of the three that are known: "
-        f"{', '.join(f'{value:.4g}' for value in (*mean, *built.data['std']))}."
-    )
-
-
-def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
-    """The same model, its numbers taken for something else.
-
-    Raises:
-        OptionError: outputs that it can't have.
-    """
-    card = model.card
-    before, width = before_head(model.module, model.anatomy, card.stages, card.dim)
-    with model.lock, answering(Watch(), model.anatomy.foreign):
-        meaning = find_meaning(
-            model.module,
-            before,
-            card.image_size,
-            width=width,
-            given=outputs,
-            channels=card.channels,
-        )
-    names, source = model.labels, card.labels_source
-    if len(names) != meaning.count:
-        names, source = _numbered(meaning.count), NUMBERED
-    card = dataclasses.replace(
-        card, classes=meaning.count, labels_source=source, **meaning.on_card()
-    )
-    return dataclasses.replace(model, card=card, labels=names)
-
-
-def _choose_labels(
-    built: Built, given: str | Path | Sequence[str] | None, classes: int
-) -> tuple[tuple[str, ...], str]:
-    if given is not None:
-        if isinstance(given, (str, Path)):
-            return read_labels(given, classes, built.name), f"file {Path(given).name}"
-        return check_labels(given, classes, built.name), "given"
-    if built.labels and len(built.labels) == classes:
-        return built.labels, built.labels_source
-    return _numbered(classes), NUMBERED
-
-
-def _numbered(classes: int) -> tuple[str, ...]:
-    return tuple(f"class {index}" for index in range(classes))
-
-
-def _hash_weights(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        if isinstance(tensor, torch.Tensor):
-            digest.update(plain_tensor(tensor).flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

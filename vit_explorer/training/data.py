@@ -18,8 +18,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import Compose
 from tqdm.auto import tqdm
 
-from vit_explorer.decode import open_picture
 from vit_explorer.errors import DataError, OutputError, PictureError
+from vit_explorer.pictures.decode import open_picture
 from vit_explorer.training.cifar import find_cifar10, read_cifar10
 from vit_explorer.training.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
 

@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vit_explorer.errors import OutputError, RecipeError
-from vit_explorer.models.checkpoints import FORMAT
+from vit_explorer.models.checkpoints.checkpoint import FORMAT
 from vit_explorer.training.recipe import Recipe, load_recipe
 
 Row = dict[str, float]

@@ -13,7 +13,7 @@ from torch import nn
 
 from vit_explorer.errors import DataError, ModelError, OutputError
 from vit_explorer.models.calibration import Calibration
-from vit_explorer.models.checkpoints import Checkpoint, read_checkpoint
+from vit_explorer.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.models.zoo import load_model

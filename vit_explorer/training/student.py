@@ -18,8 +18,8 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, RecipeError
-from vit_explorer.models.checkpoints import Checkpoint, read_checkpoint
-from vit_explorer.models.filling import PATCHES, load_state
+from vit_explorer.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from vit_explorer.models.checkpoints.filling import PATCHES, load_state
 from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.training.recipe import Recipe

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from vit_explorer.errors import RecipeError
 from vit_explorer.models import outputs
+from vit_explorer.models.needs import require
 from vit_explorer.models.zoo import load_model
-from vit_explorer.needs import require
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.evaluate import class_columns

@@ -1,0 +1,275 @@
+"""What happens to a prediction when heads are switched off or patches are taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from vit_explorer.analysis.intervention_result import Change, How, Intervention, Pair
+from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
+from vit_explorer.methods.options import one_of
+from vit_explorer.models.cells import over_pixels
+from vit_explorer.models.devices import enough_memory
+from vit_explorer.models.interception import evaluating, switching
+from vit_explorer.models.needs import require
+from vit_explorer.models.outputs import answer, measured, no_classes
+from vit_explorer.models.predictions import best, first_aims, predicted
+from vit_explorer.models.readout import read_end
+from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.pictures.preprocess import Prepared
+from vit_explorer.tracing.trace import Target, find_target
+
+BATCH = 32
+
+
+def intervene(
+    model: LoadedModel,
+    picture: Any,
+    *,
+    heads_off: Iterable[Pair] = (),
+    patches_off: Iterable[Pair | int] = (),
+    how: How = "drop",
+    target: Target = None,
+    top: int = 5,
+) -> Intervention:
+    """Predict with heads switched off and patches gone, beside the plain prediction.
+
+    A head that is off puts zeros into its layer's output projection. The tokens of dropped patches
+    are hidden from every query and from the pooling, which is the same as if they were not there;
+    the other tokens keep their positions.
+
+    Args:
+        picture: anything `open_picture` takes, or a `Prepared`.
+        heads_off: (layer, head) pairs from 0; a layer may be counted from the end, as -1.
+        patches_off: (row, column) pairs, or indices row by row, from 0.
+        how: "drop" the patches' tokens, or "grey": paint their pixels in the mean colour.
+        target: class index or label to follow; None is the plain prediction.
+        top: how many predictions to return.
+
+    Raises:
+        OptionError: no such head, patch or way; or every patch dropped from a model that pools
+            patches.
+        TargetError: no such class, or a model without a classifier.
+        UnsupportedModelError: dropping patches where blocks mix tokens other than by attention, or
+            of a model of tier 2, where they can be greyed; or a head of one.
+    """
+    for what, off in (("heads", heads_off), ("patches", patches_off)):
+        if not isinstance(off, Iterable):
+            raise OptionError(f"The {what} to switch off were {off!r}, expected a list of them.")
+    change = Change(tuple(heads_off), tuple(patches_off), how)
+    return intervene_many(model, picture, (change,), target=target, top=top)[0]
+
+
+def intervene_many(
+    model: LoadedModel,
+    picture: Any,
+    changes: Sequence[Change],
+    *,
+    target: Target = None,
+    top: int = 5,
+) -> tuple[Intervention, ...]:
+    """Several changes of one picture, each apart, in shared batches; else as `intervene`."""
+    if not isinstance(model, LoadedModel):
+        raise OptionError(
+            f"intervene received {type(model).__name__} as its model; load it with load_model."
+        )
+    if not model.card.classes:
+        raise no_classes(model.card, "so there is no prediction to change")
+    aim = find_target(model, target)
+    checked = [_check(model, change) for change in changes]
+    prepared = model.prepare(picture)
+    active = [change for change in checked if change.heads or change.patches]
+    with model.lock, torch.inference_mode(), enough_memory(model.card.name):
+        plain = _run(model, prepared, [_Checked()])
+        batches = [
+            _run(model, prepared, active[start : start + BATCH])
+            for start in range(0, len(active), BATCH)
+        ]
+    outputs = model.card.outputs
+    raw = torch.cat((plain, *batches)).float().cpu()
+    if not bool(torch.isfinite(raw).all()):
+        raise ModelError(
+            f"{model.card.name} returned logits that are not finite; check its weights."
+        )
+    if aim is None:
+        (aim,) = first_aims(raw[:1], outputs)
+    # A change of nothing is the plain prediction to the last bit.
+    places = iter(range(1, len(raw)))
+    rows = [next(places) if change.heads or change.patches else 0 for change in checked]
+    predictions = [best(row, model.labels, top, outputs) for row in raw]
+    aims = [predicted(row, model.labels, aim, outputs) for row in raw]
+    shares = measured(raw, outputs)
+    return tuple(
+        Intervention(
+            heads_off=change.heads,
+            patches_off=change.patches,
+            how=change.how,
+            before=predictions[0],
+            after=predictions[row],
+            target_before=aims[0],
+            target_after=aims[row],
+            logits_before=raw[0].numpy(),
+            logits_after=raw[row].numpy(),
+            measured_before=shares[0].numpy(),
+            measured_after=shares[row].numpy(),
+            aim=aim,
+        )
+        for change, row in zip(checked, rows, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Checked:
+    heads: tuple[Pair, ...] = ()
+    patches: tuple[Pair, ...] = ()
+    how: How = "drop"
+
+
+def _check(model: LoadedModel, change: Change) -> _Checked:
+    one_of("way patches go", change.how, get_args(How))
+    if change.heads_off:
+        require(model.card, "attention")
+    heads = tuple(sorted({_head(model, pair) for pair in change.heads_off}))
+    patches = tuple(sorted({_patch(model, place) for place in change.patches_off}))
+    if patches and change.how == "drop":
+        _check_drop(model, len(patches))
+    return _Checked(heads, patches, change.how)
+
+
+def _check_drop(model: LoadedModel, count: int) -> None:
+    card = model.card
+    require(card, "tokens")
+    if count == card.grid[0] * card.grid[1] and _pools_patches(model):
+        raise OptionError(
+            f"All {count} patches were dropped, but {card.name} predicts from the patches "
+            f"({card.pooling} pooling): leave at least one, or grey them."
+        )
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    for block in model.blocks:
+        for child in block.modules():
+            if isinstance(child, convolutions) and set(child.kernel_size) != {1}:
+                raise UnsupportedModelError(
+                    f"Patches can't be dropped from {card.name}: its blocks also mix neighbours "
+                    "by convolution, which needs the whole grid; grey them instead."
+                )
+
+
+def _head(model: LoadedModel, pair: Any) -> Pair:
+    depth, heads = model.card.depth, model.card.heads
+    if _is_pair(pair) and -depth <= pair[0] < depth and 0 <= pair[1] < heads:
+        return int(pair[0]) % depth, int(pair[1])
+    raise OptionError(
+        f"A head to switch off was {pair!r}, expected (layer, head): a layer from 0 to "
+        f"{depth - 1} and a head from 0 to {heads - 1}."
+    )
+
+
+def _patch(model: LoadedModel, place: Any) -> Pair:
+    rows, columns = model.card.grid
+    if isinstance(place, Integral) and not isinstance(place, bool):
+        row, column = divmod(int(place), columns)
+        if 0 <= row < rows:
+            return row, column
+    elif _is_pair(place) and 0 <= place[0] < rows and 0 <= place[1] < columns:
+        return int(place[0]), int(place[1])
+    raise OptionError(
+        f"A patch to switch off was {place!r}, expected (row, column) below ({rows}, {columns}), "
+        f"or an index from 0 to {rows * columns - 1}."
+    )
+
+
+def _is_pair(given: Any) -> bool:
+    return (
+        isinstance(given, (tuple, list))
+        and len(given) == 2
+        and all(isinstance(n, Integral) and not isinstance(n, bool) for n in given)
+    )
+
+
+def _pools_patches(model: LoadedModel) -> bool:
+    return model.card.pooling != "class"
+
+
+def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) -> Tensor:
+    """What the model returns (B, C), one row a change."""
+    card = model.card
+    parameter = next(model.module.parameters())
+    pixels = prepared.pixels.to(parameter).expand(len(changes), -1, -1, -1)
+    grey, dropped = (_patches_off(model, changes, how) for how in get_args(How)[::-1])
+    if bool(grey.any()):
+        cells = over_pixels(card, grey)
+        pixels = pixels.masked_fill(cells[:, None], 0.0)  # the normalisation's mean colour
+    if card.tier == 2:  # nothing else was asked for, or it was refused
+        with evaluating(model.module):
+            return answer(model, pixels).raw
+    keys = None
+    if bool(dropped.any()):
+        prefix = dropped.new_ones(len(changes), card.prefix_tokens)
+        keys = torch.cat((prefix, ~dropped.flatten(1)), dim=1)  # (B, N)
+        keys = keys[:, model.anatomy.place.argsort().to(keys.device)]
+    last: list[Tensor] = []
+
+    def leaving(index: int, tokens: Tensor) -> Tensor:
+        if index == card.depth - 1:
+            last.append(tokens.transpose(0, 1) if model.anatomy.tokens_first else tokens)
+        return tokens
+
+    switched = switching(
+        model.module,
+        model.anatomy,
+        pictures=len(changes),
+        keys=keys,
+        heads=_heads_on(model, changes),
+        on_output=leaving,
+    )
+    with switched:
+        raw = answer(model, pixels).raw
+    if keys is None or not _pools_patches(model):
+        return raw
+    return _pooled(model, last[0], keys)
+
+
+def _pooled(model: LoadedModel, tokens: Tensor, keys: Tensor) -> Tensor:
+    """What the model returns (B, C) for the kept tokens alone, in the network's order; pictures
+    that keep as many go together."""
+    counts = keys.sum(dim=1)
+    rows: dict[int, Tensor] = {}
+    for count in counts.unique().tolist():
+        members = (counts == count).nonzero().flatten()
+        kept = tokens[members][keys[members]].unflatten(0, (len(members), count))
+        try:
+            found = read_end(model, kept, arranged=False).raw
+            rows.update(zip(members.tolist(), found, strict=True))
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            raise UnsupportedModelError(
+                f"Patches can't be dropped from {model.card.name}: what follows its blocks needs "
+                "the whole grid; grey them instead."
+            ) from None
+    return torch.stack([rows[row] for row in range(len(keys))])
+
+
+def _patches_off(model: LoadedModel, changes: Sequence[_Checked], how: str) -> Tensor:
+    """(B, gh, gw), True for patches that go this way."""
+    off = torch.zeros(len(changes), *model.card.grid, dtype=torch.bool)
+    for index, change in enumerate(changes):
+        if change.how == how:
+            for row, column in change.patches:
+                off[index, row, column] = True
+    return off.to(model.device)
+
+
+def _heads_on(model: LoadedModel, changes: Sequence[_Checked]) -> dict[int, Tensor]:
+    """By layer (B, h), False for heads that are off; layers with all heads on are left out."""
+    layers = sorted({layer for change in changes for layer, _ in change.heads})
+    on = {layer: torch.ones(len(changes), model.card.heads, dtype=torch.bool) for layer in layers}
+    for index, change in enumerate(changes):
+        for layer, head in change.heads:
+            on[layer][index, head] = False
+    return {layer: heads.to(model.device) for layer, heads in on.items()}

@@ -1,0 +1,47 @@
+"""Position embeddings at a glance: their principal components, to be shown as colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from vit_explorer.analysis.weights import position_embeddings
+from vit_explorer.models.zoo import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class PositionComponents:
+    """Principal components of the position embeddings, the strongest first.
+
+    `values` (gh, gw, 3) are from 0 to 1, each component on a scale of its own; `explained` (3,) is
+    each one's share of the variance, 0 to 1. A component's sign is arbitrary.
+    """
+
+    values: npt.NDArray[np.float32] = field(repr=False)
+    explained: npt.NDArray[np.float32]
+
+
+@torch.no_grad()
+def position_components(model: LoadedModel) -> PositionComponents:
+    """The first three principal components of the patches' position embeddings.
+
+    Raises:
+        UnsupportedModelError: positions are rotary, relative or absent.
+    """
+    positions = position_embeddings(model).double().cpu()
+    flat = positions.flatten(0, 1)  # (n, D)
+    left, sizes, _ = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    scores = left[:, :3] * sizes[:3]
+    scores = F.pad(scores, (0, 3 - scores.shape[1]))
+    low, high = scores.amin(0), scores.amax(0)
+    values = (scores - low) / (high - low).clamp(min=1e-12)
+    variance = sizes.square()
+    shares = F.pad(variance, (0, 3))[:3] / variance.sum().clamp(min=1e-30)
+    return PositionComponents(
+        values=values.float().unflatten(0, positions.shape[:2]).numpy(),
+        explained=shares.float().numpy(),
+    )

@@ -1,0 +1,132 @@
+"""Results as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from vit_explorer.analysis.faithfulness import Faithfulness
+from vit_explorer.analysis.intervention_result import Intervention
+from vit_explorer.explaining.explanation import Explanation
+from vit_explorer.methods import Method
+from vit_explorer.models.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from vit_explorer.benchmarks.memory import Memory
+    from vit_explorer.benchmarks.speed import Speed
+
+
+def predictions_table(result: Explanation) -> Table:
+    """The most probable classes or labels, or the values, under the picture's name."""
+    table = Table(title=escape(result.picture.name), title_justify="left")
+    named = {"labels": "label", "value": "value of"}
+    table.add_column(named.get(result.card.outputs, "class"))
+    table.add_column("value" if result.card.outputs == "value" else "probability", justify="right")
+    table.add_column("index", justify="right")
+    for prediction in result.predictions:
+        table.add_row(escape(prediction.label), prediction.shown, str(prediction.index))
+    return table
+
+
+def unsure_line(result: Explanation) -> str:
+    """What to think of predictions that are all improbable."""
+    card = result.card
+    return (
+        f"None of the {card.classes:,} classes fits well (the likeliest is below "
+        f"{card.unsure_below or 0:.1%}); a model of more classes, such as "
+        "--model deit_tiny_patch16_224, may know it."
+    )
+
+
+def trust_table(trust: Faithfulness) -> Table:
+    """Insertion, deletion and their difference: of the maps, of the middle, and by chance."""
+    title = f"insertion − deletion = gain of the {trust.measure}: higher is better"
+    table = Table(title=title, title_justify="left")
+    table.add_column("map", no_wrap=True)
+    for heading in ("insertion", "deletion", "gain"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+
+    def add(name: str, insertion: float, deletion: float, verdict: str = "") -> None:
+        numbers = (f"{value:.3f}" for value in (insertion, deletion, insertion - deletion))
+        table.add_row(name, *numbers, verdict)
+
+    for name, score in trust.scores.items():
+        add(name, score.insertion, score.deletion, trust.verdict(name))
+    add("a Gaussian in the middle", trust.gaussian.insertion, trust.gaussian.deletion)
+    chance = trust.random
+    insertion = sum(score.insertion for score in chance) / len(chance)
+    deletion = sum(score.deletion for score in chance) / len(chance)
+    add(f"mean of {len(chance)} random maps", insertion, deletion)
+    return table
+
+
+def methods_table(methods: Mapping[str, Method]) -> Table:
+    """What each method shows, its options, source and caveat."""
+    table = Table("method", "what it shows", "options", "source", "caveat", show_lines=True)
+    for name, method in methods.items():
+        options = "\n".join(f"{key}={value}" for key, value in method.defaults.items())
+        table.add_row(name, method.summary, options, method.source, method.caveat)
+    return table
+
+
+def model_table(model: LoadedModel) -> Table:
+    """What was detected in a model, and what was measured when it was trained."""
+    table = Table("what", "detected", show_header=False)
+    table.columns[1].overflow = "fold"
+    for key, value in model.card.to_dict().items():
+        table.add_row(key.replace("_", " "), escape(_readable(value)))
+    table.add_row("weights sha256", model.sha256)
+    if model.trained_on:
+        table.add_row("trained on", escape(model.trained_on))
+    for key, value in model.metadata.get("metrics", {}).items():
+        table.add_row(f"measured {key}", escape(_readable(value)))
+    return table
+
+
+def intervention_table(change: Intervention) -> Table:
+    """Predictions before and after, side by side."""
+    table = Table("before", "", "after", "")
+    for one, other in zip(change.before, change.after, strict=True):
+        table.add_row(
+            escape(one.label),
+            one.shown,
+            escape(other.label),
+            other.shown,
+        )
+    return table
+
+
+def speed_table(speed: Speed) -> Table:
+    """A model's ratios beside the design's targets."""
+    table = Table(title=f"{speed.model}, {speed.rounds} rounds", title_justify="left")
+    table.add_column("what")
+    table.add_column("ratio", justify="right", no_wrap=True)
+    table.add_column("target")
+    for what, ratio in speed.ratios.items():
+        table.add_row(what, f"{ratio:.2f}×", speed.targets[what])
+    for job, milliseconds in speed.milliseconds.items():
+        table.add_row(job, f"{milliseconds:,.1f} ms", "", style="dim")
+    return table
+
+
+def memory_table(costs: Mapping[str, Memory]) -> Table:
+    """Memory of rollout + Grad-CAM above the bare forward pass."""
+    table = Table("rollout + Grad-CAM", "forward pass", "explained", "above it", "target")
+    for name, cost in costs.items():
+        numbers = (f"{value:,.0f} MB" for value in (cost.forward, cost.explained, cost.above))
+        table.add_row(name, *numbers, f"≤ {cost.target} MB" if cost.target else "")
+    return table
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(_readable, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(map(_readable, value.values()))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

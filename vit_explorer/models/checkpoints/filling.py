@@ -1,0 +1,143 @@
+"""A file's tensors into a module, strictly: every parameter gets its own, and none is left over."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vit_explorer.errors import ModelError
+from vit_explorer.models.checkpoints.checkpoint import Checkpoint
+from vit_explorer.models.checkpoints.fitting import Fitted, fit, unwrapped
+from vit_explorer.models.checkpoints.heads import build_head
+
+PATCHES = "patch_embed.proj.weight"
+
+
+def load_state(module: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Load strictly, through timm's own conversion where the model's family has one.
+
+    Raises:
+        ModelError: keys or shapes are another architecture's.
+    """
+    fill(module, fit(checkpoint, module), checkpoint, name)
+
+
+def fill(module: nn.Module, fitted: Fitted, checkpoint: Checkpoint, name: str) -> None:
+    """Give a module the tensors that were chosen for it.
+
+    Raises:
+        ModelError: keys or shapes are another architecture's.
+    """
+    if fitted.head is not None and fitted.head.norm:
+        build_head(module, fitted.head_name, fitted.head)
+    file = checkpoint.path.name
+    check_patches(module, fitted.state, file, name)
+    _check_representation(module, fitted.tensors.state, file, name)
+    problem = ""
+    for state in _readings(module, fitted):
+        found = _mismatch(module, state)
+        if not found:
+            _check_floats(module, state, file)
+            module.load_state_dict(state)
+            if fitted.eps is not None:
+                _set_eps(module, fitted.eps)
+            return
+        problem = problem or found
+    raise ModelError(
+        f"The weights in {file} don't fit {name}: {problem}; give the architecture they were "
+        "trained with, or build the module in Python and pass it to load_model(module)."
+    )
+
+
+def _readings(module: nn.Module, fitted: Fitted) -> Iterator[dict[str, Tensor]]:
+    """The tensors as they were chosen, then as timm converts them."""
+    yield fitted.state
+    yield _converted(fitted.state, module)
+    # Some of timm's conversions know a file by a name around its model, or beside its parts.
+    whole = fitted.tensors.state
+    for state in (whole, unwrapped(whole, module.state_dict())):
+        yield state
+        yield _converted(state, module)
+
+
+def _set_eps(module: nn.Module, eps: float) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm):
+            part.eps = eps
+
+
+def _check_representation(
+    module: nn.Module, state: Mapping[str, Tensor], file: str, name: str
+) -> None:
+    """Refuse a head that reads a layer of its own, which timm's conversion would leave out."""
+    own = module.state_dict()
+    if any(".pre_logits." in f".{key}" for key in state) and not any(
+        ".pre_logits." in f".{key}" for key in own
+    ):
+        raise ModelError(
+            f"The classifier in {file} reads a representation layer (pre_logits), which {name} "
+            "doesn't have; build the module in Python and pass it to load_model(module)."
+        )
+
+
+def check_patches(module: nn.Module, state: Mapping[str, Tensor], file: str, name: str) -> None:
+    """Refuse another patch size, which timm's conversion would resample into another model.
+
+    Raises:
+        ModelError: the file's patches have other sides than the module's.
+    """
+    given, own = state.get(PATCHES), module.state_dict().get(PATCHES)
+    if given is None or own is None or given.ndim != 4 or given.shape[0] != own.shape[0]:
+        return
+    sizes = [f"{height}×{width}" for *_, height, width in (given.shape, own.shape)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            f"The weights in {file} have {sizes[0]} patches, {name} has {sizes[1]}; give the "
+            "architecture they were trained with, or build the module in Python and pass it to "
+            "load_model(module)."
+        )
+
+
+def _check_floats(module: nn.Module, state: Mapping[str, Tensor], file: str) -> None:
+    """Refuse whole numbers where a model has others: they would be read as weights."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not state[name].is_floating_point():
+            kind = str(state[name].dtype).removeprefix("torch.")
+            raise ModelError(
+                f"The weights file {file} holds {name!r} as {kind}, which is quantised or no "
+                "weight; save the float state_dict of the model."
+            )
+
+
+def _converted(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        with torch.no_grad():
+            return convert(dict(state), module)
+    except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError, IndexError):
+        # Another architecture's keys: the mismatch says it best.
+        return state
+
+
+def _mismatch(module: nn.Module, state: Mapping[str, Tensor]) -> str:
+    own = module.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of {len(own)} tensors are missing, such as {missing[0]!r}")
+    if unexpected:
+        parts.append(f"{len(unexpected)} are unknown, such as {unexpected[0]!r}")
+    if shapes:
+        key = shapes[0]
+        parts.append(
+            f"{key!r} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+            + (f" ({len(shapes)} such)" if len(shapes) > 1 else "")
+        )
+    return ", ".join(parts)

@@ -1,0 +1,224 @@
+"""A timm name, with the hub's weights, a file's or none → a built module."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from torch import nn
+
+from vit_explorer.errors import ModelError
+from vit_explorer.models.card import Pair
+from vit_explorer.models.checkpoints.checkpoint import Checkpoint
+from vit_explorer.models.checkpoints.filling import check_patches, fill
+from vit_explorer.models.checkpoints.fitting import Fitted, fit
+from vit_explorer.models.checkpoints.google_files import is_google, under_timm_names
+from vit_explorer.models.checkpoints.hub import offline_if_unreachable
+from vit_explorer.models.checkpoints.position_grids import find_grid, resampled
+from vit_explorer.models.loaded import Built
+from vit_explorer.models.structure.measure import check_architecture
+
+
+def from_timm(name: str, size: Pair | None, pretrained: bool) -> Built:
+    """A timm model with the hub's weights, or random ones.
+
+    Raises:
+        ModelError: unknown name, or unreachable hub.
+        UnsupportedModelError: its blocks don't each make one global self-attention.
+    """
+    options: dict[str, Any] = {} if size is None else {"img_size": size}
+    if pretrained and ":" not in name:
+        check_architecture(lambda: _create(name, False, options), size, name)
+    module = _create(name, pretrained, options)
+    labels, labels_source = timm_labels(module, None)
+    return Built(
+        module=module,
+        name=name,
+        source="timm, pretrained" if pretrained else "timm, random weights",
+        data=_data(module, size),
+        labels=labels,
+        labels_source=labels_source,
+    )
+
+
+def from_checkpoint(
+    name: str,
+    checkpoint: Checkpoint,
+    size: Pair | None,
+    trained_at: Pair | None = None,
+    options: dict[str, Any] | None = None,
+) -> Built:
+    """A timm model with a file's weights.
+
+    `size`: (height, width) that it shall run at; `trained_at`: that of the weights, where the
+    caller says it; `options`: further ones of timm's that the model is made with.
+
+    Raises:
+        ModelError: the weights don't fit, or what they leave open must be said.
+    """
+    build = partial(_create_unfilled, name)
+    made = dict(options or {})
+    skeleton = _skeleton(name, made)
+    if is_google(checkpoint.state):
+        checkpoint = under_timm_names(checkpoint, lambda given: build({**made, **given}), name)
+    fitted = fit(checkpoint, skeleton)
+    made |= fitted.options
+    check_patches(skeleton, fitted.state, checkpoint.path.name, name)
+    grid, size, notes = _placed(skeleton, fitted, checkpoint, size, trained_at)
+    if size is not None:
+        made["img_size"] = size
+    module = build(made)
+    if grid is not None:
+        embed: Any = module.patch_embed
+        run = tuple(embed.grid_size)
+        positions = fitted.state["pos_embed"]
+        moved = resampled(positions, grid, run, positions.shape[1] - grid[0] * grid[1])
+        if moved is not positions:
+            fitted.state["pos_embed"] = moved
+            shapes = [f"{rows}×{columns}" for rows, columns in (grid, run)]
+            notes.append(f"Positions were interpolated from {shapes[0]} to {shapes[1]} patches.")
+    fill(module, fitted, checkpoint, name)
+    labels, labels_source = timm_labels(module, checkpoint)
+    data = _data(module, size)
+    if checkpoint.metadata:
+        data = {**checkpoint.metadata["preprocess"], "input_size": data["input_size"]}
+    elif checkpoint.data:
+        data |= checkpoint.data
+        told = ", ".join(checkpoint.data)
+        notes.append(f"How pictures are prepared ({told}) is what the file says of its training.")
+    key = f", key {fitted.tensors.key}" if fitted.tensors.key else ""
+    return Built(
+        module=module,
+        name=name,
+        source=f"timm, weights from {checkpoint.path.name}{key}",
+        data=data,
+        labels=labels,
+        labels_source=labels_source,
+        sha256=checkpoint.sha256,
+        metadata=checkpoint.metadata,
+        notes=(*checkpoint.notes, *fitted.notes, *notes),
+    )
+
+
+def _data(module: nn.Module, size: Pair | None) -> dict[str, Any]:
+    data = dict(resolve_model_data_config(module))
+    # The channels are the module's own matter: pictures are prepared in three.
+    data["input_size"] = (3, *(size or _native_size(module)))
+    return data
+
+
+def _native_size(module: nn.Module) -> Pair:
+    """The (height, width) that a module was made for."""
+    made = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    size = made or resolve_model_data_config(module)["input_size"][1:]
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _skeleton(name: str, options: dict[str, Any]) -> nn.Module:
+    """The module without its numbers, for its names and shapes."""
+    try:
+        with torch.device("meta"):
+            return _create_unfilled(name, options)
+    except (ModelError, NotImplementedError):
+        # Some compute with their own weights when they are made.
+        return _create_unfilled(name, options)
+
+
+def _create_unfilled(name: str, options: dict[str, Any]) -> nn.Module:
+    """A module that a file's tensors fill, without timm's random numbers where it can do so."""
+    try:
+        return timm.create_model(name, pretrained=False, weight_init="skip", **options)
+    except Exception:  # not every architecture knows the option; why it fails is told below
+        return _create(name, False, options)
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    try:
+        with offline_if_unreachable() if pretrained or ":" in name else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError:
+        if "img_size" in options:  # convolutions take any: the pass over a picture will tell
+            without = {key: value for key, value in options.items() if key != "img_size"}
+            return _create(name, pretrained, without)
+        raise ModelError(f"timm can't build {name!r} with {options or 'its defaults'}.") from None
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        if not pretrained:
+            raise ModelError(
+                f"timm can't build {name!r} with {options or 'its defaults'} ({error})."
+            ) from None
+        # OSError covers every way the hub can be out of reach: offline mode, no route, a refusal.
+        reason = "no network or no such weights" if isinstance(error, OSError) else str(error)
+        raise _unreached(name, reason) from None
+    except Exception as error:
+        if not pretrained:
+            raise
+        # A line that was cut: the hub's client passes on what its own libraries raise.
+        raise _unreached(name, f"the download failed: {type(error).__name__}") from None
+
+
+def _unreached(name: str, reason: str) -> ModelError:
+    return ModelError(
+        f"The weights of {name!r} can't be downloaded ({reason}); connect to the internet, "
+        "give a checkpoint file with weights, or use the model 'bundled'."
+    )
+
+
+def _placed(
+    skeleton: nn.Module,
+    fitted: Fitted,
+    checkpoint: Checkpoint,
+    size: Pair | None,
+    trained_at: Pair | None,
+) -> tuple[Pair | None, Pair | None, list[str]]:
+    """The grid of a file's position embeddings, the size to run at, and what is to be said.
+
+    No grid where the model's positions are no table of one a patch; then timm places them.
+    """
+    positions = fitted.state.get("pos_embed")
+    own = skeleton.state_dict().get("pos_embed")
+    native = getattr(getattr(skeleton, "patch_embed", None), "grid_size", None)
+    if positions is None or own is None or native is None or fitted.unmatched:
+        return None, size, []
+    if positions.ndim != 3 or own.ndim != 3 or positions.shape[-1] != own.shape[-1]:
+        return None, size, []
+    prefix = own.shape[1] - native[0] * native[1]
+    count = positions.shape[1] - prefix
+    if prefix < 0 or count < 1 or positions.shape[0] != 1:
+        return None, size, []
+    whole = _native_size(skeleton)
+    patch = (whole[0] // native[0], whole[1] // native[1])
+    grid, said = find_grid(
+        positions[0, prefix:], tuple(native), patch, checkpoint.path.name,
+        old=trained_at, said=checkpoint.image_size, size=size,
+    )  # fmt: skip
+    if size is None and grid != tuple(native):
+        size = grid[0] * patch[0], grid[1] * patch[1]
+    return grid, size, [said] if said else []
+
+
+def timm_labels(module: nn.Module, checkpoint: Checkpoint | None) -> tuple[tuple[str, ...], str]:
+    if checkpoint is not None and checkpoint.metadata:
+        return tuple(checkpoint.metadata["labels"]), "the checkpoint"
+    names = label_names(getattr(module, "pretrained_cfg", None) or {})
+    if names:
+        return names, "config.json"
+    subset = infer_imagenet_subset(module)
+    if subset is None:
+        return (), ""
+    info = ImageNetInfo(subset)
+    names = tuple(info.index_to_description(index) for index in range(info.num_classes()))
+    return names, f"ImageNet, by the number of classes ({len(names):,})"
+
+
+def label_names(config: dict[str, Any]) -> tuple[str, ...]:
+    """Class names of timm's config of a model: its descriptions where they are told, else names."""
+    names = config.get("label_names")
+    if not isinstance(names, (list, tuple)):
+        return ()
+    described = config.get("label_descriptions")
+    described = described if isinstance(described, dict) else {}
+    return tuple(str(described.get(name, name)) for name in names)

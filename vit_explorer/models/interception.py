@@ -1,0 +1,383 @@
+"""Reading and changing a model's attention while it runs as it is.
+
+A `TorchFunctionMode` sees the few calls that compute attention: the fused one, torch's own
+multi-head attention, and a softmax over tokens. What goes in and comes out of the fused call is
+kept, and no (N, N) matrix is made; a softmax that a module writes out is its attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.structure.anatomy import PLAIN, Anatomy, Block, Layout, replaced, tokens_in
+from vit_explorer.models.structure.attention_calls import Fused, Watch, answering, probabilities
+
+# transformers' names of the ways of attending that are seen as they are.
+_READABLE = ("sdpa", "eager")
+
+BlockOutput = Callable[[int, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One attention of a block, arranged as (B, h, …, …), in the order of the model's tokens.
+
+    A fused call has query, key, value and output (B, h, N, d), the bias and the scale; a softmax
+    written out has `weights` (B, h, N, N), as has a fused call that was computed explicitly.
+    `anchor` is the tensor in the graph by which the logit is differentiated: the fused call's
+    output, or the softmax's.
+    """
+
+    block: int
+    anchor: Tensor
+    layout: Layout
+    query: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
+    output: Tensor | None = None
+    bias: Tensor | None = None
+    scale: float = 1.0
+    weights: Tensor | None = None
+
+    @property
+    def fused(self) -> bool:
+        return self.query is not None
+
+
+class _BlockWatch(Watch):
+    """Knows which block's attention runs, None outside of them."""
+
+    def __init__(self, anatomy: Anatomy, pictures: int) -> None:
+        super().__init__()
+        self.anatomy, self.pictures = anatomy, pictures
+        self.block: int | None = None
+        self.on_output: BlockOutput | None = None
+
+    def attends(self, tensor: Tensor, axis: int) -> bool:
+        """Whether a softmax over this axis is the attention of a block."""
+        layout, tokens = self.anatomy.layout, self.anatomy.tokens
+        return (
+            self.block is not None
+            and not self.anatomy.fused
+            and tensor.ndim > max(layout.first, layout.second)
+            and axis == layout.second
+            and tensor.shape[layout.first] == tensor.shape[layout.second] == tokens
+        )
+
+
+class _Recorder(_BlockWatch):
+    def __init__(self, anatomy: Anatomy, pictures: int, *, explicit: bool) -> None:
+        super().__init__(anatomy, pictures)
+        self.explicit = explicit
+        self.calls: list[AttentionCall] = []
+
+    def fused(self, call: Fused) -> Tensor:
+        if self.block is None:
+            return call.run()
+        explicit = self.explicit and call.plain
+        weights = probabilities(call.query, call.key, call.scale, call.mask) if explicit else None
+        output = call.run() if weights is None else weights @ call.value
+        arrange = self._arrange
+        self.calls.append(
+            AttentionCall(
+                block=self.block,
+                anchor=output,
+                layout=self.anatomy.layout,
+                query=arrange(call.query),
+                key=arrange(call.key),
+                value=arrange(call.value),
+                output=arrange(output),
+                bias=_bias(call.mask, self.anatomy.layout, self.pictures),
+                scale=call.scale,
+                weights=None if weights is None else arrange(weights),
+            )
+        )
+        return output
+
+    def written(self, run: Callable[[Tensor], Tensor], scores: Tensor, axis: int) -> Tensor:
+        output = run(scores)
+        if self.block is not None and self.attends(output, axis):
+            layout = self.anatomy.layout
+            weights = layout.arrange(output, self.pictures)
+            self.calls.append(AttentionCall(self.block, output, layout, weights=weights))
+        return output
+
+    def _arrange(self, tensor: Tensor) -> Tensor:
+        layout = self.anatomy.layout
+        return layout.arrange(tensor, self.pictures) if layout != PLAIN else tensor
+
+
+def _bias(mask: Tensor | None, layout: Layout, pictures: int) -> Tensor | None:
+    """A fused call's mask as (1 or B, 1 or h, …, …)."""
+    if mask is None:
+        return None
+    if mask.ndim == 3 and layout.merged is not None and len(mask) > 1:
+        return layout.arrange(mask, pictures)
+    return mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+
+
+@contextmanager
+def recording(
+    module: nn.Module,
+    anatomy: Anatomy,
+    *,
+    pictures: int = 1,
+    explicit: bool = False,
+    on_output: BlockOutput | None = None,
+) -> Iterator[list[AttentionCall]]:
+    """Collect the attention calls of a forward pass over so many pictures, in order.
+
+    `explicit` computes fused calls as a softmax and a product, and keeps the softmax. `on_output`
+    gets each block's index and output as the network has it, and gives what takes its place.
+
+    Borrowed and given back on leaving, also after an error: evaluation mode, fused attention
+    where it was off, and hooks on the blocks.
+    """
+    recorder = _Recorder(anatomy, pictures, explicit=explicit)
+    with _watching(module, recorder, on_output):
+        yield recorder.calls
+
+
+class _Switch(_BlockWatch):
+    def __init__(
+        self, anatomy: Anatomy, pictures: int, keys: Tensor | None, heads: Mapping[int, Tensor]
+    ) -> None:
+        super().__init__(anatomy, pictures)
+        self.keys, self.heads = keys, heads
+        self.turns: dict[int, int] = {}
+
+    def fused(self, call: Fused) -> Tensor:
+        if self.block is None:
+            return call.run()
+        layout = self.anatomy.layout
+        if self.keys is not None:
+            call = call.hiding(self._allowed(layout, call.query.ndim))
+        output = call.run()
+        if self.block in self.heads:
+            output = self._silenced(output, self.block)
+        return output
+
+    def written(self, run: Callable[[Tensor], Tensor], scores: Tensor, axis: int) -> Tensor:
+        if self.block is None or not self.attends(scores, axis):
+            return run(scores)
+        if self.keys is not None:
+            allowed = self._allowed(self.anatomy.layout, scores.ndim)
+            scores = scores.masked_fill(~allowed, -torch.inf)
+        output = run(scores)
+        return self._silenced(output, self.block) if self.block in self.heads else output
+
+    def _allowed(self, layout: Layout, axes: int) -> Tensor:
+        """Which keys are seen, in a shape that fits scores as the module lays them out."""
+        assert self.keys is not None  # noqa: S101 - the callers have looked
+        allowed = self.keys[:, None, None]  # (B, 1, 1, N)
+        if layout.merged is not None:
+            heads = self.anatomy.heads_at_once
+            allowed = allowed.expand(-1, heads, -1, -1)
+        if axes == 4 and layout == PLAIN:
+            return allowed
+        return layout.restore(allowed)
+
+    def _silenced(self, output: Tensor, block: int) -> Tensor:
+        """With zeros for the heads that are off; several calls of a block share its heads."""
+        arranged = self.anatomy.layout.arrange(output, self.pictures)
+        count, on = arranged.shape[1], self.heads[block]
+        if count != on.shape[1]:
+            turn = self.turns.get(block, 0)
+            self.turns[block] = turn + count
+            on = on[:, turn : turn + count]
+        return self.anatomy.layout.restore(arranged.masked_fill(~on[:, :, None, None], 0.0))
+
+
+@contextmanager
+def switching(
+    module: nn.Module,
+    anatomy: Anatomy,
+    *,
+    pictures: int,
+    keys: Tensor | None,
+    heads: Mapping[int, Tensor],
+    on_output: BlockOutput | None = None,
+) -> Iterator[None]:
+    """Hide tokens from attention, and silence heads, in the forward pass made meanwhile.
+
+    Borrowed and given back as by `recording`.
+
+    Args:
+        pictures: how many the pass is over.
+        keys: (B, N) in the module's own order, False for tokens that no query of any block sees;
+            None hides none.
+        heads: by block (B, h), False for heads whose attention output is set to 0.
+    """
+    with _watching(module, _Switch(anatomy, pictures, keys, heads), on_output):
+        yield
+
+
+@contextmanager
+def _watching(
+    module: nn.Module, watch: _BlockWatch, on_output: BlockOutput | None
+) -> Iterator[None]:
+    """A forward pass under a watch: all of it, or while attention is computed alone."""
+    anatomy = watch.anatomy
+    watch.on_output = on_output
+    with ExitStack() as borrowed:
+        borrowed.enter_context(evaluating(module))
+        borrowed.enter_context(answering(watch, anatomy.foreign))
+        if anatomy.cut:
+            watch.keep_gradients()
+        if anatomy.watched:
+            borrowed.enter_context(watch)
+        else:
+            borrowed.callback(watch.leave)
+        for index, block in enumerate(anatomy.blocks):
+            for owner in block.owners:
+                borrowed.callback(_mark(owner, watch, index, enter=not anatomy.watched))
+            if on_output is not None:
+                borrowed.callback(_at_output(block, watch, index, on_output))
+        yield
+
+
+def _mark(owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> Any:
+    """Tell the watch while a block's attention runs; returns what undoes it."""
+
+    def begin(*_: Any) -> None:
+        watch.block = index
+        if enter:
+            watch.enter()
+
+    def end(*_: Any) -> None:
+        if enter:
+            watch.leave()
+        watch.block = None
+
+    return _removing(owner.register_forward_pre_hook(begin), owner.register_forward_hook(end))
+
+
+def _at_output(block: Block, watch: _BlockWatch, index: int, told: BlockOutput) -> Any:
+    """Tell of a block's output, which its last part's is only where the block is a module."""
+    tokens = watch.anatomy.tokens
+
+    def leave(_: nn.Module, __: Any, output: Any) -> Any:
+        found = tokens_in(output, tokens)
+        if found is None:
+            return None
+        if not block.whole:
+            watch.await_result(found.shape, watch.anatomy.steps, lambda made: told(index, made))
+            return None
+        changed = told(index, found)
+        return None if changed is found else replaced(output, found, lambda _: changed)
+
+    return _removing(block.last.register_forward_hook(leave))
+
+
+def _removing(*handles: Any) -> Callable[[], None]:
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+
+    return undo
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and attention that can be read: timm's attention reads `fused_attn` at each
+    call, transformers' the name of its way of attending."""
+    changes = list(_changes(module))
+    try:
+        for holder, name, value, _ in changes:
+            setattr(holder, name, value)
+        yield
+    finally:
+        for holder, name, _, before in changes:
+            setattr(holder, name, before)
+
+
+def _changes(module: nn.Module) -> Iterator[tuple[Any, str, Any, Any]]:
+    """(holder, attribute, value, value before) of all that is to be lent."""
+    configs: set[int] = set()
+    for child in _descendants(module):
+        own = vars(child)
+        if child.training:
+            yield child, "training", False, True
+        if own.get("fused_attn") is False:
+            yield child, "fused_attn", True, False
+        config = own.get("config")
+        way = getattr(config, "_attn_implementation", None)
+        if isinstance(way, str) and way not in _READABLE and id(config) not in configs:
+            configs.add(id(config))
+            yield config, "_attn_implementation", "sdpa", way
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Switch off the gradients of all parameters, and on again for those that had them."""
+    trained = [
+        parameter
+        for child in _descendants(module)
+        for parameter in child._parameters.values()
+        if parameter is not None and parameter.requires_grad
+    ]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _descendants(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and all below it, as `modules()` but four times faster: shared ones come twice."""
+    waiting: list[nn.Module | None] = [module]
+    while waiting:
+        child = waiting.pop()
+        if child is not None:
+            yield child
+            waiting.extend(child._modules.values())
+
+
+def accept(
+    calls: Sequence[AttentionCall], anatomy: Anatomy, name: str
+) -> tuple[tuple[AttentionCall, ...], ...]:
+    """The attention calls of each block, in the order of its heads.
+
+    Raises:
+        UnsupportedModelError: a pass went otherwise than the one that was measured at load.
+    """
+    found: list[list[AttentionCall]] = [[] for _ in anatomy.blocks]
+    for call in calls:
+        found[call.block].append(call)
+    for index, (own, block) in enumerate(zip(found, anatomy.blocks, strict=True)):
+        heads = sum(len(_any(call)[0]) for call in own)
+        tokens = {_any(call).shape[-2] for call in own}
+        if heads != block.heads or tokens != {anatomy.tokens}:
+            raise UnsupportedModelError(
+                f"{name} can't be explored: block {index + 1} attended with {heads} heads over "
+                f"{', '.join(map(str, sorted(tokens))) or 'no'} tokens, and with {block.heads} "
+                f"over {anatomy.tokens} when it was loaded; its way depends on the picture."
+            )
+    return tuple(tuple(own) for own in found)
+
+
+def _any(call: AttentionCall) -> Tensor:
+    tensor = call.weights if call.query is None else call.query
+    assert tensor is not None  # noqa: S101 - a call has one of them
+    return tensor
+
+
+@torch.no_grad()
+def attention_error(call: AttentionCall) -> float:
+    """Largest |softmax(scale·q kᵀ + bias)·v - output|: rounding alone if a call is read right.
+
+    0 for a softmax written out, whose probabilities are its own.
+    """
+    if call.query is None or call.key is None or call.value is None or call.output is None:
+        return 0.0
+    rebuilt = probabilities(call.query, call.key, call.scale, call.bias) @ call.value
+    return float((rebuilt - call.output).abs().max())

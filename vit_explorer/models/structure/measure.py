@@ -1,0 +1,532 @@
+"""All that is known of a network, measured by running it: a picture is given and what happens is
+watched. Nothing is told by the names of its parts where running it tells."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.card import (
+    Pair,
+    Structure,
+    find_classes,
+    find_core,
+    find_pooling,
+    find_position,
+    find_positions,
+    find_prefix_names,
+    first_tensor,
+)
+from vit_explorer.models.interception import accept, frozen, recording
+from vit_explorer.models.structure.anatomy import Anatomy, Block, tokens_in
+from vit_explorer.models.structure.attention_calls import detached
+from vit_explorer.models.structure.blocks import NoBlocksError, find_blocks
+from vit_explorer.models.structure.channels import input_channels
+from vit_explorer.models.structure.positions import find_parameter, has_positions
+from vit_explorer.models.structure.seen import Event, Seen, look, why_not
+from vit_explorer.models.structure.stages import may_have_stages
+from vit_explorer.models.structure.token_order import (
+    NoOrderError,
+    Order,
+    find_layout,
+    find_order,
+    find_steps,
+    run_to_attention,
+)
+
+PLAIN_VIT = "choose a plain ViT, whose every block attends once from all tokens to all tokens"
+
+# A token whose share of the gradient is smaller is not read.
+_READ = 1e-5
+# Directions in which the output is differentiated to see which tokens it reads.
+_DIRECTIONS = 4
+# Prefix tokens and registers at the most, where shapes alone are known.
+_MOST_OTHERS = 64
+_PICTURES = 3
+
+
+class DoesNotRunError(UnsupportedModelError):
+    """The network's own forward failed on a picture."""
+
+
+def measure(
+    module: nn.Module, image_size: Pair, name: str, channels: int = 3
+) -> tuple[Anatomy, Structure]:
+    """Find a network's blocks, tokens and read-out.
+
+    A network on the meta device is measured as far as shapes tell.
+
+    Raises:
+        UnsupportedModelError: the blocks don't each attend once among all tokens, the order of
+            tokens can't be found, or the network does not run on a picture of this size.
+    """
+    pixels = _noise(module, 1, channels, image_size)
+    with torch.inference_mode(False):
+        seen = _run(lambda: look(module, pixels), module, name, channels, image_size)
+        return _measure(module, seen, pixels, name)
+
+
+def check_architecture(build: Callable[[], nn.Module], image_size: Pair | None, name: str) -> None:
+    """Refuse what the architecture alone tells, on the meta device: no memory, no weights.
+
+    Raises:
+        UnsupportedModelError: as `measure` would.
+    """
+    with torch.device("meta"):
+        module = build()
+        size = image_size or tuple(resolve_model_data_config(module)["input_size"][1:])
+        try:
+            measure(module, size, name, input_channels(module, size))
+        except DoesNotRunError:
+            # Perhaps on the meta device alone: the real module will tell.
+            return
+        except UnsupportedModelError:
+            if not may_have_stages(module, size, input_channels(module, size)):
+                raise
+
+
+def _noise(module: nn.Module, pictures: int, channels: int, image_size: Pair) -> Tensor:
+    parameter = next(module.parameters())
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(pictures, channels, *image_size, generator=generator, device="cpu")
+    kind = parameter.dtype if parameter.is_floating_point() else torch.float32
+    return noise.to(parameter.device, kind)
+
+
+def _run(work: Callable[[], Seen], module: nn.Module, name: str, channels: int, size: Pair) -> Seen:
+    try:
+        return work()
+    except UnsupportedModelError:
+        raise
+    except Exception as error:  # whatever another program's forward raises
+        _check_patch(module, size, name)
+        raise DoesNotRunError(
+            f"{name} does not run on a picture of {channels}×{size[0]}×{size[1]}: "
+            f"{told(error)}; {_way_out(module)}."
+        ) from error
+
+
+def _check_patch(module: nn.Module, size: Pair, name: str) -> None:
+    """Say so where a picture is smaller than one patch."""
+    cuts = (one for one in module.modules() if isinstance(one, nn.Conv2d))
+    patch = next((one.kernel_size for one in cuts if one.stride == one.kernel_size), (1, 1))
+    if size[0] < patch[0] or size[1] < patch[1]:
+        raise DoesNotRunError(
+            f"The image size {size[0]}×{size[1]} is smaller than one of {name}'s patches, "
+            f"{patch[0]}×{patch[1]}; choose a larger one."
+        )
+
+
+def told(error: BaseException) -> str:
+    """An exception of another program, its kind, words and place, on one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    words = " ".join(str(error).split())
+    kind = type(error).__name__
+    said = f" ({words[:160]})" if words else ""
+    return f"{kind}{said} in {Path(last.filename).name}, line {last.lineno}"
+
+
+def _way_out(module: nn.Module) -> str:
+    towers = ("visual", "vision_model", "vision_tower", "image_encoder")
+    tower = next((one for one in towers if isinstance(getattr(module, one, None), nn.Module)), "")
+    if tower:
+        return f"if it takes more than a picture, pass its picture tower, model.{tower}"
+    return "give the image_size it was made for, or a module whose forward takes pictures alone"
+
+
+def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[Anatomy, Structure]:
+    try:
+        blocks = find_blocks(module, seen)
+        events = _of_blocks(seen, blocks)
+        anatomy = _anatomy(module, seen, blocks, events, pixels)
+    except (NoBlocksError, NoOrderError) as error:
+        reason = why_not(seen) or str(error)
+        raise UnsupportedModelError(f"{name} can't be explored: {reason}; {PLAIN_VIT}.") from error
+    size: Pair = (pixels.shape[-2], pixels.shape[-1])
+    if pixels.is_meta:
+        order = _order_by_shapes(seen, anatomy.tokens, size)
+        return anatomy, _structure(module, anatomy, order, _Read(query=_query(events)), seen)
+    order = _order(module, anatomy, seen, pixels, name)
+    places = None if order.places == tuple(range(anatomy.tokens)) else order.places
+    anatomy = replace(anatomy, places=places, embedding=_embedding(seen, order))
+    anatomy, read = _read_out(module, anatomy, seen, pixels, name)
+    structure = _structure(module, anatomy, order, read, seen)
+    if "learned" in structure.position:
+        # Stored in the network's order of tokens, which may be another than ours.
+        named = find_positions(find_core(module))
+        names = (name for name, one in module.named_parameters() if one is named)
+        parameter = next(names, "") if places is not None else ""
+        anatomy = replace(anatomy, position=parameter)
+    elif not order.overlap:
+        kind, parameter = _measured_position(module, anatomy, order, pixels, structure.position)
+        anatomy = replace(anatomy, position=parameter)
+        structure = replace(structure, position=kind)
+    return anatomy, structure
+
+
+def _measured_position(
+    module: nn.Module, anatomy: Anatomy, order: Order, pixels: Tensor, named: str
+) -> tuple[str, str]:
+    """What positions there are, and the parameter that holds them, where no known name tells."""
+    if "sin-cos" in named or not has_positions(module, anatomy, pixels, order.prefix):
+        return named, ""
+    parameter = find_parameter(module, anatomy, pixels, order.prefix)
+    kinds = ["learned" if parameter else "fixed", *([] if named == "no" else [named])]
+    return " + ".join(kinds), parameter
+
+
+def _of_blocks(seen: Seen, blocks: Sequence[Block]) -> list[list[Event]]:
+    """The attentions of each block; raises NoBlocksError where they are no global ones."""
+    owned = [
+        [
+            event
+            for event in seen.events
+            if event.square and any(c.module in block.owners for c in event.calls)
+        ]
+        for block in blocks
+    ]
+    counts = {event.queries for own in owned for event in own}
+    if len(counts) > 1:
+        listed = ", ".join(map(str, sorted(counts, reverse=True)))
+        raise NoBlocksError(f"its blocks attend over different numbers of tokens ({listed})")
+    if any(event.causal for own in owned for event in own):
+        raise NoBlocksError("its attention is causal: a token sees only those before it")
+    if len({event.fused for own in owned for event in own}) > 1:
+        raise NoBlocksError("some of its blocks attend by the fused call and some by a softmax")
+    return owned
+
+
+def _anatomy(
+    module: nn.Module,
+    seen: Seen,
+    blocks: Sequence[Block],
+    events: Sequence[Sequence[Event]],
+    pixels: Tensor,
+) -> Anatomy:
+    first = events[0][0]
+    tokens, fused = first.queries, first.fused
+    virtual = any(not block.whole for block in blocks)
+    known = Anatomy(
+        tokens=tokens,
+        fused=fused,
+        foreign=seen.foreign,
+        watched=virtual,
+    )
+    if pixels.is_meta:
+        _check_whole(first)
+        entering = next(one.shape for one in seen.calls if one.module is blocks[0].first)
+        if len(entering) != 3 or tokens not in entering[:2]:
+            shape = "×".join(map(str, entering))
+            raise NoOrderError(f"what enters its blocks is no sequence of tokens ({shape})")
+        wide = first.first[1] if len(first.first) == 4 else 1
+        return replace(known, blocks=tuple(replace(one, heads=wide) for one in blocks))
+    count = _PICTURES if tokens != _PICTURES else _PICTURES + 1
+    same = torch.cat((pixels, -pixels, *[pixels] * (count - 2)))
+    entered, found = run_to_attention(module, blocks[0], same, fused=fused, foreign=seen.foreign)
+    if entered is None or entered.ndim != 3 or not found:
+        shape = "nothing" if entered is None else "×".join(map(str, entered.shape))
+        raise NoOrderError(f"what enters its blocks is no sequence of tokens ({shape})")
+    if tuple(entered.shape[:2]) == (tokens, count):
+        tokens_first = True
+    elif tuple(entered.shape[:2]) == (count, tokens):
+        tokens_first = False
+    else:
+        raise NoOrderError(
+            f"it attends over {tokens} tokens, and {entered.shape[1]} enter its blocks"
+        )
+    layout = find_layout(first, found[0], count)
+    at_once = layout.arrange(found[0], count).shape[1]
+    if virtual and len(blocks) > 1:
+        known = replace(known, steps=find_steps(module, blocks, pixels, tokens))
+    heads = [at_once * len(own) for own in events]
+    if len(set(heads)) > 1:
+        raise NoBlocksError(f"its blocks have different numbers of heads ({sorted(set(heads))})")
+    return replace(
+        known,
+        blocks=tuple(replace(one, heads=heads[0]) for one in blocks),
+        tokens_first=tokens_first,
+        layout=layout,
+        heads_at_once=at_once,
+    )
+
+
+def _check_whole(event: Event) -> None:
+    """Refuse windows by shapes alone."""
+    reason = why_not(Seen(events=[event]))
+    if reason:
+        raise NoBlocksError(reason)
+
+
+def _order(module: nn.Module, anatomy: Anatomy, seen: Seen, pixels: Tensor, name: str) -> Order:
+    size: Pair = (pixels.shape[-2], pixels.shape[-1])
+    try:
+        return find_order(
+            module,
+            anatomy.blocks[0],
+            anatomy.tokens,
+            size,
+            pixels.shape[1],
+            seen.convolutions,
+            tokens_first=anatomy.tokens_first,
+        )
+    except NoOrderError as error:
+        raise UnsupportedModelError(f"{name} can't be explored: {error}; {PLAIN_VIT}.") from error
+
+
+def _order_by_shapes(seen: Seen, tokens: int, size: Pair) -> Order:
+    """The grid of the last convolution that leaves few enough other tokens."""
+    for one in reversed(seen.convolutions):
+        grid = (one.made[-2], one.made[-1])
+        prefix = tokens - grid[0] * grid[1]
+        if 0 <= prefix <= _MOST_OTHERS:
+            patch = (size[0] // grid[0], size[1] // grid[1])
+            return Order(grid, patch, tuple(range(tokens)), one.kernel != one.stride)
+    return Order((1, tokens), (size[0], max(1, size[1] // tokens)), tuple(range(tokens)), False)
+
+
+def _query(events: Sequence[Sequence[Event]]) -> Tensor | None:
+    first = events[0][0]
+    return torch.empty(first.first, device="meta") if first.fused else None
+
+
+def _embedding(seen: Seen, order: Order) -> nn.Conv2d | None:
+    """The one convolution that makes the tokens of patches, None where more is done."""
+    own = [
+        one
+        for one in seen.convolutions
+        if one.call is not None and isinstance(one.call.module, nn.Conv2d)
+    ]
+    if len(own) != 1 or own[0].call is None or tuple(own[0].made[-2:]) != order.grid:
+        return None
+    found = own[0].call.module
+    return found if isinstance(found, nn.Conv2d) and own[0].stride == order.patch_size else None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the output reads: shares (N,) of the gradient, by token; None where it has none."""
+
+    output: Tensor | None = None
+    width: int = 0
+    shares: Tensor | None = None
+    query: Tensor | None = None
+
+
+def _read_out(
+    module: nn.Module, anatomy: Anatomy, seen: Seen, pixels: Tensor, name: str
+) -> tuple[Anatomy, _Read]:
+    """A second pass: do the blocks follow one another, and which last tokens does the output read?
+
+    Where the network keeps gradients from its blocks, what does so is passed over.
+    """
+    after = _last_of_tokens(seen, anatomy)
+    read = _differentiated(module, anatomy, after, pixels, name)
+    if read.shares is None and read.output is not None and read.output.ndim == 2:
+        cut = replace(anatomy, cut=True, watched=True)
+        again = _differentiated(module, cut, after, pixels, name)
+        if again.shares is not None:
+            return cut, again
+    return anatomy, read
+
+
+def _last_of_tokens(seen: Seen, anatomy: Anatomy) -> nn.Module | None:
+    """The last part behind the blocks that gives a vector a token: the final norm."""
+    shape = (anatomy.tokens, 1) if anatomy.tokens_first else (1, anatomy.tokens)
+    end = max(one.ended for one in seen.calls if one.module is anatomy.blocks[-1].last)
+    behind = [one for one in seen.calls if one.began > end and one.result[:2] == shape]
+    return behind[-1].module if behind and len(behind[-1].result) == 3 else None
+
+
+def _differentiated(
+    module: nn.Module, anatomy: Anatomy, after: nn.Module | None, pixels: Tensor, name: str
+) -> _Read:
+    """`after` is the part whose tokens the head reads, None where those are the last block's."""
+    last = len(anatomy.blocks) - 1
+    leaf: list[Tensor] = []
+    chain = _Chain(anatomy)
+
+    def leaving(index: int, tokens: Tensor) -> Tensor:
+        chain.leaving(index, tokens)
+        if index < last:
+            return tokens
+        torch.set_grad_enabled(True)
+        leaf.append(detached(tokens).requires_grad_(True))
+        return leaf[-1]
+
+    head = _LastLinear(module)
+    normed: list[Tensor] = []
+    with ExitStack() as borrowed:
+        borrowed.enter_context(torch.no_grad())
+        borrowed.enter_context(frozen(module))
+        borrowed.enter_context(chain.watching())
+        borrowed.enter_context(head.watching())
+        if after is not None:
+            hook = after.register_forward_hook(lambda _, __, out: normed.append(first_tensor(out)))
+            borrowed.callback(hook.remove)
+        calls = borrowed.enter_context(recording(module, anatomy, on_output=leaving))
+        output = first_tensor(module(pixels))
+    _check_chain(module, anatomy, pixels, chain, name)
+    heads = accept(calls, anatomy, name)
+    query = heads[0][0].query
+    width = leaf[-1].shape[-1] if leaf else 0
+    shares = None
+    if leaf and output.ndim == 2 and output.requires_grad:
+        # On tokens of one scale shares compare; before a norm those of small ones would be large.
+        tokens = normed[-1] if normed and normed[-1].requires_grad else leaf[-1]
+        shares = _shares(output, tokens, anatomy)
+        if shares is None and head.given is not None and head.given.requires_grad:
+            # A head of zeros, as torchvision makes them, reads what it is given all the same.
+            shares = _shares(head.given, tokens, anatomy)
+    return _Read(output.detach(), width, shares, query)
+
+
+def _shares(output: Tensor, tokens: Tensor, anatomy: Anatomy) -> Tensor | None:
+    """Each token's share (N,) of the gradient of the output, in several directions."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(_DIRECTIONS, *output.shape, generator=generator).to(output)
+    total = torch.zeros(anatomy.tokens)
+    for direction in directions:
+        (slope,) = torch.autograd.grad(
+            (output * direction).sum(), tokens, retain_graph=True, allow_unused=True
+        )
+        if slope is None:
+            return None
+        total += anatomy.arrange(slope)[0].float().norm(dim=-1).cpu()
+    return total / total.sum() if float(total.sum()) > 0 else None
+
+
+class _LastLinear:
+    """What the last linear layer of a pass was given."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.layers = [one for one in module.modules() if isinstance(one, nn.Linear)]
+        self.given: Tensor | None = None
+
+    def watching(self) -> ExitStack:
+        hooks = ExitStack()
+        for layer in self.layers:
+            hooks.callback(layer.register_forward_pre_hook(self._keep).remove)
+        return hooks
+
+    def _keep(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+        self.given = args[0]
+
+
+class _Chain:
+    """Whether what leaves a block is what enters the next."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+        self.left: Tensor | None = None
+        self.broken: list[int] = []
+
+    def leaving(self, index: int, tokens: Tensor) -> None:
+        self.left = detached(tokens)
+
+    def watching(self) -> ExitStack:
+        hooks = ExitStack()
+        for index, block in enumerate(self.anatomy.blocks[1:], 1):
+            hook = block.first.register_forward_pre_hook(self._entering(index), with_kwargs=True)
+            hooks.callback(hook.remove)
+        return hooks
+
+    def _entering(self, index: int) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            given = tokens_in((args, kwargs), self.anatomy.tokens)
+            if given is None or self.left is None or not torch.equal(given, self.left):
+                self.broken.append(index)
+            self.left = None
+
+        return hook
+
+
+def _check_chain(
+    module: nn.Module, anatomy: Anatomy, pixels: Tensor, chain: _Chain, name: str
+) -> None:
+    """Refuse blocks that don't follow one another, such as those of two networks side by side."""
+    for index in chain.broken:
+        names = [anatomy.blocks[place].name for place in (index - 1, index)]
+        follows = _follows(module, anatomy, pixels, index)
+        if follows and not anatomy.blocks[index - 1].whole:
+            raise UnsupportedModelError(
+                f"{name} can't be explored: what enters {names[1]!r} is more than what leaves "
+                f"{names[0]!r}, and its blocks are lists of parts, so their outputs can't be told; "
+                f"{PLAIN_VIT}."
+            )
+        if not follows:
+            raise UnsupportedModelError(
+                f"{name} can't be explored: its blocks don't follow one another, as {names[1]!r} "
+                f"doesn't read what {names[0]!r} gives; where several networks run side by side, "
+                "pass one of them."
+            )
+
+
+def _follows(module: nn.Module, anatomy: Anatomy, pixels: Tensor, index: int) -> bool:
+    """Whether what enters a block changes with what leaves the one before."""
+    found: list[Tensor] = []
+    for factor in (1.0, 1.5):
+
+        def leaving(place: int, tokens: Tensor, factor: float = factor) -> Tensor:
+            return tokens * factor if place == index - 1 and factor != 1 else tokens
+
+        def entering(_: nn.Module, args: Any, kwargs: Any) -> None:
+            given = tokens_in((args, kwargs), anatomy.tokens)
+            if given is not None:
+                found.append(given.detach().clone())
+
+        hook = anatomy.blocks[index].first.register_forward_pre_hook(entering, with_kwargs=True)
+        try:
+            with torch.no_grad(), recording(module, anatomy, on_output=leaving):
+                module(pixels)
+        finally:
+            hook.remove()
+    return len(found) == 2 and not torch.equal(found[0], found[1])
+
+
+def _structure(
+    module: nn.Module, anatomy: Anatomy, order: Order, read: _Read, seen: Seen
+) -> Structure:
+    core = find_core(module)
+    output = read.output if read.output is not None else first_tensor(seen.output)
+    prefix = max(order.prefix, 0)
+    shares = read.shares
+    own = [] if shares is None else (shares > _READ).nonzero().flatten().tolist()
+    names = find_prefix_names(core, prefix, own)
+    heads = anatomy.blocks[0].heads
+    return Structure(
+        grid=order.grid,
+        patch_size=order.patch_size,
+        prefix_names=names,
+        depth=len(anatomy.blocks),
+        heads=heads,
+        head_width=_head_width(read, heads),
+        dim=read.width or int(getattr(core, "embed_dim", 0)),
+        pooling=find_pooling(core, own, names),
+        position=find_position(core),
+        classes=find_classes(module, core, output),
+        overlap=order.overlap,
+        read_shares=_by_name(shares, names),
+        attends="fused" if anatomy.fused else "written",
+    )
+
+
+def _head_width(read: _Read, heads: int) -> int:
+    return int(read.query.shape[-1]) if read.query is not None else read.width // heads
+
+
+def _by_name(shares: Tensor | None, names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """(name, share) of each prefix token that is read, and of the patches together."""
+    if shares is None:
+        return ()
+    parts = [*zip(names, shares.tolist(), strict=False)]
+    parts.append(("patches", float(shares[len(names) :].sum())))
+    return tuple((name, round(share, 6)) for name, share in parts if share > _READ)

@@ -1,0 +1,68 @@
+"""Absolute positions that no known name tells, by what enters the first block without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vit_explorer.models.structure.anatomy import Anatomy
+from vit_explorer.models.structure.token_order import run_to_block
+
+
+class _Without(nn.Module):
+    """A module with zeros for one of its parameters."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        super().__init__()
+        self.module, self.name = module, name
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        zeros = torch.zeros_like(self.module.get_parameter(self.name))
+        made: Tensor = functional_call(self.module, {self.name: zeros}, (pixels,))
+        return made
+
+
+def _patches(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> Tensor:
+    entering = run_to_block(module, anatomy.blocks[0], pixels, anatomy.tokens)
+    return anatomy.arrange(entering)[0, prefix:].float()
+
+
+def has_positions(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> bool:
+    """Whether patches of an empty picture (1, C, H, W) become different tokens."""
+    tokens = _patches(module, anatomy, torch.zeros_like(pixels), prefix)
+    spread = (tokens - tokens[:1]).abs().max()
+    return bool(spread > 1e-5 * tokens.abs().max().clamp(min=1e-12))
+
+
+def find_parameter(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> str:
+    """The parameter without which they are the same, "" where there is none."""
+    patches = anatomy.tokens - prefix
+    width = _patches(module, anatomy, torch.zeros_like(pixels), prefix).shape[-1]
+    for name in _candidates(module, anatomy, patches, width):
+        without = _Without(module, name)
+        if not has_positions(without, anatomy, pixels, prefix):
+            return name
+    return ""
+
+
+def _candidates(module: nn.Module, anatomy: Anatomy, patches: int, width: int) -> Iterator[str]:
+    inside = {id(one) for block in anatomy.blocks for one in block.module.parameters()}
+    sizes = {count * width for count in range(patches, anatomy.tokens + 1)}
+    for name, parameter in module.named_parameters():
+        if id(parameter) not in inside and parameter.numel() in sizes and width in parameter.shape:
+            yield name
+
+
+def added(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> Tensor | None:
+    """What the parameter adds to each patch (n, D), row by row; None where it is not added alone,
+    as under a norm: then it differs between pictures."""
+    without = _Without(module, anatomy.position)
+    empty, other = (
+        _patches(module, anatomy, picture, prefix) - _patches(without, anatomy, picture, prefix)
+        for picture in (torch.zeros_like(pixels), pixels)
+    )
+    alike = torch.allclose(empty, other, atol=1e-3 * float(empty.abs().max()), rtol=0)
+    return empty if alike else None

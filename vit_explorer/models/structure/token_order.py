@@ -1,0 +1,378 @@
+"""Which token a patch becomes, and how attention lays out pictures and heads: measured.
+
+Pixels are changed and what enters the first block is watched, so only what lies before it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vit_explorer.models.interception import evaluating
+from vit_explorer.models.structure.anatomy import Block, Layout, tensors_in, tokens_in
+from vit_explorer.models.structure.attention_calls import Foreign, Fused, Watch, answering
+from vit_explorer.models.structure.seen import Convolution, Event
+
+Pair = tuple[int, int]
+
+# A token follows a change of pixels where its own change is more than this share of the largest:
+# batches of another size round otherwise.
+_FOLLOWS = 1e-4
+_AT_ONCE = 8
+
+
+class NoOrderError(Exception):
+    """Why the order of a network's tokens can't be told; the message is a clause."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """`places` (N,) gives the network's index of each token, prefix tokens first and patches row by
+    row; a patch covers `patch_size` pixels, and where patches `overlap` is seen beyond them too."""
+
+    grid: Pair
+    patch_size: Pair
+    places: tuple[int, ...]
+    overlap: bool
+
+    @property
+    def prefix(self) -> int:
+        return len(self.places) - self.grid[0] * self.grid[1]
+
+
+class _EnoughError(Exception):
+    """Ends a pass that has shown what was looked for."""
+
+
+class _First(Watch):
+    """Keeps the first attention's tensors: queries, or the softmax."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.expected = fused
+        self.found: list[Tensor] = []
+        self.inside = False
+
+    def fused(self, call: Fused) -> Tensor:
+        if self.inside and self.expected:
+            self.found.append(call.query)
+        return call.run()
+
+    def written(self, run: Callable[[Tensor], Tensor], scores: Tensor, axis: int) -> Tensor:
+        output = run(scores)
+        if self.inside and not self.expected:
+            self.found.append(output)
+        return output
+
+
+@torch.no_grad()
+def run_to_attention(
+    module: nn.Module, block: Block, pixels: Tensor, *, fused: bool, foreign: Sequence[Foreign]
+) -> tuple[Tensor | None, list[Tensor]]:
+    """What enters a block, and what its attention is made of, of several pictures."""
+    watch, entered = _First(fused), []
+
+    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+        entered.append((args, kwargs))
+        watch.inside = True
+
+    def enough(*_: Any) -> None:
+        raise _EnoughError
+
+    with ExitStack() as borrowed:
+        borrowed.enter_context(evaluating(module))
+        borrowed.enter_context(answering(watch, foreign))
+        hooks = (
+            block.first.register_forward_pre_hook(enter, with_kwargs=True),
+            block.owners[-1].register_forward_hook(enough),
+        )
+        for hook in hooks:
+            borrowed.callback(hook.remove)
+        try:
+            with watch:
+                module(pixels)
+        except _EnoughError:
+            pass
+    return _tensor(entered[0]) if entered else None, watch.found
+
+
+def _tensor(given: Any) -> Tensor | None:
+    return next((one for one in tensors_in(given) if one.ndim >= 3), None)
+
+
+@torch.no_grad()
+def run_to_block(module: nn.Module, block: Block, pixels: Tensor, tokens: int) -> Tensor:
+    """What enters a block, as the network lays it out; nothing behind it runs."""
+    entered: list[Tensor] = []
+
+    def enough(_: nn.Module, args: Any, kwargs: Any) -> None:
+        found = tokens_in((args, kwargs), tokens)
+        assert found is not None  # noqa: S101 - the pass at load had it
+        entered.append(found)
+        raise _EnoughError
+
+    hook = block.first.register_forward_pre_hook(enough, with_kwargs=True)
+    try:
+        with evaluating(module):
+            module(pixels)
+    except _EnoughError:
+        pass
+    finally:
+        hook.remove()
+    return entered[0]
+
+
+class _Steps(Watch):
+    """Keeps the results of all calls between two moments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Tensor] | None = None
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        output = super().__torch_function__(func, types, args, kwargs)
+        if self.made is not None and isinstance(output, Tensor):
+            self.made.append(output)
+        return output
+
+
+@torch.no_grad()
+def find_steps(module: nn.Module, blocks: Sequence[Block], pixels: Tensor, tokens: int) -> int:
+    """Where blocks are lists of parts: how many calls after the first block's last part, of those
+    whose result has the tokens' shape, make what enters the second.
+
+    Raises:
+        NoOrderError: it isn't made between them.
+    """
+    watch = _Steps()
+    found: list[int] = []
+
+    def left(*_: Any) -> None:
+        watch.made = []
+
+    def entered(_: nn.Module, args: Any, kwargs: Any) -> None:
+        given = tokens_in((args, kwargs), tokens)
+        if given is not None and watch.made is not None:
+            made = [one for one in watch.made if one.shape == given.shape]
+            found.extend(step for step, one in enumerate(made, 1) if one is given)
+        raise _EnoughError
+
+    with ExitStack() as borrowed:
+        borrowed.enter_context(evaluating(module))
+        hooks = (
+            blocks[0].last.register_forward_hook(left),
+            blocks[1].first.register_forward_pre_hook(entered, with_kwargs=True),
+        )
+        for hook in hooks:
+            borrowed.callback(hook.remove)
+        borrowed.callback(watch.leave)
+        try:
+            watch.enter()
+            module(pixels)
+        except _EnoughError:
+            pass
+    if not found:
+        raise NoOrderError(
+            f"what enters its part {blocks[1].name!r} is not made of what leaves "
+            f"{blocks[0].name!r} alone"
+        )
+    return found[-1]
+
+
+def find_layout(event: Event, found: Tensor, pictures: int) -> Layout:
+    """How an attention of one picture lays out pictures and heads, from the same one of several,
+    of which the first and the last are the same.
+
+    Raises:
+        NoOrderError: no axis follows the number of pictures.
+    """
+    one, many = event.first, tuple(found.shape)
+    axes = event.axes if not event.fused else (found.ndim - 2, found.ndim - 1)
+    grown = [
+        axis
+        for axis, (before, after) in enumerate(zip(one, many, strict=False))
+        if after == before * pictures and axis not in axes
+    ]
+    if len(one) != len(many) or len(grown) != 1 or found.ndim not in (3, 4):
+        shapes = " and ".join("×".join(map(str, shape)) for shape in (one, many))
+        raise NoOrderError(
+            f"its attention keeps pictures and heads in no order that was found ({shapes} for one "
+            f"picture and {pictures})"
+        )
+    axis = grown[0]
+    others = [other for other in range(found.ndim) if other not in (*axes, axis)]
+    if one[axis] == 1 and (others or not event.fused or found.ndim == 3):
+        return Layout(axis, others[0] if others else None, *axes)
+    if others:
+        raise NoOrderError(
+            f"it attends within windows or groups ({event.queries} tokens at a time)"
+        )
+    by_picture = found.movedim(axis, 0).unflatten(0, (pictures, one[axis]))
+    first = torch.equal(by_picture[0], by_picture[-1])
+    return Layout(axis, None, *axes, merged="pictures" if first else "heads")
+
+
+def find_order(
+    module: nn.Module,
+    block: Block,
+    tokens: int,
+    image_size: Pair,
+    channels: int,
+    convolutions: Sequence[Convolution],
+    *,
+    tokens_first: bool,
+) -> Order:
+    """Find the grid, and the token of each of its patches, by changing pixels.
+
+    Raises:
+        NoOrderError: no grid of patches fits what was seen.
+    """
+    parameter = next(module.parameters())
+    noise = torch.randn(2, channels, *image_size, generator=torch.Generator().manual_seed(1))
+    base, other = noise.to(parameter.device, parameter.dtype)
+
+    def enter(masks: Tensor) -> Tensor:
+        """How far each token moves, (n, N), where pixels under masks (n, H, W) are changed."""
+        pixels = torch.where(masks[:, None].to(base.device), other, base)
+        pixels = torch.cat((base[None], pixels))
+        found = [run_to_block(module, block, some, tokens) for some in pixels.split(_AT_ONCE)]
+        entering = torch.cat([one.transpose(0, 1) if tokens_first else one for one in found])
+        entering = entering.float()
+        return (entering[1:] - entering[:1]).norm(dim=-1).cpu()
+
+    whole = enter(torch.ones(1, *image_size, dtype=torch.bool))[0]
+    following = whole > _FOLLOWS * whole.max()
+    count = int(following.sum())
+    if not count:
+        raise NoOrderError("no token follows the picture")
+    for grid, patch in _grids(count, image_size, convolutions):
+        if grid[0] * grid[1] == count:
+            found = _fit(enter, following, whole, grid, patch, image_size, convolutions)
+            if found is not None:
+                return found
+    raise NoOrderError(
+        f"{count} of its {tokens} tokens follow the picture, and no grid of patches was found in "
+        "which each of them is one patch"
+    )
+
+
+def _grids(
+    count: int, image_size: Pair, convolutions: Sequence[Convolution]
+) -> Iterator[tuple[Pair, Pair]]:
+    """Grids of so many patches, with the patch: as a convolution makes them, then all others."""
+    tried = set()
+    for number in range(len(convolutions), 0, -1):
+        last = convolutions[number - 1]
+        grid = (last.made[-2], last.made[-1])
+        chain = [one for one in convolutions[:number] if one.made[-2:] != one.given[-2:]] or [last]
+        steps = tuple(math.prod(one.stride[axis] for one in chain) for axis in (0, 1))
+        fits = all(
+            abs(step * cells - size) < 2 * step
+            for step, cells, size in zip(steps, grid, image_size, strict=True)
+        )
+        if grid[0] * grid[1] == count and fits and (grid, steps) not in tried:
+            tried.add((grid, steps))
+            yield grid, (steps[0], steps[1])
+    divided = ((rows, count // rows) for rows in range(1, count + 1) if count % rows == 0)
+    cells = (
+        ((rows, columns), (image_size[0] // rows, image_size[1] // columns))
+        for rows, columns in divided
+        if rows <= image_size[0] and columns <= image_size[1]
+    )
+    for grid, patch in sorted(cells, key=lambda one: abs(math.log(one[1][0] / one[1][1]))):
+        if (grid, patch) not in tried:
+            yield grid, patch
+
+
+def _fit(
+    enter: Callable[[Tensor], Tensor],
+    following: Tensor,
+    whole: Tensor,
+    grid: Pair,
+    patch: Pair,
+    image_size: Pair,
+    convolutions: Sequence[Convolution],
+) -> Order | None:
+    """The order of tokens on a grid, None where it is not theirs.
+
+    Rows and columns are told by binary codes, a few pictures each. Where tokens follow more than
+    their cells, every row and column is changed by itself, and tokens are put in the order of the
+    middles of what they follow, on a grid that a convolution made.
+    """
+    lines = [_lines(axis, grid, patch, image_size) for axis in (0, 1)]
+    least = 1e-3 * whole[following]
+    coded = [_decode(enter, one, grid[axis], axis) for axis, one in enumerate(lines)]
+    places = _bijection([cells[following] for cells, _ in coded], following, grid)
+    beyond = any(bool((other[following] > least).any()) for _, other in coded)
+    made = any(tuple(one.made[-2:]) == grid for one in convolutions)
+    if places is None and beyond and made:
+        found = [_ranked(enter, one, grid, axis, following) for axis, one in enumerate(lines)]
+        places = _bijection(found, following, grid)
+    return None if places is None else Order(grid, patch, places, overlap=beyond)
+
+
+def _lines(axis: int, grid: Pair, patch: Pair, image_size: Pair) -> Tensor:
+    """Of each line of pixels the row or column of patches, -1 behind the last."""
+    lines = torch.arange(image_size[axis]) // patch[axis]
+    return torch.where(lines < grid[axis], lines, -1)
+
+
+def _masks(lines: Tensor, axis: int) -> Tensor:
+    """Lines (n, H) or (n, W) as masks that fit (n, H, W)."""
+    return lines[:, :, None] if axis == 0 else lines[:, None, :]
+
+
+def _decode(
+    enter: Callable[[Tensor], Tensor], lines: Tensor, count: int, axis: int
+) -> tuple[Tensor, Tensor]:
+    """Each token's row or column, and how far it follows others than its own."""
+    bits = max(1, (count - 1).bit_length())
+    on = (lines[None] >> torch.arange(bits)[:, None] & 1).bool()  # (bits, H or W)
+    both = torch.stack((on, ~on), dim=1) & (lines >= 0)
+    changes = enter(_masks(both.flatten(0, 1), axis)).unflatten(0, (bits, 2))  # (bits, 2, N)
+    code = ((changes[:, 0] > changes[:, 1]).long() << torch.arange(bits)[:, None]).sum(dim=0)
+    return code, changes.amin(dim=1).amax(dim=0)
+
+
+def _ranked(
+    enter: Callable[[Tensor], Tensor], lines: Tensor, grid: Pair, axis: int, following: Tensor
+) -> Tensor:
+    """The row or column of each token that follows the picture, by where the middle of what it
+    follows lies among those of the others: a stem may shift them all, or reach far."""
+    count, beside = grid[axis], grid[1 - axis]
+    changes = enter(_masks(lines == torch.arange(count)[:, None], axis))[:, following].double()
+    # Norms over the whole picture make every token follow all of it a little.
+    weights = (changes - changes.amin(dim=0)).square()
+    middle = (weights * torch.arange(count)[:, None]).sum(dim=0) / weights.sum(dim=0)
+    order = middle.argsort()
+    groups = middle[order].unflatten(0, (count, beside))
+    spread = float((groups[:, -1] - groups[:, 0]).max())
+    if count > 1 and spread > float(groups.mean(dim=1).diff().min()):
+        return torch.full_like(order, count)  # they lie in no lines: no row or column of the grid
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    return rank // beside
+
+
+def _bijection(cells: Sequence[Tensor], following: Tensor, grid: Pair) -> tuple[int, ...] | None:
+    """Places of all tokens where each patch is that of one of those that follow the picture."""
+    rows, columns = cells
+    index = rows * grid[1] + columns
+    inside = bool(((rows < grid[0]) & (columns < grid[1])).all())
+    if not inside or len(index.unique()) != grid[0] * grid[1]:
+        return None
+    patches = following.nonzero().flatten()[index.argsort()]
+    prefix = (~following).nonzero().flatten()
+    return (*prefix.tolist(), *patches.tolist())

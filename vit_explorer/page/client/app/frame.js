@@ -1,0 +1,99 @@
+// What surrounds the views: the tabs, and what is being done or went wrong.
+
+import { el, setText } from "../base/dom.js";
+import { t } from "../base/words.js";
+
+const TOLD_TIME = 2500;
+
+export function createTabs(store, names) {
+  const tabs = names.map((name) =>
+    el(
+      "a",
+      {
+        role: "tab",
+        href: `#${name}`,
+        id: `vx-tab-${name}`,
+        "aria-controls": `vx-view-${name}`,
+        onclick: (event) => open(event, name),
+      },
+      t(`tab.${name}`),
+    ),
+  );
+  const narrow = window.matchMedia("(max-width: 800px)");
+  const showTabs = () => node.scrollIntoView({ block: "start" });
+
+  /** Another view of the same choices; an address from elsewhere would begin anew. */
+  function open(event, name) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    if (store.get().tab !== name) history.pushState({ explorer: true }, "", `#${name}`);
+    store.set({ tab: name, hover: null });
+    // Under the picture and the predictions of a narrow page the view would change out of sight.
+    // It is drawn in the next frame, and may be shorter than the one before until then.
+    if (narrow.matches) requestAnimationFrame(() => requestAnimationFrame(showTabs));
+  }
+
+  const show = ({ tab }) => {
+    if (tab === "learn") store.set({ learnt: true });
+    for (const link of tabs) {
+      const chosen = link.id === `vx-tab-${tab}`;
+      link.setAttribute("aria-selected", String(chosen));
+      link.tabIndex = chosen ? 0 : -1;
+    }
+  };
+  const move = (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = tabs[(tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  };
+  const learn = tabs[names.indexOf("learn")];
+  learn.append(el("span", { class: "start-here" }, t("tab.learn.start")));
+  const hint = ({ learnt }) => learn.classList.toggle("fresh", !learnt);
+  store.on(["tab"], show);
+  store.on(["learnt"], hint);
+  show(store.get());
+  hint(store.get());
+  const node = el(
+    "nav",
+    { class: "tabs", role: "tablist", "aria-label": t("tabs"), onkeydown: move },
+    tabs,
+  );
+  return node;
+}
+
+export function createStatus({ store, actions }) {
+  const doing = el("p", { role: "status" });
+  const stop = el("button", { type: "button", onclick: actions.stop }, t("action.stop"));
+  const busy = el("div", { class: "busy" }, doing, stop);
+  const words = el("p", { role: "alert" });
+  const dismiss = el(
+    "button",
+    {
+      type: "button",
+      "aria-label": t("action.dismiss"),
+      onclick: () => store.set({ problem: "" }),
+    },
+    "×",
+  );
+  const problem = el("div", { class: "problem", hidden: true }, words, dismiss);
+  const told = el("p", { class: "told", role: "status" });
+  let telling = 0;
+  store.on(["told"], (state) => {
+    setText(told, state.told);
+    clearTimeout(telling);
+    if (state.told) telling = setTimeout(() => store.set({ told: "" }), TOLD_TIME);
+  });
+  store.on(["busy", "result"], (state) => {
+    setText(doing, state.busy);
+    busy.dataset.busy = String(Boolean(state.busy));
+    stop.hidden = !state.result;
+  });
+  store.on(["problem"], (state) => {
+    setText(words, state.problem);
+    problem.hidden = !state.problem;
+  });
+  return el("div", { class: "status" }, busy, told, problem);
+}

@@ -1,0 +1,132 @@
+// The header: which model on which device, what was detected, memory, and what is done with it all.
+
+import { el, setText } from "../base/dom.js";
+import { megabytes } from "../base/format.js";
+import { t } from "../base/words.js";
+import { summary } from "../controls/model_facts.js";
+import { readMemory } from "../server/requests.js";
+import { openModelDialog } from "./model_dialog.js";
+
+function remarkOf({ downloaded, shipped }, name) {
+  if (name in shipped) {
+    return t("model.shipped", { knows: t(`shipped.${shipped[name]}`) });
+  }
+  return downloaded.includes(name) ? t("model.downloaded") : null;
+}
+
+export function createHeader({ store, setup, actions }) {
+  const model = el("input", {
+    id: "vx-model",
+    list: "vx-models",
+    value: setup.model,
+    spellcheck: "false",
+    autocomplete: "off",
+    "aria-label": t("model.label"),
+    placeholder: t("model.hint"),
+    title: t("model.hint"),
+    onfocus: () => model.select(),
+  });
+  const models = el(
+    "datalist",
+    { id: "vx-models" },
+    setup.models.map((name) => el("option", { value: name, label: remarkOf(setup, name) })),
+  );
+  const form = el(
+    "form",
+    {
+      class: "model-form",
+      onsubmit: (event) => {
+        event.preventDefault();
+        actions.explainModel(model.value.trim());
+      },
+    },
+    model,
+    models,
+    el("button", {}, t("action.load")),
+    el(
+      "button",
+      { type: "button", title: t("action.file.title"), id: "vx-load-file", onclick: openFiles },
+      t("action.file"),
+    ),
+  );
+  const line = el("span", { class: "summary-line" });
+  const memory = el("span", { class: "summary-line", title: t("memory.title") });
+  const link = el(
+    "button",
+    {
+      type: "button",
+      id: "vx-link",
+      title: t("action.link.title"),
+      onclick: actions.copyLink,
+    },
+    t("action.link"),
+  );
+  const download = el(
+    "a",
+    {
+      class: "button",
+      id: "vx-download",
+      title: t("action.download.title"),
+      download: "",
+    },
+    t("action.download"),
+  );
+  const theme = el(
+    "button",
+    {
+      type: "button",
+      class: "theme",
+      "aria-label": t("action.theme"),
+      title: t("action.theme"),
+      onclick: actions.toggleTheme,
+    },
+    "◐",
+  );
+
+  const language = el(
+    "button",
+    {
+      type: "button",
+      id: "vx-language",
+      title: t("action.language.title"),
+      onclick: actions.toggleLanguage,
+    },
+    t("action.language"),
+  );
+
+  let shown = setup.model;
+  store.on(["result"], ({ result }) => {
+    setText(line, summary(result.model));
+    line.title = line.textContent;
+    // What was typed and not yet loaded stays, unless another model came from elsewhere.
+    const another = result.model.id !== shown;
+    if (another && document.activeElement !== model) model.value = result.model.id;
+    shown = result.model.id;
+    download.href = result.download;
+    showMemory();
+  });
+  function openFiles() {
+    openModelDialog({ store, setup, actions });
+  }
+
+  async function showMemory() {
+    try {
+      const { process, kept } = await readMemory();
+      setText(memory, t("memory", { process: megabytes(process), kept: megabytes(kept) }));
+    } catch {
+      setText(memory, ""); // A lost server is told of where something was asked of it.
+    }
+  }
+
+  return el(
+    "header",
+    { class: "header" },
+    el("h1", {}, "ViT Explorer"),
+    form,
+    el("p", { class: "summary" }, line, memory),
+    link,
+    download,
+    language,
+    theme,
+  );
+}

@@ -1,0 +1,66 @@
+// The panels that the tabs show: each view is made when its tab is first opened.
+
+import { el } from "../base/dom.js";
+import { lackOfTab } from "../base/lacks.js";
+import { createLack } from "../controls/lack.js";
+import { VIEWS } from "./views.js";
+
+/** Panels by the views' names; `onFirst` runs once, when the first of them can be seen. */
+export function createPanels(context, onFirst) {
+  const { store, signal } = context;
+  const views = {};
+  let begun = false;
+  const lack = createLack(context);
+  const panels = Object.fromEntries(
+    Object.keys(VIEWS).map((name) => [
+      name,
+      el("div", {
+        id: `vx-view-${name}`,
+        role: "tabpanel",
+        "aria-labelledby": `vx-tab-${name}`,
+        hidden: true,
+      }),
+    ]),
+  );
+
+  async function open(name) {
+    const create = await VIEWS[name]();
+    if (signal.aborted || views[name]) return;
+    views[name] = create({ ...context, store: onlyWhere(store, name) });
+    panels[name].append(views[name].node);
+    show(store.get());
+  }
+
+  function show(state) {
+    const { tab } = state;
+    for (const [name, panel] of Object.entries(panels)) panel.hidden = name !== tab;
+    const missing = lackOfTab(state, tab);
+    lack.draw(state, missing);
+    panels[tab].prepend(lack.node);
+    if (views[tab]) views[tab].node.hidden = Boolean(missing);
+    if (!views[tab] && !missing) open(tab);
+    else begin();
+    if (views[tab] && !missing) views[tab].draw();
+  }
+
+  function begin() {
+    if (!begun) onFirst();
+    begun = true;
+  }
+  store.on(["tab", "result"], show);
+  show(store.get());
+  return Object.values(panels);
+}
+
+/** The store for a view: there is no result, and listeners rest, while the model lacks what it shows. */
+const onlyWhere = (store, name) => ({
+  ...store,
+  get() {
+    const state = store.get();
+    return lackOfTab(state, name) ? { ...state, result: null } : state;
+  },
+  on: (keys, listener) =>
+    store.on(keys, (state) => {
+      if (!lackOfTab(state, name)) listener(state);
+    }),
+});

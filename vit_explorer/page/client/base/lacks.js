@@ -1,0 +1,27 @@
+// What a model has not, in words: the server says which of a view's or a method's needs it is.
+
+import { list, said, t } from "./words.js";
+
+/** The need of a tab that a result's model does not meet, null where it can be shown. */
+export const lackOfTab = ({ result }, tab) => result?.model.tabs[tab] ?? null;
+
+/** The need of a method, of those in the setup, that a model does not meet, or null. */
+export const lackOfMethod = (model, { needs }) =>
+  needs.find((need) => model.lacks.includes(need)) ?? null;
+
+export const lacks = ({ model }, need) => model.lacks.includes(need);
+
+/** Why a model has not what is needed, as one sentence. */
+export const whyNot = (model, need) =>
+  t(`need.${need}`, { model: model.name, reason: model.reason ? said(model.reason) : "" });
+
+/** Chosen methods that a model does not allow, those with the same reason together. */
+export function describeLeftOut(model, methods) {
+  const byNeed = Map.groupBy(methods, (method) => lackOfMethod(model, method));
+  return [...byNeed].map(([need, some]) =>
+    t("explain.skipped", {
+      titles: list(some.map(({ name }) => t(`method.${name}.title`))),
+      why: whyNot(model, need),
+    }),
+  );
+}

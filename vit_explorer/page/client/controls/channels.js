@@ -1,0 +1,28 @@
+// Pictures of other channels than red, green and blue, and pixels that belong to no patch, in words.
+
+import { list, sentences, t } from "../base/words.js";
+
+/** What a model's pixels are made of: "colour", "grey" or "bands". */
+export const pixelKind = ({ channels }) => ({ 1: "grey", 3: "colour" })[channels] ?? "bands";
+
+/** How many rows and columns of pixels belong to no patch; "" where all do. */
+export function leftOver({ left_over: [rows, columns] = [0, 0] }) {
+  return rows || columns ? t("patches.left", { rows, columns }) : "";
+}
+
+/** Which bands of a picture are shown, and which of its values became black and white. */
+export function pictureNote({ bands, stretch }) {
+  return sentences(
+    bands && t("picture.bands", { count: bands.count, shown: list(bands.shown.map((band) => band + 1)) }),
+    stretch && stretchNote(stretch),
+  );
+}
+
+function stretchNote({ rule, low, high, bits }) {
+  const exact = (value) => value.toLocaleString(undefined, { maximumSignificantDigits: 6 });
+  const ends = { low: exact(low), high: exact(high), bits };
+  return t(bits ? "picture.stretch.bits" : `picture.stretch.${rule}`, ends);
+}
+
+/** Which of a patch's channels are drawn as red, green and blue. */
+export const drawnChannels = (channels) => (channels >= 3 ? [0, 1, 2] : [0, 0, 0]);

@@ -1,0 +1,152 @@
+// The menu at a figure: save it as PNG or SVG with a caption, its numbers as CSV or NPZ, copy the code.
+
+import { address } from "../base/address.js";
+import { el, placeUnder } from "../base/dom.js";
+import { targetName } from "../base/outputs.js";
+import { t } from "../base/words.js";
+import { code, command } from "../code/recipe.js";
+import { drawFigure, toPng } from "../maps/figure.js";
+import { makeNpz } from "../server/requests.js";
+
+/**
+ * Every part is a function of the store's state, asked when the menu's entry is chosen:
+ * `title`: the figure's heading; `detail`: what the caption adds to model, target and picture, such
+ * as "Layer 3"; `targeted`: whether it depends on the class, which is then named; `figure`:
+ * { paint(context, width, height), aspect, bar?: { table, limits, format } }, or { svg }; `table`: rows
+ * of a CSV, the names of its columns first; `tabled`: whether there is one, if not always; `npz`: the
+ * path of the exact numbers under results/KEY/data/, without its ending, or null where the table's
+ * columns are all there is; `python`: lines after `model` and `picture` are there; `options`: of the
+ * command `explain`. An entry is not offered where its part is left out, nor code where it is null.
+ */
+export function createFigureMenu({ store, actions }, name, parts) {
+  const entries = {
+    png: async (state) => save(await toPng(makeSvg(state)), "png"),
+    svg: (state) => save(new Blob([makeSvg(state).text], { type: "image/svg+xml" }), "svg"),
+    csv: (state) => save(new Blob([csv(parts.table(state))], { type: "text/csv" }), "csv"),
+    npz: async (state) => {
+      const path = parts.npz?.(state);
+      if (path) follow(address(`results/${state.result.key}/data/${path}.npz`));
+      else save(await makeNpz(parts.table(state)), "npz");
+    },
+    python: (state) => copy(code(state, parts.python(state))),
+    command: (state) => copy(command(state, parts.options(state))),
+  };
+  const needs = { png: "figure", svg: "figure", csv: "table", npz: "table", command: "options" };
+  const offered = Object.keys(entries).filter((entry) => parts[needs[entry] ?? entry]);
+  const box = el(
+    "div",
+    { class: "figure-menu", popover: "auto", role: "group", "aria-label": t("figure.menu") },
+    offered.map((entry) =>
+      el(
+        "button",
+        { type: "button", dataset: { save: entry }, onclick: () => choose(entry) },
+        t(`figure.${entry}`),
+      ),
+    ),
+  );
+  const button = el(
+    "button",
+    {
+      type: "button",
+      class: "figure-button",
+      "aria-label": t("figure.menu"),
+      title: t("figure.menu"),
+      "aria-haspopup": "true",
+      onclick: prepare,
+    },
+    "⤓",
+  );
+  button.popoverTargetElement = box; // the browser opens it and, at the second press, closes it
+  box.addEventListener("toggle", ({ newState }) => {
+    if (newState === "open") box.querySelector("button").focus();
+  });
+
+  function prepare() {
+    if (!box.isConnected) button.after(box);
+    placeUnder(box, button);
+    const state = store.get();
+    const tabled = parts.tabled?.(state) ?? true;
+    const missing = {
+      csv: !tabled,
+      npz: !tabled,
+      python: parts.python?.(state) === null,
+      command: parts.options?.(state) === null,
+    };
+    for (const entry of box.children) entry.hidden = Boolean(missing[entry.dataset.save]);
+  }
+
+  async function choose(entry) {
+    box.hidePopover();
+    button.focus();
+    try {
+      await entries[entry](store.get());
+    } catch (error) {
+      actions.fail(t("figure.failed"));
+      throw error;
+    }
+  }
+
+  function makeSvg(state) {
+    return drawFigure(parts.figure(state), {
+      title: parts.title(state),
+      lines: captionLines(state, parts.detail?.(state), parts.targeted?.(state)),
+    });
+  }
+
+  function save(blob, ending) {
+    const url = URL.createObjectURL(blob);
+    follow(url, `${fileStem(store.get())}-${name}.${ending}`);
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+
+  async function copy(text) {
+    await navigator.clipboard.writeText(text);
+    actions.tell(t("figure.copied"));
+  }
+
+  return button;
+}
+
+function follow(href, download = "") {
+  el("a", { href, download }).click();
+}
+
+/** Model, target and picture of what is shown; then what the figure itself adds, and the version. */
+function captionLines({ result }, detail, targeted) {
+  const { model, target, picture, version } = result;
+  const aim = targeted && target ? t("figure.target", { label: targetName(target) }) : "";
+  const what = [detail, aim].filter(Boolean).join(" · ");
+  return [what, `${model.name} · ${picture.name} · ViT Explorer ${version}`].filter(Boolean);
+}
+
+function fileStem({ result }) {
+  return result.picture.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "_") || "picture";
+}
+
+/** Rows as CSV by RFC 4180. */
+function csv(rows) {
+  const cell = (value) => {
+    const text = String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+}
+
+/** What a canvas shows, as a `figure`; its cells stay sharp. */
+export const canvasFigure = (canvas) => ({
+  paint: (context, width, height) => {
+    context.imageSmoothingEnabled = false;
+    context.drawImage(canvas, 0, 0, width, height);
+  },
+  aspect: canvas.width / canvas.height,
+});
+
+/** Values of a grid as rows for `table`: row, column and value a line, counted from 1. */
+export function gridTable(values, [, columns], name = "value") {
+  const rows = Array.from(values, (value, at) => [
+    Math.floor(at / columns) + 1,
+    (at % columns) + 1,
+    value,
+  ]);
+  return [["row", "column", name], ...rows];
+}

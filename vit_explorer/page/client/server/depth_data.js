@@ -1,0 +1,85 @@
+// What the Layers view is drawn from, fetched once a picture when the view is opened.
+
+import { address } from "../base/address.js";
+import { readFloats } from "./requests.js";
+
+const FULL = 32767;
+
+// Results of one picture and model share their attention, and so their tokens.
+const facts = new WeakMap();
+const tokens = new WeakMap();
+const single = new WeakMap();
+const last = new WeakMap();
+
+/** What `load` gives for a key: null until it is here, asked for once, again after a failure. */
+function held(map, key, load, { arrived, failed }) {
+  if (!map.has(key)) {
+    map.set(key, null);
+    load()
+      .then((value) => {
+        map.set(key, value);
+        arrived();
+      })
+      .catch((error) => {
+        map.delete(key);
+        failed(error);
+      });
+  }
+  return map.get(key);
+}
+
+async function get(path) {
+  const response = await fetch(address(path));
+  if (!response.ok) throw new Error(`${path} ${response.status}`);
+  return response;
+}
+
+/** Lens, path and norms of a result, or null while they are not here. */
+export function depthOf(result, report) {
+  const load = async () => (await get(`results/${result.key}/depth`)).json();
+  return held(facts, result, load, report);
+}
+
+/**
+ * Cosine similarity of a token's block outputs to every patch's, a Float32Array a layer; null while
+ * it is not here.
+ */
+export function similarities(result, whole, token, report) {
+  const pass = result.attention.data;
+  if (!whole) {
+    if (!single.has(pass)) single.set(pass, new Map());
+    const load = async () =>
+      byLayer(await readFloats(address(`results/${result.key}/similarities/${token}`)), result);
+    return held(single.get(pass), token, load, report);
+  }
+  const load = async () =>
+    new Int16Array(await (await get(`results/${result.key}/tokens`)).arrayBuffer());
+  const values = held(tokens, pass, load, report);
+  if (!values) return null;
+  if (last.get(pass)?.token !== token) {
+    last.set(pass, { token, maps: compare(values, token, result.model) });
+  }
+  return last.get(pass).maps;
+}
+
+function byLayer(values, { model }) {
+  const count = values.length / model.depth;
+  return Array.from({ length: model.depth }, (_, layer) =>
+    values.subarray(layer * count, (layer + 1) * count),
+  );
+}
+
+function compare(values, token, { depth, dim, tokens: count, prefix }) {
+  return Array.from({ length: depth }, (_, layer) => {
+    const start = layer * count * dim;
+    const own = values.subarray(start + token * dim, start + (token + 1) * dim);
+    const maps = new Float32Array(count - prefix.length);
+    for (let patch = 0; patch < maps.length; patch += 1) {
+      const at = start + (patch + prefix.length) * dim;
+      let sum = 0;
+      for (let i = 0; i < dim; i += 1) sum += own[i] * values[at + i];
+      maps[patch] = sum / FULL / FULL;
+    }
+    return maps;
+  });
+}

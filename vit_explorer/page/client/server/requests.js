@@ -1,0 +1,200 @@
+// Everything the page asks its server. Pictures and attention travel as bytes; analysing is one event.
+
+import { address } from "../base/address.js";
+import { t } from "../base/words.js";
+
+
+export async function readSetup() {
+  const response = await fetch(address("setup"));
+  if (!response.ok) throw new Error(`setup ${response.status}`);
+  return response.json();
+}
+
+/** Send a picture's bytes; returns its key, or throws the server's own sentence. */
+export async function sendPicture(file) {
+  const response = await fetch(address(`pictures?name=${encodeURIComponent(file.name ?? "")}`), {
+    method: "POST",
+    headers: { "Content-Type": "application/octet-stream" },
+    body: file,
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer.picture;
+}
+
+const labels = new Map();
+
+/** Bytes the server's process takes, and those of results it keeps. */
+export async function readMemory() {
+  const response = await fetch(address("memory"));
+  if (!response.ok) throw new Error(`memory ${response.status}`);
+  return response.json();
+}
+
+/** An answer's JSON; nothing of one that is none, as a proxy's or a failing server's. */
+function read(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Send a checkpoint or labels; returns the file's key. `onProgress` gets the share that was sent. */
+export function sendFile(kind, file, signal, onProgress) {
+  // fetch does not tell how far a request has come.
+  const request = new XMLHttpRequest();
+  return new Promise((resolve, reject) => {
+    request.open("POST", address(`uploads/${kind}?name=${encodeURIComponent(file.name)}`));
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    request.onerror = () => reject(new TypeError("network"));
+    request.onabort = () => reject(new Error("stopped"));
+    request.onload = () => {
+      const answer = read(request.responseText);
+      if (request.status === 200 && answer.upload) resolve(answer.upload);
+      else reject(new Error(answer.error ?? t("state.refused", { status: request.status })));
+    };
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
+
+/** Load a model of files that were sent; returns its name on the page. */
+export async function loadFiles(order, signal) {
+  return (await postJson("models", order, signal)).model;
+}
+
+/** A table's rows, the names of its columns first, as a file of one array a column. */
+export async function makeNpz([columns, ...rows]) {
+  return (await post("table.npz", { columns, rows })).blob();
+}
+
+/** POST JSON; returns the answer's JSON, or throws the server's own sentence. */
+async function postJson(path, content, signal) {
+  return (await post(path, content, signal)).json();
+}
+
+/** The server's own sentence, or ours where it has none. */
+async function refusal(response) {
+  const { error, detail } = await response.json().catch(() => ({}));
+  // FastAPI's own words, such as "Not Found", are no sentences.
+  const told = String(detail).endsWith(".") ? detail : t("state.refused", { status: response.status });
+  return new Error(error ?? told);
+}
+
+async function post(path, content, signal) {
+  const response = await fetch(address(path), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(content),
+    signal,
+  });
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+/** The names of all classes of a result's model. */
+export async function readLabels(url, model) {
+  if (!labels.has(model)) {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`labels ${response.status}`);
+    labels.set(model, await response.json());
+  }
+  return labels.get(model);
+}
+
+/** What a model says of each example, and whether that is in the picture. */
+export async function readJudged(path) {
+  const response = await fetch(address(path));
+  if (!response.ok) throw new Error(`examples ${response.status}`);
+  return response.json();
+}
+
+export async function readFloats(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${response.status}`);
+  return new Float32Array(await response.arrayBuffer());
+}
+
+/** A training film's bytes, or throws the server's own sentence. */
+export async function readFilm(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw await refusal(response);
+  return response.arrayBuffer();
+}
+
+/** What can be trained and the runs there are; with `now`, only the run under way. */
+export async function readTraining(now = false) {
+  const response = await fetch(address(now ? "training/now" : "training"));
+  if (!response.ok) throw new Error(`training ${response.status}`);
+  return response.json();
+}
+
+/** Start, stop or resume a training; returns the run under way, or throws the server's sentence. */
+export const orderTraining = (order) => postJson("training/orders", order);
+
+// An event whose server is gone is never answered, so a long wait asks whether it is still there.
+const PATIENCE = 2500;
+
+// Pages number their requests alike; this tells them apart.
+const PAGE = String(Math.random());
+// Counted over all analysers, which hear one another's answers.
+let requests = 0;
+
+/**
+ * The one event that needs the model. Answers carry the number of their request, so that a late one
+ * is told from the newest.
+ */
+export function createAnalyser({ props, trigger, watch }, { onLoading, onError, onResult }) {
+  let newest = 0;
+  let waiting = 0;
+  let asked = null;
+  let heard = false;
+  watch("value", () => {
+    if (!asked || props.value?.request !== newest) return;
+    // A copy of our own: Gradio watches its value, and turns it to JSON at every change.
+    const answer = JSON.parse(JSON.stringify(props.value));
+    if (answer.loading) {
+      heard = true;
+      onLoading(answer.loading, answer.seconds);
+      return;
+    }
+    clearInterval(waiting);
+    asked = null;
+    if (answer.error) onError(answer.error, answer.part);
+    else onResult(answer.result);
+  });
+  async function checkServer() {
+    const request = newest;
+    try {
+      await fetch(address("static/favicon.svg"), { method: "HEAD", cache: "no-store" });
+    } catch {
+      clearInterval(waiting);
+      onError(t("state.offline"));
+      return;
+    }
+    // Gradio loses the answers of an event that joins its queue just as its stream closes. Asking
+    // again costs nothing: the server holds what it has worked out.
+    if (asked && !heard && request === newest) trigger("analyze", asked);
+  }
+
+  function ask(wanted) {
+    requests += 1;
+    newest = requests;
+    asked = { page: PAGE, request: newest, ...wanted };
+    heard = false;
+    clearInterval(waiting);
+    waiting = setInterval(checkServer, PATIENCE);
+    trigger("analyze", asked);
+  }
+
+  /** Wait no longer: a loading goes on without its queue, and late answers are not heard. */
+  function stop() {
+    if (!asked) return;
+    clearInterval(waiting);
+    asked = null;
+    postJson("stop", { page: PAGE, request: newest }).catch(() => onError(t("state.offline")));
+  }
+  return { ask, stop };
+}

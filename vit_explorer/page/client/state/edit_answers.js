@@ -1,0 +1,96 @@
+// What the changed model answers. One question is under way at a time; of those that come meanwhile
+// only the newest is asked, and what was answered before is never asked again.
+
+import { address } from "../base/address.js";
+import { isValued, numberOf } from "../base/outputs.js";
+import { t } from "../base/words.js";
+import { editKey, isPlain, layerAndHead } from "./edits.js";
+
+const answered = new WeakMap();
+
+function answersOf(result) {
+  if (!answered.has(result)) answered.set(result, new Map());
+  return answered.get(result);
+}
+
+/** The heads that are off, as pairs of layer and head. */
+export const headsOf = (state) =>
+  state.edit.heads.map((head) => layerAndHead(state.result.model, head));
+
+/** The change that is shown: its key, and what to ask. */
+export function changeOf(state) {
+  const { patches, how } = state.edit;
+  return {
+    path: "change",
+    key: editKey(state.edit),
+    order: { patches, how, heads: headsOf(state) },
+  };
+}
+
+/** The curve of a ranking of all patches, by the heads and the way that are chosen. */
+export function removalOf(state, name, ranking) {
+  const { how, heads } = state.edit;
+  const key = JSON.stringify([name, how, heads]);
+  return { path: "removal", key, order: { ranking, how, heads: headsOf(state) } };
+}
+
+/** The answer to a question: `{ value }` or `{ error }`; null where it is not here. */
+export function answerTo(state, { path, key }) {
+  if (path === "change" && isPlain(state.edit)) return { value: plain(state.result) };
+  return answersOf(state.result).get(`${path} ${key}`) ?? null;
+}
+
+/** The answer to no change at all, which needs no model. */
+function plain({ predictions, target, model }) {
+  const listed = predictions.some(({ index }) => index === target.index);
+  const rows = (listed ? predictions : [...predictions, target]).map((each) => {
+    // The other side of a class stands in the place of the class.
+    const number = numberOf(each.index === target.index ? target : each);
+    return { index: each.index, label: each.label, before: number, after: number };
+  });
+  return { rows, target: target.index, first: isValued(model) ? target.index : predictions[0].index };
+}
+
+async function ask(result, { path, order }, signal) {
+  const response = await fetch(address(`results/${result.key}/${path}`), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(order),
+    signal,
+  });
+  const answer = await response.json();
+  if (response.ok) return { value: answer };
+  if (response.status === 422) return { error: answer.error };
+  throw new Error(`${path} ${response.status}`);
+}
+
+/**
+ * Ask what `wanted(state)` names until it is answered. A question of an earlier result is dropped.
+ */
+export function createAsker({ store, actions, signal }, wanted) {
+  let running = null;
+
+  async function askNewest() {
+    const state = store.get();
+    const question = wanted(state);
+    if (running || signal.aborted || !question || answerTo(state, question)) return;
+    const { result } = state;
+    running = new AbortController();
+    try {
+      const answer = await ask(result, question, running.signal);
+      answersOf(result).set(`${question.path} ${question.key}`, answer);
+    } catch (error) {
+      running = null;
+      if (error.name === "AbortError") askNewest();
+      else actions.fail(t(error instanceof TypeError ? "state.offline" : "whatif.failed"));
+      return;
+    }
+    running = null;
+    store.set({ answers: store.get().answers + 1 });
+    askNewest();
+  }
+
+  store.on(["result"], () => running?.abort());
+  signal.addEventListener("abort", () => running?.abort());
+  return askNewest;
+}

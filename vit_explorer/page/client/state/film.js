@@ -1,0 +1,88 @@
+// A training film as the server packs it: a header's length, the header, and the arrays.
+
+import { range } from "../maps/pixels.js";
+
+const TYPES = {
+  probabilities: Float32Array,
+  rollout: Float32Array,
+  distance: Float32Array,
+  probes: Uint8Array,
+  filters: Uint8Array,
+  similarity: Int8Array,
+};
+// Similarities are cosines times 127.
+export const SIMILARITY_LIMITS = [-127, 127];
+
+const product = (sizes) => sizes.reduce((size, next) => size * next, 1);
+
+export class Film {
+  constructor(buffer) {
+    const length = new DataView(buffer).getUint32(0, true);
+    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+    const { epochs, names, labels, measured, curves, shapes } = header;
+    Object.assign(this, { epochs, names, labels, measured, curves, shapes });
+    this.parts = {};
+    let offset = 4 + length;
+    for (const [name, shape] of Object.entries(shapes)) {
+      this.parts[name] = new TYPES[name](buffer, offset, product(shape));
+      offset += this.parts[name].byteLength;
+    }
+    this.rolloutLimits = wideLimits(this.parts.rollout);
+  }
+
+  get frames() {
+    return this.epochs.length;
+  }
+
+  get lastEpoch() {
+    return this.epochs.at(-1);
+  }
+
+  /** Rows and columns of patches. */
+  get grid() {
+    return this.shapes.rollout.slice(2);
+  }
+
+  /** Values of a part under its first indices: `at("rollout", frame, probe)`. */
+  at(name, ...place) {
+    const shape = this.shapes[name];
+    let [start, size] = [0, product(shape)];
+    place.forEach((index, axis) => {
+      size /= shape[axis];
+      start += index * size;
+    });
+    return this.parts[name].subarray(start, start + size);
+  }
+
+  /** The `count` likeliest classes of a picture at a frame, as { label, probability }. */
+  top(frame, probe, count) {
+    const probabilities = this.at("probabilities", frame, probe);
+    const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
+    return order
+      .slice(0, count)
+      .map((index) => ({ label: this.labels[index], probability: probabilities[index] }));
+  }
+}
+
+/**
+ * One scale for every picture and epoch: only so does a map that grows stronger look it. It reaches
+ * half the mean to either side at least, or the noise of an untrained model would look like shapes.
+ */
+function wideLimits(values) {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [low, high] = range(values);
+  return [Math.min(low, mean / 2), Math.max(high, mean * 1.5)];
+}
+
+/** Bytes of RGB (height × width × 3) as an ImageData. */
+export function rgbImage(bytes, width, height) {
+  const image = new ImageData(width, height);
+  const { data } = image;
+  for (let i = 0; i < width * height; i += 1) {
+    data[4 * i] = bytes[3 * i];
+    data[4 * i + 1] = bytes[3 * i + 1];
+    data[4 * i + 2] = bytes[3 * i + 2];
+    data[4 * i + 3] = 255;
+  }
+  return image;
+}

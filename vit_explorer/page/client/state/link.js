@@ -1,0 +1,236 @@
+// What is shown, in the address: a reload, or a link someone else opens, shows the same.
+
+import { lacks } from "../base/lacks.js";
+import { browserLanguage, LANGUAGES } from "../base/words.js";
+import { isColormap } from "../maps/colours.js";
+import { cellOf, startToken, tokenAt } from "../maps/geometry.js";
+import { layerOf } from "./chosen_maps.js";
+import { readEdit, writeEdit } from "./edits.js";
+import { VIEW_PLACES } from "./link_of_views.js";
+import { START } from "./state.js";
+
+// The address is written once a change has come to rest: browsers refuse too many writes.
+const REST = 250;
+// The key under which the server holds a picture that was sent to it.
+const SENT = /^[0-9a-f]{64}$/;
+
+/** A whole number from 1 to `last`, counted from 0; null for anything else. */
+function counted(text, last) {
+  const number = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  return number >= 1 && number <= last ? number - 1 : null;
+}
+
+/**
+ * What of the store goes into a link: under which `name`, `write`n as text (null where it is what
+ * the page starts with) and `read` back for a result, null where the text is not understood. What
+ * is a `setting` stays as the reader has it where a link doesn't name it.
+ */
+const KEPT = [
+  {
+    name: "layer",
+    keys: ["layer"],
+    write: ({ layer, result }) => (layer === result.model.depth - 1 ? null : layer + 1),
+    read: (text, { model }) => {
+      const layer = counted(text, model.depth);
+      return layer === null ? null : { layer };
+    },
+  },
+  {
+    name: "head",
+    keys: ["head"],
+    write: ({ head }) => (head === "mean" ? null : head === "max" ? head : head + 1),
+    read: (text, { model }) => {
+      const head = text === "max" ? text : counted(text, model.heads);
+      return head === null ? null : { head };
+    },
+  },
+  {
+    name: "patch",
+    keys: ["pinned"],
+    write: ({ pinned, result: { model } }) => {
+      if (pinned === startToken(model)) return null;
+      const cell = cellOf(model, pinned);
+      return cell ? cell.map((place) => place + 1).join(",") : `token${pinned + 1}`;
+    },
+    read: (text, { model }) => {
+      const prefix = counted(text.replace(/^token/, ""), model.prefix.length);
+      if (text.startsWith("token")) return prefix === null ? null : { pinned: prefix };
+      const [row, column] = text.split(",").map((part, axis) => counted(part, model.grid[axis] ?? 0));
+      return Number.isInteger(row) && Number.isInteger(column)
+        ? { pinned: tokenAt(model, row, column) }
+        : null;
+    },
+  },
+  {
+    name: "direction",
+    keys: ["direction"],
+    write: ({ direction }) => (direction === "from" ? null : direction),
+    read: (text) => (text === "to" ? { direction: text } : null),
+  },
+  {
+    name: "rolled",
+    keys: ["rolled"],
+    write: ({ rolled }) => (rolled ? "1" : null),
+    read: (text) => (text === "1" ? { rolled: true } : null),
+  },
+  {
+    name: "mass",
+    keys: ["mass"],
+    write: ({ mass }) => (mass === 1 ? null : String(Math.round(mass * 100))),
+    read: (text) => {
+      const share = counted(text, 100);
+      return share === null ? null : { mass: (share + 1) / 100 };
+    },
+  },
+  {
+    name: "maps",
+    keys: ["methods"],
+    setting: true,
+    write: ({ methods }) => (methods ? methods.join(",") : null),
+    read: (text) => ({ methods: text.split(",").filter((name) => /^\w+$/.test(name)) }),
+  },
+  {
+    name: "at",
+    keys: ["mapLayers"],
+    write: (state) => {
+      const own = Object.keys(state.mapLayers).filter((name) => layerOf(state, name) !== null);
+      return own.map((name) => `${name}:${state.mapLayers[name] + 1}`).join(",") || null;
+    },
+    read: (text, { model }) => {
+      const pairs = text.split(",").map((part) => part.split(":"));
+      const layers = pairs.map(([name, layer = ""]) => [name, counted(layer, model.depth)]);
+      return { mapLayers: Object.fromEntries(layers.filter(([, layer]) => layer !== null)) };
+    },
+  },
+  {
+    name: "without",
+    keys: ["edit"],
+    write: ({ edit, result }) =>
+      writeEdit(lacks(result, "tokens") ? { ...edit, how: START.edit.how } : edit),
+    read: (text, { model, pass }) => {
+      const edit = readEdit(text, model);
+      return edit && { edit, editOf: [model.key, pass] };
+    },
+  },
+  {
+    name: "ranking",
+    keys: ["ranking"],
+    write: ({ ranking }) => ranking || null,
+    read: (text, { maps }) => (maps.some(({ name }) => name === text) ? { ranking: text } : null),
+  },
+  {
+    name: "colours",
+    keys: ["colormap"],
+    setting: true,
+    write: ({ colormap }) => (colormap === START.colormap ? null : colormap),
+    read: (text) => (isColormap(text) ? { colormap: text } : null),
+  },
+  {
+    name: "opacity",
+    keys: ["opacity"],
+    setting: true,
+    write: ({ opacity }) => (opacity === START.opacity ? null : String(Math.round(opacity * 100))),
+    read: (text) => (/^(100|\d{1,2})$/.test(text) ? { opacity: Number(text) / 100 } : null),
+  },
+  ...["smooth", "whole", "shared"].map((key) => ({
+    name: key,
+    keys: [key],
+    setting: true,
+    write: (state) => (state[key] === START[key] ? null : String(Number(state[key]))),
+    read: (text) => (/^[01]$/.test(text) ? { [key]: text === "1" } : null),
+  })),
+  ...VIEW_PLACES,
+];
+
+/**
+ * The tab, the language, whichever of model, example picture and target are known, and as `linked`
+ * the texts of what only a result can check.
+ */
+export function readPlace(tabs, setup) {
+  const [tab, query = ""] = location.hash.slice(1).split("?");
+  const named = new URLSearchParams(query);
+  const place = {};
+  const [model, picture, target] = ["model", "picture", "target"].map((key) => named.get(key));
+  const known = (name) => /^(run|file):/.test(name) || setup.models.includes(name.split(".")[0]);
+  if (model && (setup.models.includes(model) || known(model))) place.model = model;
+  const example = setup.examples.some(({ name }) => name === picture);
+  if (example || SENT.test(picture ?? "")) place.picture = picture;
+  const aim = /^(not )?(\d{1,6})$/.exec(target ?? "");
+  if (aim) place.target = aim[1] ? target : Number(target);
+  const language = LANGUAGES.find((name) => name === named.get("lang")) ?? "";
+  const texts = KEPT.filter(({ name }) => named.has(name));
+  const linked = Object.fromEntries(texts.map(({ name }) => [name, named.get(name)]));
+  return { tab: tabs.includes(tab) ? tab : "explain", place, language, linked };
+}
+
+/** What a link chose, as far as the result has it. */
+export function choicesOf(linked, result) {
+  const found = KEPT.filter(({ name }) => name in linked).map(({ name, read }) =>
+    read(linked[name], result),
+  );
+  return Object.assign({}, ...found);
+}
+
+/** The part of the address after the #; a picture that was sent is in it where `own` is. */
+export function placeOf(state, setup, { own = false } = {}) {
+  const { tab, result, language } = state;
+  const { model, picture, target } = result.place;
+  const named = new URLSearchParams();
+  const example = setup.examples.findIndex(({ name }) => name === picture);
+  if (model !== setup.model) named.set("model", model);
+  const sent = own && example < 0 && SENT.test(picture);
+  if (example > 0 || sent) named.set("picture", picture);
+  if ((example >= 0 || sent) && target !== null) named.set("target", String(target));
+  for (const { name, write } of KEPT) {
+    const text = write(state);
+    if (text !== null) named.set(name, text);
+  }
+  const spoken = language || browserLanguage();
+  if (spoken !== "en" || browserLanguage() !== "en") named.set("lang", spoken);
+  return `#${tab}${named.size ? `?${named}` : ""}`;
+}
+
+/** The layer and the token that a model is first shown with. */
+export const beginningOf = (model) => ({ pinned: startToken(model), layer: model.depth - 1 });
+
+/** What a link starts from: all that it may name, as the page has it at first, but for settings. */
+function plainOf({ model }) {
+  const keys = KEPT.filter(({ setting }) => !setting).flatMap(({ keys: names }) => names);
+  const plain = Object.fromEntries(keys.map((key) => [key, START[key]]));
+  return { ...plain, ...beginningOf(model), epochWanted: Infinity }; // a film's last epoch
+}
+
+/** Follow the store; an address typed by hand or opened from a link is given to `onPlace`. */
+export function keepPlace(store, tabs, setup, onPlace) {
+  let resting = 0;
+  const write = () => {
+    const state = store.get();
+    if (!state.result) return;
+    history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup, { own: true }));
+  };
+  store.on(["tab", "result", "language", "film"], write);
+  store.on(
+    KEPT.flatMap(({ keys }) => keys),
+    () => {
+      clearTimeout(resting);
+      resting = setTimeout(write, REST);
+    },
+  );
+  window.addEventListener("hashchange", () => {
+    const { tab, place, language, linked } = readPlace(tabs, setup);
+    store.set({ tab });
+    // Going back leads to an address of our own, which must not bring back an earlier picture.
+    if (history.state?.explorer) return;
+    if (language) store.set({ language });
+    const { result } = store.get();
+    const first = { model: setup.model, picture: setup.examples[0].name, target: null };
+    const wanted = { ...first, ...place };
+    if (result) store.set(plainOf(result));
+    const same = result && Object.keys(first).every((key) => wanted[key] === result.place[key]);
+    if (same) store.set(choicesOf(linked, result));
+    else {
+      store.set({ linked });
+      onPlace(wanted);
+    }
+  });
+}

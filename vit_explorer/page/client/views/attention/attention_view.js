@@ -1,0 +1,205 @@
+// Attention: one large canvas for a query, and the matrix of all layers and heads as its index.
+
+import { el, setText } from "../../base/dom.js";
+import { percent } from "../../base/format.js";
+import { list, t } from "../../base/words.js";
+import { createMeasurePlots } from "../../charts/distance.js";
+import { commandOf, pythonOf } from "../../code/attention_code.js";
+import { createAttentionTools, keepMass } from "../../controls/attention_tools.js";
+import { createColourBar } from "../../controls/colour_bar.js";
+import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
+import { createGlossary } from "../../controls/glossary.js";
+import { createHeadMatrix } from "../../controls/head_matrix.js";
+import { createPatchCanvas, markCell } from "../../controls/patch_canvas.js";
+import { manner, tableFor } from "../../maps/colours.js";
+import { cellOf, extremePatch, startToken, tokenName } from "../../maps/geometry.js";
+import { cropAspect } from "../../maps/picture.js";
+import { maximum, overlay, range } from "../../maps/pixels.js";
+import { numbersOf } from "../../server/packed.js";
+import { fusionOf } from "../../state/fusion.js";
+import { createRest } from "../../state/pointer_rest.js";
+import { queryToken } from "../../state/store.js";
+
+// Values this close to one another are called equal.
+const EVEN = 0.02;
+const DRAWN_BY = [
+  "result",
+  "image",
+  "arrivals",
+  "hover",
+  "pinned",
+  "layer",
+  "head",
+  "direction",
+  "rolled",
+  "mass",
+  "numbers",
+  "opacity",
+  "colormap",
+  "smooth",
+];
+
+export function createAttentionView(context) {
+  const { store } = context;
+  const bar = createColourBar(percent);
+  const says = el("p", { class: "says", "aria-live": "polite" });
+  const help = el("p", { class: "note" });
+  const matrix = createHeadMatrix({ store });
+  const measures = createMeasurePlots(context);
+  const canvas = createPatchCanvas({ store, label: t("attention.canvas"), paint });
+  const tools = createAttentionTools(store);
+  const menu = createFigureMenu(context, "attention", {
+    title: ({ rolled, layer }) =>
+      rolled ? t("figure.rolled", { layer: layer + 1 }) : t("tab.attention"),
+    detail: describeQuery,
+    figure: (state) => ({
+      paint: (drawing, width, height) => {
+        paint(drawing, width, height, state);
+        markCell(drawing, [0, 0, width, height], state.result.model, state.pinned, width / 400);
+      },
+      aspect: cropAspect(state.result),
+      bar: { table: tableFor(state.colormap), limits: limitsOf(state), format: percent },
+    }),
+    table: (state) => gridTable(patchValues(state), state.result.model.grid),
+    npz: ({ rolled, layer }) => (rolled ? null : `attention/${layer}`),
+    python: pythonOf,
+    options: commandOf,
+  });
+  const node = el(
+    "section",
+    { class: "view view-attention" },
+    tools.node,
+    el(
+      "div",
+      { class: "split" },
+      el(
+        "div",
+        { class: "stage" },
+        canvas.canvas,
+        el("div", { class: "under-stage" }, bar.node, menu),
+        says,
+        help,
+        createGlossary(["class", "query", "pin"]),
+      ),
+      el("div", { class: "heads-side" }, matrix.node, measures.node),
+    ),
+  );
+
+  let known = { key: "", map: null };
+  const rests = createRest(store);
+
+  /** Attention, or rollout, between the query and every token; null while it is not here. */
+  function currentMap(state) {
+    const { layer, direction, rolled, arrivals, numbers, result } = state;
+    const [query, head] = [queryToken(state), fusionOf(state)];
+    const key = [result.pass, layer, direction, rolled, arrivals, numbers, query, head].join();
+    if (known.key !== key) {
+      const { data } = result.attention;
+      const map = rolled
+        ? rolledMap(store, state, query, rests)
+        : data.map({ layer, head, direction, query });
+      known = { key, map };
+    }
+    return known.map;
+  }
+
+  /** The patches' values, without those beyond the chosen share of the attention. */
+  function patchValues(state) {
+    const values = currentMap(state).subarray(state.result.model.prefix.length);
+    return state.mass < 1 ? keepMass(values, state.mass).values : values;
+  }
+
+  function limitsOf(state) {
+    return [0, maximum(patchValues(state)) || 1];
+  }
+
+  function paint(context, width, height, state) {
+    const base = state.image.pixels(width, height);
+    const map = currentMap(state);
+    if (!map) {
+      context.putImageData(base, 0, 0);
+      return;
+    }
+    const how = manner(state, { limits: limitsOf(state) });
+    const { grid } = state.result.model;
+    context.putImageData(overlay(base, patchValues(state), grid, how), 0, 0);
+  }
+
+  function describe(state) {
+    const map = currentMap(state);
+    if (!map) return t(state.arrivals < 0 ? "attention.failed" : "attention.waiting");
+    const { model } = state.result;
+    const [row, column] = cellOf(model, extremePatch(map, model.prefix.length));
+    const patches = map.subarray(model.prefix.length);
+    const [low, high] = range(patches);
+    const top = percent(high);
+    const query = tokenName(model, queryToken(state));
+    const { direction } = state;
+    const shares = model.prefix.map(
+      (_, token) => `${tokenName(model, token)} ${percent(map[token])}`,
+    );
+    const prefix = shares.length ? t("attention.prefix", { shares: list(shares) }) : "";
+    // Where attention has collapsed there is no patch to point at.
+    const even = high - low <= EVEN * high;
+    const what = even ? "even" : state.rolled ? "rolled" : "says";
+    return t(`attention.${what}.${direction}`, {
+      query: query[0].toUpperCase() + query.slice(1),
+      row: row + 1,
+      column: column + 1,
+      top,
+      prefix,
+    }).trim();
+  }
+
+  function draw(state) {
+    if (!state.result || state.tab !== "attention") return;
+    const { model } = state.result;
+    needMap(store, state);
+    node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
+    const map = currentMap(state);
+    const patches = map?.subarray(model.prefix.length);
+    tools.show(state, map && keepMass(patches, state.mass).count);
+    matrix.draw(state);
+    measures.draw(state);
+    canvas.draw();
+    if (map) bar.show(tableFor(state.colormap), limitsOf(state));
+    setText(says, describe(state));
+    const start = model.prefix.length ? "attention.help" : "attention.help.none";
+    setText(help, t(start, { token: tokenName(model, startToken(model)) }));
+  }
+
+  store.on(DRAWN_BY, draw);
+  return { node, draw: () => draw(store.get()) };
+}
+
+function describeQuery(state) {
+  const { layer, direction, rolled, mass, result } = state;
+  const head = fusionOf(state);
+  const words = t(rolled ? "figure.rollout" : "figure.attention", {
+    layer: layer + 1,
+    head: typeof head === "number" ? head + 1 : t(`attention.${head}`),
+    query: tokenName(result.model, state.pinned),
+    direction: t(`attention.${direction}`),
+  });
+  return mass < 1 ? t("figure.mass", { words, share: percent(mass) }) : words;
+}
+
+/** Rollout by the layers at hand, or by the server where those are too large to be. */
+function rolledMap(store, state, query, rests) {
+  const { layer, direction, pinned, result } = state;
+  const { whole, data, tokens } = result.attention;
+  if (whole) return data.rollout({ layer, fusion: fusionOf(state), query, direction });
+  // A pass through all layers for each patch on the pointer's way would queue up.
+  if (query !== pinned && !rests(query)) return null;
+  const rows = numbersOf(store, result, `rollouts/${query}`)?.arrays?.rollout;
+  return rows?.subarray(layer * tokens, (layer + 1) * tokens) ?? null;
+}
+
+/** Whole layers come by themselves where they are small; else each query is fetched when chosen. */
+function needMap(store, state) {
+  const { data, whole } = state.result.attention;
+  if (whole) return;
+  for (const token of new Set([state.pinned, queryToken(state)])) {
+    data.loadQuery(token).catch(() => store.set({ arrivals: -1 }));
+  }
+}

@@ -1,0 +1,192 @@
+// One side of the comparison: what was explained, its predictions, and the chosen map.
+
+import { nameOf } from "../../base/class_names.js";
+import { el, replace, setText } from "../../base/dom.js";
+import { percent, short } from "../../base/format.js";
+import { lacks, whyNot } from "../../base/lacks.js";
+import { shareBar, told } from "../../base/outputs.js";
+import { t } from "../../base/words.js";
+import { pythonOf as attentionCode } from "../../code/attention_code.js";
+import { pythonOf as mapCode } from "../../code/map_code.js";
+import { createColourBar } from "../../controls/colour_bar.js";
+import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
+import { beginning } from "../../controls/number_tables.js";
+import { createPatchCanvas } from "../../controls/patch_canvas.js";
+import { zoomedToken } from "../../controls/patch_zoom.js";
+import { COSINES, describeAlike, POSITION_COLOURS, positionsOf } from "../../controls/position_maps.js";
+import { manner, tableFor } from "../../maps/colours.js";
+import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
+import { cropAspect } from "../../maps/picture.js";
+import { maximum, overlay } from "../../maps/pixels.js";
+import { fusionOf } from "../../state/fusion.js";
+import { queryToken } from "../../state/store.js";
+
+/** The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet. */
+export function mapOf(state) {
+  const { result, comparePart } = state;
+  if (!result) return null;
+  const { model, maps, positions, attention } = result;
+  if (comparePart === "positions") {
+    if (!positions.values) return null;
+    return { values: positionsOf(state).values, limits: COSINES, signed: false, unit: "cosine" };
+  }
+  if (comparePart === "attention") {
+    if (lacks(result, "attention")) return null;
+    const { layer, head } = state;
+    const map = attention.data.map({ layer, head, query: queryToken(state), direction: "from" });
+    if (!map) return null;
+    const values = map.subarray(model.prefix.length);
+    return { values, limits: [0, maximum(values) || 1], signed: false, unit: "shares" };
+  }
+  const map = maps.find(({ name }) => name === state.compareMethod);
+  if (!map) return null;
+  // A share is a share in any model; other units count in the model's own logits.
+  const unit = map.unit === "shares" ? map.unit : `${map.unit} ${model.key}`;
+  return { ...map, unit };
+}
+
+export function createSide(context, store, { label, name }) {
+  const title = el("h3");
+  const predictions = el("ol", { class: "compare-predictions" });
+  const canvas = createPatchCanvas({ store, label, paint });
+  const bar = createColourBar(short);
+  const says = el("p", { class: "says", "aria-live": "polite" });
+  const file = `compare-${name}`;
+  const menu = createFigureMenu({ ...context, store }, file, {
+    title: titleOf,
+    targeted: (state) => Boolean(mapOf(state).class_specific),
+    detail: describePlace,
+    figure: (state) => {
+      const map = mapOf(state);
+      return {
+        paint: (drawing, width, height) => paint(drawing, width, height, state),
+        aspect: cropAspect(state.result),
+        bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: short },
+      };
+    },
+    table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
+    python: (state) => codeOf(state, limits),
+  });
+  const missing = el("p", { class: "compare-missing" });
+  const picture = el("div", { class: "compare-picture" }, canvas.canvas, missing);
+  const node = el(
+    "section",
+    { class: "compare-side", dataset: { side: name }, "aria-label": label },
+    title,
+    predictions,
+    picture,
+    el("div", { class: "under-stage" }, bar.node, menu),
+    says,
+  );
+  let limits = null;
+  let listed = null;
+
+  function paint(painter, width, height, state) {
+    const base = state.image.pixels(width, height);
+    const map = mapOf(state);
+    if (!map) {
+      painter.putImageData(base, 0, 0);
+      return;
+    }
+    const how = { ...manner(state, { ...map, limits: limits ?? map.limits }), table: tableOf(state, map) };
+    painter.putImageData(overlay(base, map.values, state.result.model.grid, how), 0, 0);
+  }
+
+  function tableOf({ comparePart, colormap }, map) {
+    return comparePart === "positions" ? tableFor(POSITION_COLOURS) : tableFor(colormap, map.signed);
+  }
+
+  /** Draw with the limits that both sides share, or with the map's own. */
+  function draw(shared) {
+    const state = store.get();
+    limits = shared;
+    const map = mapOf(state);
+    const { result } = state;
+    node.style.setProperty("--aspect", cropAspect(result).toFixed(4));
+    setText(title, `${result.model.name} · ${result.picture.name}`);
+    title.title = title.textContent;
+    if (listed !== result) list(result);
+    listed = result;
+    canvas.draw();
+    missing.hidden = Boolean(map);
+    setText(missing, map ? "" : whyMissing(state));
+    menu.hidden = !map;
+    bar.node.style.visibility = map ? "visible" : "hidden";
+    if (map) bar.show(tableOf(state, map), limits ?? map.limits, valueAt(state, map));
+    setText(says, map ? describe(state, map) : "");
+  }
+
+  function list({ predictions: found }) {
+    replace(
+      predictions,
+      found.map((each) =>
+        el(
+          "li",
+          {},
+          el("span", { class: "label", title: nameOf(each.label) }, nameOf(each.label)),
+          el("span", { class: "share" }, told(each)),
+          shareBar(each),
+        ),
+      ),
+      found.length ? null : el("li", { class: "note" }, t("predictions.none")),
+    );
+  }
+  return { node, draw };
+}
+
+/** What is compared: a method by its name, attention, or positions. */
+const titleOf = ({ comparePart, compareMethod }) =>
+  comparePart === "map" ? t(`method.${compareMethod}.title`) : t(`compare.part.${comparePart}`);
+
+function describePlace(state) {
+  const { comparePart, result, layer } = state;
+  if (comparePart === "map") return "";
+  if (comparePart === "positions") return tokenName(result.model, zoomedToken(state));
+  const query = tokenName(result.model, state.pinned);
+  const fusion = fusionOf({ ...state, rolled: false });
+  const which = typeof fusion === "number" ? fusion + 1 : t(`attention.${fusion}`);
+  return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("attention.from") });
+}
+
+function codeOf(state, limits) {
+  const { comparePart, result } = state;
+  if (comparePart === "attention")
+    return attentionCode({ ...state, rolled: false, direction: "from", mass: 1 });
+  if (comparePart === "positions") {
+    const place = cellOf(result.model, zoomedToken(state)).join(", ");
+    return [`values = vx.position_similarity(model)[${place}]`];
+  }
+  const map = mapOf(state);
+  return mapCode(map, { ...state, whole: false, shared: Boolean(limits) }, limits);
+}
+
+function whyMissing({ comparePart, result, arrivals }) {
+  const need = comparePart === "map" ? "" : comparePart;
+  if (need && lacks(result, need)) return whyNot(result.model, need);
+  if (comparePart === "positions") return t("compare.none.positions");
+  if (comparePart === "attention" && result.attention.whole)
+    return t(arrivals < 0 ? "attention.failed" : "attention.waiting");
+  return t(comparePart === "attention" ? "attention.waiting" : "compare.none.map");
+}
+
+function valueAt(state, map) {
+  const cell = cellOf(state.result.model, queryToken(state));
+  return cell ? map.values[cell[0] * state.result.model.grid[1] + cell[1]] : null;
+}
+
+/** Where the map is strongest, and its value at the chosen patch. */
+function describe(state, map) {
+  const { model } = state.result;
+  if (state.comparePart === "positions") return describeAlike(model, zoomedToken(state), map.values);
+  const best = extremePatch(map.values, 0);
+  const [row, column] = cellOf(model, best + model.prefix.length).map((at) => at + 1);
+  if (state.comparePart === "attention") {
+    const query = beginning(model, queryToken(state));
+    const top = percent(map.values[best]);
+    return t("attention.says.from", { query, row, column, top, prefix: "" }).trim();
+  }
+  const token = tokenName(model, queryToken(state));
+  const here = valueAt(state, map);
+  const said = { row, column, top: short(map.values[best]), token, value: here === null ? "" : short(here) };
+  return t(here === null ? "compare.says" : "compare.says.here", said);
+}

@@ -1,0 +1,218 @@
+// Compare: two models on one picture, or one model on two pictures, with one pointer for both.
+
+import { el, replace, segmented, setText } from "../../base/dom.js";
+import { t } from "../../base/words.js";
+import { createChooser } from "../../controls/number_tables.js";
+import { createTwin } from "../../state/mirrored_store.js";
+import { createSide, mapOf } from "./compare_side.js";
+
+const PARTS = ["map", "attention", "positions"];
+const KINDS = ["model", "picture"];
+const DRAWN_BY = [
+  "result",
+  "other",
+  "otherWanted",
+  "otherBusy",
+  "otherProblem",
+  "otherKind",
+  "image",
+  "arrivals",
+  "hover",
+  "pinned",
+  "twin",
+  "layer",
+  "head",
+  "comparePart",
+  "compareMethod",
+  "opacity",
+  "colormap",
+  "smooth",
+];
+
+export function createCompareView(context) {
+  const { store } = context;
+  const twin = createTwin(store);
+  const chooser = createSecond(context);
+  const tools = createTools(store);
+  const first = createSide(context, methodStore(store), { label: t("compare.first"), name: "first" });
+  const second = createSide(context, methodStore(twin), { label: t("compare.second"), name: "second" });
+  const empty = createEmpty();
+  const scale = el("p", { class: "note compare-scale" });
+  const sides = el("div", { class: "compare-sides" }, first.node, second.node, empty.node);
+  const node = el("section", { class: "view view-compare" }, chooser.node, tools.node, sides, scale);
+
+  function draw(state) {
+    if (!state.result || state.tab !== "compare") return;
+    const both = Boolean(state.other);
+    chooser.show(state);
+    tools.show(state);
+    node.setAttribute("aria-busy", String(Boolean(state.otherBusy)));
+    second.node.hidden = !both;
+    second.node.classList.toggle("stale", both && Boolean(state.otherBusy));
+    empty.node.hidden = both;
+    empty.show(state);
+    needRows(store, state.result, store.get());
+    if (both) needRows(store, state.other.result, twin.get());
+    const [one, two] = [methodStore(store), methodStore(twin)].map((side) => mapOf(side.get()));
+    const shared = one && two && one.unit === two.unit ? together(one, two) : null;
+    first.draw(shared);
+    if (both) second.draw(shared);
+    const kind = shared ? "shared" : "own";
+    setText(scale, both && one && two ? t(`compare.scale.${kind}`) : "");
+  }
+
+  store.on(DRAWN_BY, draw);
+  return { node, draw: () => draw(store.get()) };
+}
+
+/** The store with a method chosen: the first that the result has, until the reader takes another. */
+function methodStore(store) {
+  const get = () => {
+    const state = store.get();
+    if (!state.result || state.compareMethod) return state;
+    return { ...state, compareMethod: state.result.maps[0]?.name ?? "" };
+  };
+  return { ...store, get };
+}
+
+const together = (one, two) => [
+  Math.min(one.limits[0], two.limits[0]),
+  Math.max(one.limits[1], two.limits[1]),
+];
+
+/** Where whole layers don't come by themselves, the chosen token's rows are fetched. */
+function needRows(store, { attention }, { comparePart, pinned, hover }) {
+  if (attention.whole || comparePart !== "attention") return;
+  attention.data.loadQuery(hover ?? pinned).catch(() => store.set({ arrivals: -1 }));
+}
+
+/** Which second thing to set beside the first: a model by its name, or a picture. */
+function createSecond({ store, setup, actions }) {
+  const kind = segmented(
+    t("compare.kind"),
+    KINDS.map((name) => [name, t(`compare.kind.${name}`)]),
+    (otherKind) => store.set({ otherKind }),
+  );
+  const model = el("input", {
+    id: "vx-other-model",
+    list: "vx-models",
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: t("model.hint"),
+    "aria-label": t("compare.model"),
+  });
+  const form = el(
+    "form",
+    {
+      class: "model-form",
+      onsubmit: (event) => {
+        event.preventDefault();
+        const name = model.value.trim();
+        if (name) actions.other.want("model", name);
+        else actions.fail(t("model.empty"));
+      },
+    },
+    model,
+    el("button", {}, t("compare.load")),
+  );
+  const file = el("input", {
+    type: "file",
+    id: "vx-other-file",
+    accept: "image/*",
+    class: "visually-hidden",
+    tabindex: "-1",
+    "aria-hidden": "true",
+    onchange: () => {
+      const [chosen] = file.files;
+      if (chosen) actions.other.wantFile(chosen);
+      file.value = "";
+    },
+  });
+  const pictures = el(
+    "div",
+    { class: "compare-pictures" },
+    setup.examples.map(({ name, url }) =>
+      el(
+        "button",
+        {
+          type: "button",
+          dataset: { picture: name },
+          "aria-label": t("compare.picture", { name }),
+          onclick: () => actions.other.want("picture", name),
+        },
+        el("img", { src: new URL(url, document.baseURI).href, alt: "" }),
+      ),
+    ),
+    el("button", { type: "button", onclick: () => file.click() }, t("action.choose")),
+    file,
+  );
+  const doing = el("span", { role: "status" });
+  const stop = el("button", { type: "button", onclick: actions.other.stop }, t("action.stop"));
+  const waiting = el("div", { class: "compare-waiting" }, doing, stop);
+  const node = el("div", { class: "toolbar compare-choice" }, kind.node, form, pictures, waiting);
+
+  function show({ otherKind, otherWanted, otherBusy }) {
+    kind.show(otherKind);
+    setText(doing, otherBusy);
+    waiting.style.visibility = otherBusy ? "visible" : "hidden";
+    form.hidden = otherKind !== "model";
+    pictures.hidden = otherKind !== "picture";
+    const chosen = otherWanted?.kind === "model" ? otherWanted.name : "";
+    if (chosen && !model.value && document.activeElement !== model) model.value = chosen;
+    for (const button of pictures.querySelectorAll("[data-picture]")) {
+      const here = otherWanted?.kind === "picture" && otherWanted.name === button.dataset.picture;
+      button.setAttribute("aria-pressed", String(here));
+    }
+  }
+  return { node, show };
+}
+
+/** What both sides show: a method's map, attention, or positions. */
+function createTools(store) {
+  const part = segmented(
+    t("compare.part"),
+    PARTS.map((name) => [name, t(`compare.part.${name}`)]),
+    (comparePart) => store.set({ comparePart }),
+  );
+  const method = el("select", {
+    "aria-label": t("compare.method"),
+    onchange: () => store.set({ compareMethod: method.value }),
+  });
+  const chooser = createChooser(store, { together: true });
+  const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node);
+  let listed = "";
+
+  function show(state) {
+    part.show(state.comparePart);
+    method.hidden = state.comparePart !== "map";
+    chooser.node.hidden = state.comparePart !== "attention";
+    chooser.show(state);
+    const results = [state.result, state.other?.result].filter(Boolean);
+    const names = [...new Set(results.flatMap(({ maps }) => maps.map(({ name }) => name)))];
+    if (listed !== `${names}`)
+      replace(
+        method,
+        names.map((name) => el("option", { value: name }, t(`method.${name}.title`))),
+      );
+    listed = `${names}`;
+    method.value = state.compareMethod || state.result.maps[0]?.name;
+  }
+  return { node, show };
+}
+
+/** The second side while there is nothing in it: what to choose, what is awaited, or what failed. */
+function createEmpty() {
+  const text = el("p", { role: "alert" });
+  const bone = el("div", { class: "bone" });
+  const title = el("h3");
+  const node = el("div", { class: "compare-empty" }, title, text, bone);
+
+  function show({ otherBusy, otherProblem, otherKind }) {
+    const kind = otherProblem ? "problem" : otherBusy ? "busy" : "empty";
+    node.dataset.kind = kind;
+    setText(title, t(`compare.${kind}`));
+    setText(text, otherProblem || otherBusy || t(`compare.empty.${otherKind}`));
+    bone.hidden = kind !== "busy";
+  }
+  return { node, show };
+}

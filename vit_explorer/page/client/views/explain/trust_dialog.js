@@ -1,0 +1,98 @@
+// The two curves behind a verdict, beside those of random maps, and what they mean.
+
+import { el } from "../../base/dom.js";
+import { fixed, short } from "../../base/format.js";
+import { isValued, twinOf } from "../../base/outputs.js";
+import { svg } from "../../base/svg.js";
+import { t } from "../../base/words.js";
+import { marksIn, rangeOf } from "../../charts/line_chart.js";
+import { createFigureMenu } from "../../controls/figure_menu.js";
+import { mapTitle } from "../../state/chosen_maps.js";
+
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 50, 34, 8, 18];
+const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
+
+/** Two digits are what twenty random maps can tell apart; values may be of any size. */
+export const worthOf = (model) => (isValued(model) ? short : (value) => fixed(value, 2));
+
+/** Open the dialog on one map's score; Esc or the button closes it. */
+export function openTrust(context, trust, id) {
+  const score = trust.maps[id];
+  const worth = worthOf(context.store.get().result.model);
+  const title = mapTitle(id);
+  const gain = (one) => worth(one.insertion - one.deletion);
+  const values = { title, gain: gain(score), random: gain(trust.random), middle: gain(trust.middle) };
+  const dialog = el(
+    "dialog",
+    { class: "trust-dialog", "aria-labelledby": "vx-trust-title", onclose: () => dialog.remove() },
+    el("h2", { id: "vx-trust-title" }, t("trust.title", { title })),
+    el("p", {}, t(`trust.${score.verdict}.text`, { beats: score.beats, of: trust.of, title })),
+    el(
+      "div",
+      { class: "trust-curves" },
+      createCurve(context, "insertion", { score, trust, id }),
+      createCurve(context, "deletion", { score, trust, id }),
+    ),
+    el("p", { class: "note" }, t(`trust.gain${twinOf(context.store.get().result.model)}`, values)),
+    el("p", { class: "note" }, t("trust.beware")),
+    el("button", { type: "button", onclick: () => dialog.close() }, t("action.close")),
+  );
+  document.querySelector(".vx").append(dialog);
+  dialog.showModal();
+}
+
+function createCurve(context, kind, { score, trust, id }) {
+  const curves = trust.random[`${kind}_curves`];
+  const own = score[`${kind}_curve`];
+  const { model } = context.store.get().result;
+  const [valued, worth] = [isValued(model), worthOf(model)];
+  const whole = [...own, ...curves.flat()].map((value) => [0, value]);
+  const [low, high] = valued ? rangeOf([{ points: whole }]) : [0, Math.max(...own, ...curves.flat(), 0.01)];
+  const marks = marksIn([low, high]);
+  const x = (at) => LEFT + (at / (own.length - 1)) * (WIDTH - LEFT - RIGHT);
+  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
+  const line = (curve, name) => {
+    const points = curve.map((value, at) => `${x(at)},${y(value)}`).join(" ");
+    return svg("polyline", { class: name, points });
+  };
+  const label = t(`trust.curve${twinOf(model)}`, {
+    kind: t(`trust.${kind}`),
+    area: worth(score[kind]),
+    random: worth(trust.random[kind]),
+  });
+  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
+  plot.append(
+    ...marks.flatMap((mark) => [
+      svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark) }),
+      svg("text", { class: "tick-y", x: LEFT - 6, y: y(mark) + 4 }, valued ? short(mark) : percent(mark)),
+    ]),
+    ...[0, 0.5, 1].map((share) =>
+      svg("text", { class: "tick-x", x: x(share * (own.length - 1)), y: HEIGHT - 18 }, percent(share)),
+    ),
+    svg("text", { class: "tick-x", x: (LEFT + WIDTH) / 2, y: HEIGHT - 3 }, t(`trust.${kind}.axis`)),
+    ...curves.map((curve) => line(curve, "random-curve")),
+    line(own, "own-curve"),
+  );
+  const menu = createFigureMenu(context, `${id}-${kind}`, {
+    title: () => `${t(`trust.${kind}`)} · ${mapTitle(id)}`,
+    targeted: () => true,
+    figure: () => ({
+      svg: plot,
+      keys: [
+        [".own-curve", `${mapTitle(id)} ${worth(score[kind])}`],
+        [".random-curve", t("trust.random", { value: worth(trust.random[kind]) })],
+      ],
+    }),
+    table: () => [
+      ["share", id, ...curves.map((_, index) => `random ${index + 1}`)],
+      ...own.map((value, at) => [at / (own.length - 1), value, ...curves.map((curve) => curve[at])]),
+    ],
+  });
+  return el(
+    "figure",
+    {},
+    el("h3", {}, t(`trust.${kind}`), el("small", {}, worth(score[kind])), menu),
+    plot,
+    el("figcaption", { class: "note" }, t(`trust.${kind}.text`)),
+  );
+}

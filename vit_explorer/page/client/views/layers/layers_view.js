@@ -1,0 +1,110 @@
+// Layers: what the model would say after each, how its tokens move, and which ones stand out.
+
+import { el, setText } from "../../base/dom.js";
+import { t } from "../../base/words.js";
+import { depthOf, similarities } from "../../server/depth_data.js";
+import { queryToken } from "../../state/store.js";
+import { createLens } from "./lens.js";
+import { createLikeness } from "./likeness.js";
+import { createNorms } from "./norms.js";
+import { createTokenPath } from "./token_path.js";
+
+const DRAWN_BY = ["result", "image", "answers", "layer", "opacity", "colormap", "smooth", "theme"];
+
+export function createLayersView(context) {
+  const { store, actions } = context;
+  const arrived = () => store.set({ answers: store.get().answers + 1 });
+  const report = { arrived, failed: () => actions.fail(t("depth.failed")) };
+  const value = el("output", { for: "vx-depth" });
+  const layer = el("input", {
+    type: "range",
+    min: "1",
+    id: "vx-depth",
+    oninput: () => store.set({ layer: Number(layer.value) - 1 }),
+  });
+  const tools = el(
+    "div",
+    { class: "toolbar" },
+    el("label", { class: "tool" }, t("attention.layer"), layer, value),
+    el("span", { class: "note" }, t("depth.help")),
+  );
+  const none = el(
+    "div",
+    { class: "card depth-card", hidden: true },
+    el("h3", {}, t("lens.none")),
+    el("p", { class: "caption" }, t("lens.none.why")),
+  );
+  const lens = createLens(context);
+  const path = createTokenPath(context);
+  const likeness = createLikeness(context, report);
+  const norms = createNorms(context);
+  const waits = el("p", { class: "caption depth-waits", "aria-live": "polite" });
+  const cards = el(
+    "div",
+    { class: "depth-cards" },
+    none,
+    lens.node,
+    path.node,
+    likeness.node,
+    norms.node,
+  );
+  const node = el("section", { class: "view view-layers" }, tools, waits, cards);
+  let alike = "";
+
+  function draw(state) {
+    if (!state.result || state.tab !== "layers") return;
+    const { model } = state.result;
+    layer.max = String(model.depth);
+    layer.value = String(state.layer + 1);
+    setText(value, `${state.layer + 1}/${model.depth}`);
+    const depth = here(state.result);
+    node.setAttribute("aria-busy", String(!depth));
+    cover(!depth);
+    if (!depth) return;
+    node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
+    none.hidden = Boolean(depth.lens);
+    lens.draw(state, depth.lens);
+    path.draw(state, depth.path);
+    follow(state);
+  }
+
+  /** The numbers of a result, null while they are not here. */
+  function here(result) {
+    return depthOf(result, {
+      arrived,
+      failed: () => {
+        report.failed();
+        if (store.get().result !== result) return;
+        setText(waits, t("depth.failed"));
+        cards.hidden = true;
+      },
+    });
+  }
+
+  /** Until the numbers are here, those of the picture before must not be read as this one's. */
+  function cover(waiting) {
+    cards.hidden = false;
+    cards.classList.toggle("covered", waiting);
+    setText(waits, waiting ? t("learn.waiting") : "");
+  }
+
+  /** What follows the pointer. */
+  function follow(state) {
+    if (!state.result || state.tab !== "layers") return;
+    const depth = here(state.result);
+    if (!depth) return;
+    likeness.draw(state, depth);
+    coverLikeness(state, depth);
+    norms.draw(state, depth);
+  }
+
+  /** The tokens come by themselves; once they are here, another token's may take a moment. */
+  function coverLikeness({ result, ...state }, { whole }) {
+    if (similarities(result, whole, queryToken(state), report)) alike = result.pass;
+    likeness.node.classList.toggle("covered", alike !== result.pass);
+  }
+
+  store.on(DRAWN_BY, draw);
+  store.on(["hover", "pinned"], follow);
+  return { node, draw: () => draw(store.get()) };
+}

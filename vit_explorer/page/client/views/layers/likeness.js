@@ -1,0 +1,101 @@
+// Patches that are like the pinned one, layer by layer: cosine similarity of block outputs.
+
+import { el, setText } from "../../base/dom.js";
+import { fixed } from "../../base/format.js";
+import { t } from "../../base/words.js";
+import { createColourBar } from "../../controls/colour_bar.js";
+import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
+import { createLayerStrip } from "../../controls/layer_strip.js";
+import { createPatchCanvas } from "../../controls/patch_canvas.js";
+import { manner, tableFor } from "../../maps/colours.js";
+import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
+import { overlay } from "../../maps/pixels.js";
+import { similarities } from "../../server/depth_data.js";
+import { queryToken } from "../../state/store.js";
+
+// Negative likeness is rare and shown as none.
+const LIMITS = [0, 1];
+
+const cosine = (value) => fixed(value, 2);
+
+export function createLikeness(context, report) {
+  const { store } = context;
+  const title = el("span");
+  const canvas = createPatchCanvas({ store, label: t("likeness.canvas"), paint });
+  const bar = createColourBar((value) => (value ? "1" : t("likeness.low")));
+  const strip = createLayerStrip({ store, label: t("likeness.strip") });
+  const says = el("p", { class: "says", "aria-live": "polite" });
+  const menu = createFigureMenu(context, "token-similarity", {
+    title: () => title.textContent,
+    detail: (state) => t("depth.one", { layer: state.layer + 1 }),
+    figure: (state) => ({
+      paint: (target, width, height) => paint(target, width, height, state),
+      aspect: state.result.model.grid[1] / state.result.model.grid[0],
+      bar: { table: tableFor(state.colormap), limits: LIMITS, format: String },
+    }),
+    table: (state) => gridTable(mapsOf(state)[state.layer], state.result.model.grid, "cosine"),
+    python: (state) => [
+      "trace = vx.trace(model, picture)",
+      `maps = vx.token_similarity(trace, ${queryToken(state)}, layer=None)`,
+      `print(maps[${state.layer}])`,
+    ],
+  });
+  const node = el(
+    "section",
+    { class: "card depth-card" },
+    el("h3", {}, title, menu),
+    el("p", { class: "note" }, t("likeness.help")),
+    el(
+      "div",
+      { class: "depth-maps" },
+      el("div", { class: "stage" }, canvas.canvas, bar.node),
+      el("div", { class: "depth-side" }, strip.node, says),
+    ),
+  );
+  let whole = true;
+
+  const mapsOf = (state) => similarities(state.result, whole, queryToken(state), report);
+
+  function paint(context2d, width, height, state) {
+    const base = state.image.pixels(width, height);
+    const maps = mapsOf(state);
+    const how = manner(state, { limits: LIMITS });
+    const image = maps ? overlay(base, maps[state.layer], state.result.model.grid, how) : base;
+    context2d.putImageData(image, 0, 0);
+  }
+
+  function draw(state, depth) {
+    whole = depth.whole;
+    const { model } = state.result;
+    const token = queryToken(state);
+    setText(title, t("likeness.title", { token: tokenName(model, token) }));
+    canvas.draw();
+    const table = tableFor(state.colormap);
+    bar.show(table, LIMITS);
+    const maps = mapsOf(state);
+    if (!maps) return;
+    const caption = (layer) => String(layer + 1);
+    strip.draw(state, { maps, table, limits: () => LIMITS, caption });
+    setText(says, describe(state, maps, token));
+  }
+
+  return { node, draw };
+}
+
+/** The patch that is most like the token at the chosen layer, the token itself left out. */
+function describe(state, maps, token) {
+  const { model } = state.result;
+  const others = maps[state.layer].slice();
+  if (cellOf(model, token)) others[token - model.prefix.length] = -2;
+  const best = extremePatch(others, 0);
+  const [row, column] = cellOf(model, best + model.prefix.length);
+  const mean = maps.map((map) => map.reduce((sum, value) => sum + value, 0) / map.length);
+  return t("likeness.says", {
+    layer: state.layer + 1,
+    row: row + 1,
+    column: column + 1,
+    value: cosine(others[best]),
+    first: cosine(mean[0]),
+    last: cosine(mean.at(-1)),
+  });
+}

@@ -1,0 +1,228 @@
+// How the class token moves through the layers: alike by layer, and its path on two components.
+
+import { el, keepSize, replace, setText } from "../../base/dom.js";
+import { fixed, percent } from "../../base/format.js";
+import { svg } from "../../base/svg.js";
+import { t } from "../../base/words.js";
+import { createColourBar } from "../../controls/colour_bar.js";
+import { createFigureMenu } from "../../controls/figure_menu.js";
+import { tableFor } from "../../maps/colours.js";
+import { thumbnail } from "../../maps/pixels.js";
+
+const LIMITS = [0, 1];
+const [SIDE, BELOW, ROOM] = [26, 26, 16];
+
+export function createTokenPath(context) {
+  const { store } = context;
+  const choose = (layer) => store.set({ layer });
+  const title = el("h3");
+  const alike = createAlike(choose);
+  const path = createPath(choose);
+  const [alikeHelp, pathHelp] = [el("p", { class: "note" }), el("p", { class: "note" })];
+  const says = el("p", { class: "says" });
+  let shown = null;
+  const python = [
+    "trace = vx.trace(model, picture)",
+    "path = vx.readout_path(trace)",
+    "print(path.similarity.round(3), path.points, path.shares)",
+  ];
+  const menus = {
+    alike: createFigureMenu(context, "layer-similarity", {
+      title: () => t("path.alike"),
+      figure: () => ({
+        paint: (canvas, width, height) => {
+          canvas.imageSmoothingEnabled = false;
+          canvas.drawImage(alike.canvas, 0, 0, width, height);
+        },
+        aspect: 1,
+        bar: { table: tableFor(store.get().colormap), limits: LIMITS, format: String },
+      }),
+      table: () => [
+        ["layer", "other", "cosine"],
+        ...shown.similarity.flatMap((row, layer) =>
+          row.map((value, other) => [layer + 1, other + 1, value]),
+        ),
+      ],
+      python: () => python,
+    }),
+    path: createFigureMenu(context, "token-path", {
+      title: () => t("path.walk"),
+      figure: () => ({ svg: path.node }),
+      table: () => [
+        ["layer", "component 1", "component 2"],
+        ...shown.points.map((point, layer) => [layer + 1, ...point]),
+      ],
+      python: () => python,
+    }),
+  };
+  const node = el(
+    "section",
+    { class: "card depth-card" },
+    title,
+    el(
+      "div",
+      { class: "path-figures" },
+      el(
+        "div",
+        { class: "path-alike" },
+        el("h4", {}, t("path.alike"), menus.alike),
+        alike.node,
+        alike.bar,
+        alikeHelp,
+      ),
+      el(
+        "div",
+        { class: "path-walk" },
+        el("h4", {}, t("path.walk"), menus.path),
+        path.node,
+        pathHelp,
+        says,
+      ),
+    ),
+  );
+
+  function draw(state, found) {
+    shown = found;
+    const token = t(found.reads_patches ? "path.token.mean" : "path.token.class");
+    setText(title, t("path.title", { token }));
+    alike.draw(state, found.similarity);
+    const held = percent(found.shares[0] + found.shares[1]);
+    setText(alikeHelp, t("path.alike.help", { token }));
+    setText(pathHelp, t("path.walk.help", { token, share: held }));
+    const words = longestStep(found.points);
+    setText(says, words);
+    path.draw(state, found, words);
+  }
+  return { node, draw };
+}
+
+function longestStep(points) {
+  if (points.length < 2) return t("path.single");
+  const steps = points
+    .slice(1)
+    .map(([x, y], at) => Math.hypot(x - points[at][0], y - points[at][1]));
+  const [far, near] = [Math.max(...steps), Math.min(...steps)].map((step) => steps.indexOf(step));
+  return t("path.says", { from: far + 1, to: far + 2, near: near + 1, nearTo: near + 2 });
+}
+
+/** Cosine of every layer to every other, a cell each, with the chosen layer's row marked. */
+function createAlike(choose) {
+  const canvas = el("canvas", { class: "pixelated", role: "img" });
+  const mark = el("span", { class: "alike-mark" });
+  const ends = [el("span"), el("span")];
+  const bar = createColourBar((value) => fixed(value, 0));
+  const box = el("div", { class: "alike-box", onclick: pick }, canvas, mark);
+  const node = el("div", { class: "alike" }, el("div", { class: "alike-side" }, ends), box);
+  let depth = 1;
+
+  function pick(event) {
+    const bounds = canvas.getBoundingClientRect();
+    const layer = Math.floor(((event.clientY - bounds.top) / bounds.height) * depth);
+    choose(Math.min(depth - 1, Math.max(0, layer)));
+  }
+
+  function draw(state, similarity) {
+    depth = similarity.length;
+    if (canvas.width !== depth) canvas.width = canvas.height = depth;
+    const table = tableFor(state.colormap);
+    const image = thumbnail(similarity.flat(), [depth, depth], table, LIMITS);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    bar.show(table, LIMITS);
+    setText(ends[0], t("depth.one", { layer: 1 }));
+    setText(ends[1], t("depth.one", { layer: depth }));
+    mark.style.setProperty("--at", String(state.layer / depth));
+    mark.style.setProperty("--part", String(1 / depth));
+    const own = similarity[state.layer];
+    canvas.setAttribute(
+      "aria-label",
+      t("path.alike.text", {
+        layer: state.layer + 1,
+        first: fixed(own[0], 2),
+        last: fixed(own.at(-1), 2),
+        depth,
+      }),
+    );
+  }
+  return { node, canvas, bar: bar.node, draw };
+}
+
+/** The path as dots joined by a line, both components to one scale. */
+function createPath(choose) {
+  const node = svg("svg", { role: "img", class: "path-plot" });
+  let shown = null;
+  const size = keepSize(node, () => shown && draw(...shown));
+
+  function draw(state, { points, shares }, words) {
+    shown = [state, { points, shares }, words];
+    const { width, height } = size;
+    if (!width) return;
+    const place = placer(points, width, height);
+    const places = points.map(place);
+    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    node.setAttribute("aria-label", words);
+    replace(
+      node,
+      svg("line", { class: "rule", x1: SIDE, x2: SIDE, y1: 4, y2: height - BELOW }),
+      svg("line", {
+        class: "rule",
+        x1: SIDE,
+        x2: width - 4,
+        y1: height - BELOW,
+        y2: height - BELOW,
+      }),
+      axis(1, shares[0], { x: width / 2, y: height - 6, class: "tick-x" }),
+      axis(2, shares[1], {
+        transform: `translate(14 ${(height - BELOW) / 2}) rotate(-90)`,
+        class: "tick-x",
+      }),
+      svg("polyline", { class: "line line-train", points: places.map(String).join(" ") }),
+      places.flatMap(([cx, cy], layer) => dot(state, layer, cx, cy)),
+      labels(places, state.layer),
+    );
+  }
+
+  function dot(state, layer, cx, cy) {
+    const chosen = layer === state.layer;
+    const circle = svg("circle", {
+      cx,
+      cy,
+      r: chosen ? 6 : 4.5,
+      class: chosen ? "dot choosable chosen" : "dot choosable",
+    });
+    circle.append(svg("title", {}, t("depth.one", { layer: layer + 1 })));
+    circle.addEventListener("click", () => choose(layer));
+    return circle;
+  }
+  return { node, draw };
+}
+
+const axis = (number, share, place) =>
+  svg("text", place, t("path.component", { number, share: percent(share) }));
+
+function placer(points, width, height) {
+  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
+  const [left, right, low, high] = [
+    Math.min(...xs),
+    Math.max(...xs),
+    Math.min(...ys),
+    Math.max(...ys),
+  ];
+  const [wide, tall] = [width - SIDE - 2 * ROOM, height - BELOW - 2 * ROOM];
+  const scale = Math.min(wide / (right - left || 1), tall / (high - low || 1));
+  return ([x, y]) => [
+    SIDE + ROOM + wide / 2 + (x - (left + right) / 2) * scale,
+    ROOM + tall / 2 - (y - (low + high) / 2) * scale,
+  ];
+}
+
+/** Numbers beside the dots, left out where they would lie on one another. */
+function labels(places, chosen) {
+  const order = [chosen, 0, places.length - 1, ...places.keys()];
+  const written = [];
+  for (const layer of new Set(order)) {
+    const [x, y] = places[layer];
+    if (written.every(([left, top]) => Math.hypot(left - x, top - y) > ROOM))
+      written.push([x, y, layer]);
+  }
+  return written.map(([x, y, layer]) => svg("text", { x: x + 8, y: y - 6 }, layer + 1));
+}

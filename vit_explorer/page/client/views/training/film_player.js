@@ -1,0 +1,217 @@
+// The training film: a scrubber over its epochs, and what the model was at the chosen one.
+
+import { el, keepSize, replace, setText } from "../../base/dom.js";
+import { fixed, percent, short } from "../../base/format.js";
+import { t } from "../../base/words.js";
+import { createCurves } from "../../charts/curves.js";
+import { createHeadPlot } from "../../charts/distance.js";
+import { createColourBar } from "../../controls/colour_bar.js";
+import { canvasFigure, createFigureMenu } from "../../controls/figure_menu.js";
+import { drawPositionMaps, POSITION_COLOURS, positionBar, similarityTable } from "../../controls/position_maps.js";
+import { tableFor } from "../../maps/colours.js";
+import { rgbImage, SIMILARITY_LIMITS } from "../../state/film.js";
+import { createProbe } from "./probe.js";
+
+const FILTER_COLUMNS = 7;
+const PLOT_HEIGHT = 150;
+
+export function createFilmPlayer(context) {
+  const { store } = context;
+  const scrubber = createScrubber(store);
+  const onPick = (epoch) => store.set(atEpoch(store.get().film, epoch));
+  const curves = createCurves({ onPick, context });
+  const positions = createPositions(context);
+  const filters = createFilters(context);
+  const plot = createHeadPlot({ height: PLOT_HEIGHT });
+  const plotText = el("p", { class: "note" });
+  const probes = el("div", { class: "probes", role: "group", "aria-label": t("film.probes") });
+  const bar = createColourBar(short);
+  const menu = createFigureMenu(context, "film-distance", {
+    title: () => t("film.distance"),
+    detail: (state) => `${state.film.names[state.probe]} · ${epochOf(state)}`,
+    figure: () => ({ svg: plot.node }),
+    table: ({ film, frame, probe }) => {
+      const heads = film.shapes.distance[3];
+      const values = film.at("distance", frame, probe);
+      const line = (value, at) => [Math.floor(at / heads) + 1, (at % heads) + 1, value];
+      return [["layer", "head", "distance"], ...Array.from(values, line)];
+    },
+  });
+  const plotBox = el(
+    "div",
+    { class: "distance film-distance" },
+    el("h3", {}, el("span", {}, t("film.distance")), menu),
+    plot.node,
+    plotText,
+  );
+  const node = el(
+    "div",
+    { class: "film" },
+    scrubber.node,
+    el(
+      "div",
+      { class: "film-model" },
+      el("div", { class: "film-curves" }, curves.node, el("p", { class: "note" }, t("film.curves.help"))),
+      positions.node, filters.node,
+      plotBox,
+    ),
+    el(
+      "div",
+      { class: "film-pictures" },
+      el("h3", {}, t("film.pictures"), " ", el("small", {}, t("film.pictures.help"))),
+      bar.node,
+    ),
+    probes,
+  );
+  let cards = [];
+  let built = null;
+  const size = keepSize(plotBox, () => store.get().film && draw(store.get()));
+
+  function rebuild(film) {
+    cards = film.names.map((_, index) => createProbe({ store, film, index }));
+    replace(
+      probes,
+      cards.map((card) => card.node),
+    );
+    built = film;
+  }
+
+  function draw(state) {
+    const { film, frame, probe } = state;
+    if (film !== built) rebuild(film);
+    scrubber.draw(state);
+    const { curves: lines, lastEpoch: last, measured } = film;
+    curves.draw({ curves: lines, last, at: film.epochs[frame], measured });
+    positions.draw(film, frame);
+    filters.draw(film, frame);
+    for (const card of cards) card.draw(state);
+    bar.show(tableFor(state.colormap), film.rolloutLimits);
+    setText(plotText, t("film.distance.help", { name: film.names[probe] }));
+    const [, , depth, heads] = film.shapes.distance;
+    const distances = film.at("distance", frame, probe);
+    const layers = Array.from({ length: depth }, (_, layer) => [
+      layer,
+      distances.subarray(layer * heads, (layer + 1) * heads),
+    ]);
+    const [, high, wide] = film.shapes.probes;
+    const { width } = size;
+    if (width) plot.paint({ width, layers, depth, reach: Math.hypot(high, wide) / 2 });
+  }
+  return { node, draw };
+}
+
+const epochOf = ({ film, frame }) => t("film.epoch.one", { epoch: film.epochs[frame] });
+
+/** The frame recorded at, or last before, an epoch. */
+export function atEpoch(film, epoch) {
+  const later = film.epochs.findIndex((one) => one > epoch);
+  return { frame: later < 0 ? film.frames - 1 : Math.max(0, later - 1), playing: false };
+}
+
+function createScrubber(store) {
+  const play = el("button", { type: "button", class: "primary play", onclick: toggle });
+  const range = el("input", {
+    type: "range",
+    id: "vx-frame",
+    min: "0",
+    step: "1",
+    "aria-label": t("film.epoch"),
+    oninput: () => store.set({ frame: Number(range.value), playing: false }),
+  });
+  // The scrubber's own value says the same to a screen reader.
+  const where = el("output", { for: "vx-frame", class: "film-where", "aria-live": "off" });
+  const node = el("div", { class: "toolbar film-bar" }, play, range, where);
+
+  function toggle() {
+    const { film, frame, playing } = store.get();
+    const ended = frame === film.frames - 1;
+    store.set({ playing: !playing, frame: !playing && ended ? 0 : frame });
+  }
+
+  function draw({ film, frame, playing }) {
+    range.max = String(film.frames - 1);
+    range.value = String(frame);
+    setText(play, t(playing ? "film.pause" : "film.play"));
+    const epoch = film.epochs[frame];
+    const accuracy = film.curves.test_accuracy[epoch - 1];
+    const key = epoch === 0 ? "film.start" : "film.where";
+    const measured = t(`curves.${film.measured}`);
+    const values = { epoch, last: film.lastEpoch, measured, accuracy: percent(accuracy ?? 0) };
+    const text = t(key, values);
+    setText(where, text);
+    range.setAttribute("aria-valuetext", text);
+  }
+  return { node, draw };
+}
+
+function createPositions(context) {
+  const canvas = el("canvas", {
+    class: "film-positions",
+    role: "img",
+    "aria-label": t("film.positions"),
+  });
+  const bar = createColourBar((value) => fixed(value, 0));
+  const menu = createFigureMenu(context, "film-positions", {
+    title: () => t("film.positions"),
+    detail: epochOf,
+    figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
+    table: ({ film, frame }) =>
+      similarityTable(Float32Array.from(film.at("similarity", frame), (one) => one / 127), film.grid),
+  });
+  const note = el("p", { class: "note" });
+  const node = el(
+    "div",
+    { class: "film-part" },
+    el("h3", {}, el("span", {}, t("film.positions")), menu),
+    canvas,
+    bar.node,
+    note,
+  );
+
+  function draw(film, frame) {
+    const there = "similarity" in film.parts;
+    canvas.hidden = menu.hidden = !there;
+    bar.node.hidden = !there;
+    setText(note, t(there ? "film.positions.help" : "film.positions.none"));
+    if (!there) return;
+    canvas.style.setProperty("--aspect", String(film.grid[1] / film.grid[0]));
+    drawPositionMaps(canvas, film.at("similarity", frame), film.grid, SIMILARITY_LIMITS);
+    bar.show(tableFor(POSITION_COLOURS), [-1, 1]);
+  }
+  return { node, draw };
+}
+
+function createFilters(context) {
+  const canvas = el("canvas", {
+    class: "film-filters pixelated",
+    role: "img",
+    "aria-label": t("film.filters"),
+  });
+  const menu = createFigureMenu(context, "film-filters", {
+    title: () => t("film.filters"),
+    detail: epochOf,
+    figure: () => canvasFigure(canvas),
+  });
+  const node = el(
+    "div",
+    { class: "film-part" },
+    el("h3", {}, el("span", {}, t("film.filters")), menu),
+    canvas,
+    el("p", { class: "note" }, t("film.filters.help")),
+  );
+
+  function draw(film, frame) {
+    const [, count, high, wide] = film.shapes.filters;
+    const rows = Math.ceil(count / FILTER_COLUMNS);
+    canvas.width = FILTER_COLUMNS * (wide + 1) - 1;
+    canvas.height = rows * (high + 1) - 1;
+    canvas.style.setProperty("--aspect", (canvas.width / canvas.height).toFixed(4));
+    const context = canvas.getContext("2d");
+    for (let index = 0; index < count; index += 1) {
+      const image = rgbImage(film.at("filters", frame, index), wide, high);
+      const [column, row] = [index % FILTER_COLUMNS, Math.floor(index / FILTER_COLUMNS)];
+      context.putImageData(image, column * (wide + 1), row * (high + 1));
+    }
+  }
+  return { node, draw };
+}

@@ -1,0 +1,270 @@
+// Training in the page: what to train, the live curves of the run under way, and the runs there are.
+
+import { el, replace, setText } from "../../base/dom.js";
+import { percent, short } from "../../base/format.js";
+import { sentences, t } from "../../base/words.js";
+import { createCurves } from "../../charts/curves.js";
+import { orderTraining, readTraining } from "../../server/requests.js";
+
+const PACE = 1000;
+const SHORTEST_AXIS = 10;
+const ACTIVE = ["running", "stopping"];
+const KINDS = ["loss", "accuracy"];
+
+export function createTrainer({ store, setup, actions, signal }) {
+  if (!setup.training) return createRefusal();
+  const tell = (error) =>
+    actions.fail(error instanceof TypeError ? t("state.offline") : error.message);
+  const order = (what) =>
+    orderTraining(what)
+      .then((training) => {
+        store.set({ training });
+        follow();
+      })
+      .catch(tell);
+  const form = createForm(order, store);
+  const live = createLive(order, actions);
+  const runs = createRuns(order, actions, live.focus);
+  const node = el(
+    "section",
+    { class: "trainer" },
+    el("div", { class: "card" }, el("h3", {}, t("train.title")), form.node),
+    live.node,
+    runs.node,
+  );
+  let waiting = 0;
+  let lost = false;
+
+  async function refresh() {
+    const runs = await readTraining();
+    store.set({ runs, training: runs.now });
+    if (ACTIVE.includes(runs.now?.state)) follow();
+  }
+
+  /** Ask for news until the run has ended. */
+  function follow() {
+    clearTimeout(waiting);
+    if (signal.aborted) return;
+    waiting = setTimeout(async () => {
+      try {
+        const training = await readTraining(true);
+        if (lost && store.get().problem === t("state.offline")) store.set({ problem: "" });
+        lost = false;
+        store.set({ training });
+        if (ACTIVE.includes(training?.state)) return follow();
+        if (training?.error) actions.fail(training.error);
+        return await refresh();
+      } catch {
+        // Said once: a phone that slept, or a server that comes back, goes on.
+        if (!lost) actions.fail(t("state.offline"));
+        lost = true;
+        return follow();
+      }
+    }, PACE);
+  }
+
+  function draw(state) {
+    if (!state.runs) return;
+    form.draw(state);
+    live.draw(state);
+    runs.draw(state);
+  }
+  return { node, draw, refresh: () => refresh().catch(() => actions.fail(t("state.offline"))) };
+}
+
+function createRefusal() {
+  const node = el(
+    "section",
+    { class: "trainer" },
+    el(
+      "div",
+      { class: "card" },
+      el("h3", {}, t("train.title")),
+      el("p", { class: "note" }, t("train.off")),
+    ),
+  );
+  return { node, draw: () => {}, refresh: () => {} };
+}
+
+function field(label, control) {
+  return el("label", { class: "field" }, el("span", {}, t(label)), control);
+}
+
+function createForm(order, store) {
+  const kept = store.get().trainForm; // a page in another language is built anew
+  const recipe = el("select", { id: "vx-recipe", onchange: describe });
+  const data = el("input", { id: "vx-data", value: kept.data, spellcheck: "false" });
+  const epochs = el("input", {
+    id: "vx-epochs",
+    type: "number",
+    min: "1",
+    max: "10000",
+    value: kept.epochs,
+  });
+  const start = el("button", { class: "primary" }, t("train.start"));
+  const note = el("p", { class: "note" });
+  const node = el(
+    "form",
+    { class: "train-form", onsubmit: submit, oninput: keep },
+    field("train.recipe", recipe),
+    field("train.data", data),
+    field("train.epochs", epochs),
+    start,
+    note,
+  );
+  let recipes = [];
+  start.disabled = true;
+
+  function submit(event) {
+    event.preventDefault();
+    const wanted = epochs.value ? Number(epochs.value) : null;
+    order({ order: "start", recipe: recipe.value, data: data.value, epochs: wanted });
+  }
+
+  function keep() {
+    const [wanted, place, count] = [recipe.value, data.value, epochs.value];
+    store.set({ trainForm: { recipe: wanted, data: place, epochs: count } });
+  }
+
+  function describe() {
+    const chosen = recipes.find(({ name }) => name === recipe.value);
+    epochs.placeholder = String(chosen.epochs);
+    const described = `recipe.${chosen.name}`;
+    setText(note, sentences(t(described), t("train.data.help")));
+  }
+
+  function draw({ runs, training }) {
+    if (!recipes.length) {
+      recipes = runs.recipes;
+      replace(
+        recipe,
+        recipes.map(({ name }) => el("option", { value: name }, name)),
+      );
+      const known = recipes.some(({ name }) => name === kept.recipe);
+      recipe.value = known ? kept.recipe : recipes[0].name;
+      describe();
+    }
+    start.disabled = ACTIVE.includes(training?.state);
+  }
+  return { node, draw };
+}
+
+/** The run under way, or the one that ended last. */
+function createLive(order, actions) {
+  const title = el("h3", { tabindex: "-1" });
+  const says = el("p", { class: "note", role: "status" });
+  const stop = el(
+    "button",
+    { type: "button", onclick: () => order({ order: "stop" }) },
+    t("train.stop"),
+  );
+  const open = el("button", { type: "button", class: "primary" }, t("train.open"));
+  const curves = createCurves();
+  const node = el(
+    "div",
+    { class: "card live", hidden: true },
+    el("div", { class: "live-head" }, title, says, stop, open),
+    curves.node,
+  );
+  let run = "";
+  open.addEventListener("click", () => actions.explainModel(`run:${run}`));
+
+  function draw({ training }) {
+    node.hidden = !training;
+    if (!training) return;
+    const { rows, epochs, state } = training;
+    run = training.run;
+    setText(title, run);
+    const values = { epoch: Math.min(rows.length + 1, epochs), epochs, done: rows.length };
+    const speed = rows.length
+      ? t("train.speed", { speed: short(rows.at(-1).images_per_second) })
+      : "";
+    const measuring = rows.length === epochs && state === "running";
+    const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
+    setText(says, sentences(doing, training.error || speed));
+    const held = document.activeElement === stop;
+    stop.hidden = !ACTIVE.includes(state);
+    stop.disabled = state === "stopping";
+    open.hidden = !training.has_weights;
+    if (held && (stop.hidden || stop.disabled)) title.focus(); // else the keyboard starts anew
+    const { measured } = training;
+    const column = (name) => rows.map((row) => row[name]);
+    const columns = KINDS.flatMap((kind) => [
+      [`train_${kind}`, column(`train_${kind}`)],
+      [`test_${kind}`, column(`${measured}_${kind}`)],
+    ]);
+    // A long run's first epochs would be a dot in the corner of an axis to its end.
+    const last = Math.min(epochs, Math.max(SHORTEST_AXIS, 2 * rows.length));
+    curves.node.hidden = !rows.length;
+    curves.draw({ curves: Object.fromEntries(columns), last, at: null, measured });
+  }
+  return { node, draw, focus: () => title.focus() };
+}
+
+function createRuns(order, actions, leave) {
+  const body = el("tbody");
+  const folder = el("p", { class: "note" });
+  const heads = ["train.run", "train.epochs", "train.accuracy", "train.state", "train.actions"];
+  const table = el(
+    "table",
+    { class: "runs" },
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        heads.map((head) => el("th", { scope: "col" }, t(head))),
+      ),
+    ),
+    body,
+  );
+  const node = el(
+    "div",
+    { class: "card", hidden: true },
+    el("h3", {}, t("train.runs")),
+    folder,
+    table,
+  );
+  let shown = null;
+
+  function row(run, active) {
+    const { name, epochs, accuracy, measured, finished, training, has_weights: open } = run;
+    const busy = training || active?.run === name; // another process's, or this server's
+    const state = busy ? "train.active" : finished ? "train.finished" : "train.paused";
+    const act = (words, what, disabled) =>
+      el("button", { type: "button", disabled, onclick: what }, t(words));
+    return el(
+      "tr",
+      { dataset: { run: name } },
+      el("th", { scope: "row" }, name),
+      el("td", {}, String(epochs)),
+      el("td", {}, accuracy === null ? "–" : `${percent(accuracy)} (${t(`curves.${measured}`)})`),
+      el("td", {}, t(state)),
+      el(
+        "td",
+        { class: "run-actions" },
+        act("train.open", () => actions.explainModel(`run:${name}`), !open),
+        finished
+          ? null
+          : act("train.resume", () => order({ order: "resume", run: name }), Boolean(active) || busy),
+      ),
+    );
+  }
+
+  function draw({ runs, training }) {
+    const active = ACTIVE.includes(training?.state) ? training : null;
+    const key = JSON.stringify([runs.runs, active?.run]);
+    if (key === shown) return;
+    shown = key;
+    node.hidden = !runs.runs.length;
+    setText(folder, t("train.folder", { folder: runs.folder }));
+    const held = body.contains(document.activeElement);
+    replace(
+      body,
+      runs.runs.map((run) => row(run, active)),
+    );
+    if (held) leave();
+  }
+  return { node, draw };
+}

@@ -1,0 +1,212 @@
+// "Remove the k most important patches by a method": a slider, and the probability at every k.
+
+import { el, replace, setText } from "../../base/dom.js";
+import { fieldOf, isValued, targetCode, targetName, twinOf, writerOf } from "../../base/outputs.js";
+import { t } from "../../base/words.js";
+import { createLineChart, valueAt } from "../../charts/line_chart.js";
+import { headsCode } from "../../code/whatif_code.js";
+import { createFigureMenu } from "../../controls/figure_menu.js";
+import { answerTo, changeOf, createAsker, removalOf } from "../../state/edit_answers.js";
+import { change } from "../../state/edits.js";
+
+// Beyond this a curve, which costs about thirty predictions, is only worked out when asked for.
+const QUICK_SECONDS = 3;
+
+const ranked = new WeakMap();
+
+/** Patches from the most important down; equal ones row by row. */
+function rankingOf(map) {
+  if (!ranked.has(map)) {
+    const order = map.values.map((_, patch) => patch);
+    ranked.set(
+      map,
+      order.sort((one, other) => map.values[other] - map.values[one] || one - other),
+    );
+  }
+  return ranked.get(map);
+}
+
+const isQuick = ({ result, curveAsked }) => result.seconds < QUICK_SECONDS || curveAsked;
+
+const mapsOf = ({ result }) => result.maps;
+
+/** The map that ranks: the chosen one, where this picture has it. */
+function rankedBy(state) {
+  const maps = mapsOf(state);
+  return maps.find(({ name }) => name === state.ranking) ?? maps[0];
+}
+
+/** How many of the most important patches are gone: null where others are. */
+function countGone(state) {
+  const { patches } = state.edit;
+  const first = rankingOf(rankedBy(state)).slice(0, patches.length);
+  const gone = new Set(patches);
+  return first.every((patch) => gone.has(patch)) ? patches.length : null;
+}
+
+export function createRemoval(context) {
+  const { store } = context;
+  let dragging = false;
+  const count = el("output", { for: "vx-removed" });
+  const slider = el("input", {
+    type: "range",
+    min: "0",
+    id: "vx-removed",
+    "aria-label": t("whatif.remove.count"),
+    oninput: () => remove(Number(slider.value)),
+    onchange: () => (dragging = false),
+  });
+  const methods = el("select", {
+    id: "vx-ranking",
+    "aria-label": t("whatif.method"),
+    onchange: () => chooseMethod(methods.value),
+  });
+  const chart = createLineChart({ onPick: remove, onRelease: () => (dragging = false) });
+  const says = el("p", { class: "note removal-says" });
+  const start = el(
+    "button",
+    { type: "button", hidden: true, onclick: () => store.set({ curveAsked: true }) },
+    t("whatif.curve.start"),
+  );
+  const legend = el(
+    "p",
+    { class: "note chart-legend" },
+    el("span", { class: "key key-test" }, t("whatif.curve.most")),
+    el("span", { class: "key" }, t("whatif.curve.least")),
+  );
+  const menu = createFigureMenu(context, "removal", {
+    title: () => t("whatif.remove"),
+    targeted: () => true,
+    detail: (state) => t(`method.${rankedBy(state).name}.title`),
+    figure: () => ({
+      svg: chart.node,
+      keys: [
+        [".line-test", t("whatif.curve.most")],
+        [".line-train", t("whatif.curve.least")],
+      ],
+    }),
+    table: (state) => {
+      const { counts, most, least } = answerTo(state, questionOf(state)).value;
+      const rows = counts.map((number, at) => [number, most[at], least[at]]);
+      return [["removed", "most important first", "least important first"], ...rows];
+    },
+    python: (state) => curveCode(state, answerTo(state, questionOf(state)).value),
+  });
+  const node = el(
+    "div",
+    { class: "removal" },
+    el(
+      "p",
+      { class: "removal-tools" },
+      slider,
+      count,
+      el("label", { class: "tool" }, t("whatif.by"), methods),
+    ),
+    el("div", { class: "removal-chart" }, chart.node, start),
+    legend,
+    says,
+  );
+  const ask = createAsker(context, wanted);
+  let listed = "";
+
+  function remove(number) {
+    const state = store.get();
+    const patches = rankingOf(rankedBy(state)).slice(0, number);
+    const changed = change(store, { patches }, { joined: dragging });
+    dragging ||= changed;
+  }
+
+  /** Another order; as many patches stay gone where they were the first of the order before. */
+  function chooseMethod(name) {
+    const gone = countGone(store.get());
+    store.set({ ranking: name });
+    dragging = false;
+    if (gone) remove(gone);
+  }
+
+  function questionOf(state) {
+    const map = rankedBy(state);
+    const aim = map.class_specific ? state.result.key : "";
+    return removalOf(state, `${map.name} ${aim}`, rankingOf(map));
+  }
+
+  function wanted(state) {
+    if (state.tab !== "whatif" || !state.result?.target || !mapsOf(state).length) return null;
+    // The prediction is what moves at once: the curve comes after it.
+    if (!answerTo(state, changeOf(state))) return null;
+    return isQuick(state) ? questionOf(state) : null;
+  }
+
+  function list(maps) {
+    const names = maps.map(({ name }) => name);
+    if (names.join() === listed) return;
+    listed = names.join();
+    replace(
+      methods,
+      names.map((name) => el("option", { value: name }, t(`method.${name}.title`))),
+    );
+  }
+
+  function draw(state) {
+    const maps = mapsOf(state);
+    node.hidden = !maps.length;
+    if (!maps.length) return;
+    list(maps);
+    const { model, target } = state.result;
+    const patches = model.grid[0] * model.grid[1];
+    const gone = countGone(state);
+    methods.value = rankedBy(state).name;
+    slider.max = String(patches);
+    slider.value = String(gone ?? 0);
+    setText(count, gone === null ? "–" : `${gone}/${patches}`);
+    const answer = answerTo(state, questionOf(state));
+    start.hidden = Boolean(answer) || isQuick(state);
+    menu.hidden = !answer?.value;
+    node.classList.toggle("waiting", !answer && start.hidden);
+    setText(says, answer?.error ?? t(`whatif.curve.help${twinOf(model)}`, { label: targetName(target) }));
+    if (answer?.error) chart.draw({ lines: [], last: patches, text: answer.error, title: "" });
+    if (answer?.value) drawCurves(state, answer.value, gone);
+    ask();
+  }
+
+  function drawCurves(state, { counts, most, least }, gone) {
+    const { model, target } = state.result;
+    const points = (shares) => counts.map((number, at) => [number, shares[at]]);
+    const half = counts[Math.floor(counts.length / 2)];
+    const write = writerOf(model);
+    const share = (shares) => write(valueAt(points(shares), half));
+    chart.draw({
+      lines: [
+        { kind: "train", points: points(least) },
+        { kind: "test", points: points(most) },
+      ],
+      last: model.grid[0] * model.grid[1],
+      at: gone,
+      title: t("whatif.curve.axis"),
+      valued: isValued(model),
+      text: t("whatif.curve.text", {
+        label: targetName(target),
+        start: write(most[0]),
+        count: half,
+        most: share(most),
+        least: share(least),
+      }),
+    });
+  }
+
+  return { node, menu, draw };
+}
+
+function curveCode(state, { counts }) {
+  const map = rankedBy(state);
+  const aim = targetCode(state.result);
+  const { heads, how } = headsCode(state);
+  return [
+    `found = vx.explain(model, picture, methods="${map.name}"${aim})`,
+    `ranking = (-found.heatmaps["${map.name}"].values.ravel()).argsort(kind="stable").tolist()`,
+    `counts = ${JSON.stringify(counts)}`,
+    `changes = [vx.Change(${heads}, tuple(ranking[:count]), "${how}") for count in counts]`,
+    `tried = vx.intervene_many(model, picture, changes${aim})`,
+    `print([(len(each.patches_off), each.target_after.${fieldOf(state.result.model)}) for each in tried])`,
+  ];
+}

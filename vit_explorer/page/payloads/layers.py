@@ -1,0 +1,107 @@
+"""What happens from layer to layer: predictions read early, tokens compared, norms and outliers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from vit_explorer.errors import ExplorerError
+from vit_explorer.explaining.explain import (
+    Artifacts,
+    artifacts,
+    logit_lens,
+    readout_path,
+    token_similarity,
+)
+from vit_explorer.models.outputs import measured
+from vit_explorer.page.payloads.result import describe_prediction
+from vit_explorer.page.state.results import Result
+
+# Larger ones are not sent whole; the page then asks for one token's similarities at a time.
+MAX_TOKEN_NUMBERS = 8 * 2**20
+LEVELS = 2**15 - 1
+
+
+def depth_bytes(result: Result) -> bytes:
+    """Everything of the Layers view but the tokens, as JSON."""
+    return json.dumps(describe_depth(result), allow_nan=False).encode()
+
+
+def describe_depth(result: Result) -> dict[str, Any]:
+    """The logit lens by depth, the readout's path, and norms and outliers by layer."""
+    trace, card = result.explanation.trace, result.model.card
+    path = readout_path(trace)
+    return {
+        "lens": _lens(result) if card.classes else None,
+        "path": {
+            "similarity": _rounded(path.similarity),
+            "points": _rounded(path.points),
+            "shares": _rounded(path.shares),
+            "reads_patches": trace.reads_patches,
+        },
+        "layers": [_norms(artifacts(trace, layer=layer)) for layer in range(card.depth)],
+        "whole": card.depth * card.tokens * card.dim <= MAX_TOKEN_NUMBERS,
+    }
+
+
+def _lens(result: Result) -> dict[str, Any]:
+    try:
+        lens = logit_lens(result.explanation.trace)
+    except ExplorerError as error:
+        return {"error": str(error)}
+    target, outputs = lens.target, result.model.card.outputs
+    shares = measured(torch.from_numpy(lens.logits), outputs).numpy()
+    final = {each.index: (each.label, shares[:, each.index]) for each in lens.predictions[-1]}
+    final[target.index] = (target.label, lens.curve)
+    # The other side of a class, or one of several values, is never first or last.
+    ranked = outputs != "value" and not lens.aim.negated
+    return {
+        "target": target.index,
+        "settled": lens.settled if ranked else None,
+        "predictions": [[describe_prediction(each) for each in d] for d in lens.predictions],
+        "curves": [
+            {"index": index, "label": label, "values": values.tolist()}
+            for index, (label, values) in final.items()
+        ],
+    }
+
+
+def _norms(found: Artifacts) -> dict[str, Any]:
+    counts, edges = found.histogram
+    return {
+        "norms": _rounded(found.norms.ravel()),
+        "prefix": _rounded(found.prefix_norms),
+        "outliers": np.flatnonzero(found.outliers).tolist(),
+        "median": found.median,
+        "threshold": found.threshold,
+        "class_share": found.class_share,
+        "mean_share": found.mean_share,
+        "counts": counts.tolist(),
+        "edges": _rounded(edges),
+    }
+
+
+def _rounded(values: NDArray[np.float32]) -> Any:
+    """Lists of numbers with six significant digits, which are shorter to send."""
+    short = [float(f"{value:.6g}") for value in values.ravel().tolist()]
+    return np.array(short).reshape(values.shape).tolist()
+
+
+def token_bytes(result: Result) -> bytes:
+    """Every block's output tokens as directions of length 1: int16 (L, N, D), 32767 being 1."""
+    blocks = torch.stack(result.explanation.trace.blocks).float()
+    unit = F.normalize(blocks, dim=-1)
+    levels: NDArray[np.float32] = (unit * LEVELS).round().cpu().numpy()
+    return levels.astype("<i2").tobytes()
+
+
+def similarity_bytes(result: Result, token: int) -> bytes:
+    """Cosine similarity of one token to every patch, float32 (L, gh, gw). Raises IndexError."""
+    if not 0 <= token < result.model.card.tokens:
+        raise IndexError(f"There is no token {token}.")
+    return token_similarity(result.explanation.trace, token, layer=None).astype("<f4").tobytes()

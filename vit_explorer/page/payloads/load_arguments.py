@@ -1,0 +1,54 @@
+"""How a model on the page is loaded elsewhere: `load_model`'s arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from vit_explorer.explaining.explain import LoadedModel
+from vit_explorer.models.outputs import GIVEN
+from vit_explorer.models.shipped import SHIPPED
+
+
+def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
+    """`model` and, where needed, `weights`, `labels`, picture sizes, `pretrained`, `preprocess`,
+    `outputs`.
+
+    `run` is the weights file of a run of this page; others are named without their folder.
+    """
+    card = model.card
+    weights = card.source.removeprefix("timm, weights from ")
+    file = card.source.removeprefix("file ")
+    given: dict[str, Any] = {"model": card.name}
+    if run is not None:
+        given["model"] = run.as_posix()
+    elif file != card.source and card.name not in SHIPPED:
+        given["model"] = file
+    elif weights != card.source:
+        given["weights"] = weights.partition(", key ")[0]
+    elif card.source == "timm, random weights":
+        given["pretrained"] = False
+    labels = card.labels_source.removeprefix("file ")
+    if labels != card.labels_source:
+        given["labels"] = labels
+    if card.image_size != _native_size(model):
+        given["image_size"] = list(card.image_size)
+    if card.weights_image_size is not None:
+        given["weights_image_size"] = list(card.weights_image_size)
+    if card.preprocess_given:
+        described = model.preprocess.to_dict()
+        given["preprocess"] = {name: described[name] for name in card.preprocess_given}
+    if card.outputs_found == GIVEN:
+        given["outputs"] = card.outputs
+    return given
+
+
+def _native_size(model: LoadedModel) -> tuple[int, ...]:
+    """The image size that the weights were made for, as far as they say it."""
+    described = model.metadata.get("preprocess", {}).get("input_size")
+    if described is None:
+        default = timm.get_pretrained_cfg(model.card.name, allow_unregistered=True)
+        described = default.input_size if default else (3, *model.card.image_size)
+    return tuple(described[1:])

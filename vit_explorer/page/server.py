@@ -1,0 +1,155 @@
+"""The page as a web application, and the server that runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from vit_explorer.errors import OptionError
+from vit_explorer.explaining.explain import LoadedModel
+from vit_explorer.page.gradio_api import check_mcp
+from vit_explorer.page.gradio_shell import HEAD, STYLES, build_blocks
+from vit_explorer.page.guard import Guard
+from vit_explorer.page.preload import link_header
+from vit_explorer.page.routes.installable import create_app_router
+from vit_explorer.page.routes.jobs import create_analysis_router
+from vit_explorer.page.routes.models import create_model_router
+from vit_explorer.page.routes.results import create_router
+from vit_explorer.page.routes.training import create_training_router
+from vit_explorer.page.state.examples import EXAMPLES
+from vit_explorer.page.state.session import Workbench
+from vit_explorer.page.state.trainings import Trainings
+from vit_explorer.page.static_files import static_folder
+from vit_explorer.training.interrupts import hangup
+
+
+def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = False) -> FastAPI:
+    """Everything under one address: our own routes, and Gradio mounted at the root.
+
+    `hosts` are names the page answers to, besides this machine's own and addresses of digits. With
+    `mcp` the endpoints are tools by the Model Context Protocol too, at `/gradio_api/mcp/`.
+
+    Raises:
+        OptionError: `mcp` without its package.
+    """
+
+    if mcp:
+        check_mcp()
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(workbench.close)
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
+    app.add_middleware(CORSMiddleware, allow_origins=[])
+    app.add_middleware(Guard, hosts=hosts, link=link_header(static_folder(), STYLES))
+    app.include_router(create_router(workbench))
+    app.include_router(create_app_router())
+    app.include_router(create_model_router(workbench))
+    app.include_router(create_analysis_router(workbench))
+    if workbench.trainings is not None:
+        app.include_router(create_training_router(workbench.trainings))
+    app.mount("/explorer/static", StaticFiles(directory=static_folder()))
+    return gr.mount_gradio_app(
+        app,
+        build_blocks(workbench),
+        path="/",
+        head=HEAD,
+        favicon_path=str(static_folder() / "favicon.svg"),
+        footer_links=[],
+        max_file_size="20mb",
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        ssr_mode=False,
+        mcp_server=mcp,
+    )
+
+
+def serve(
+    model: LoadedModel,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+    hosts: Sequence[str] = (),
+    open_browser: bool = True,
+    film: Path | None = None,
+    runs: Path | None = None,
+    mcp: bool = False,
+) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        model: what the page opens with; others are loaded by name when chosen.
+        port: 0 takes any free one.
+        device: where models chosen on the page are loaded.
+        hosts: further names the page answers to, such as that of a proxy before it.
+        open_browser: open the page in this machine's browser.
+        film: the model's training film, as `find_film` finds it.
+        runs: where the page keeps the runs it trains; None lets no page train.
+        mcp: offer the endpoints as tools by MCP too.
+
+    Raises:
+        OptionError: the address is taken, or `mcp` without its package.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    listener = _listen(host, port)
+    trainings = None if runs is None else Trainings(runs, device=device)
+    workbench = Workbench(model, device=device, film=film, trainings=trainings)
+    app = build_app(workbench, hosts=(host, *hosts), mcp=mcp)
+    address = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
+    print(f"ViT Explorer is at {address} (Ctrl-C stops it)", flush=True)  # noqa: T201
+    # The first thing anyone sees is ready when they arrive.
+    threading.Thread(
+        target=workbench.analyse, args=(EXAMPLES[0], workbench.start_name, None), daemon=True
+    ).start()
+    if open_browser:
+        threading.Timer(1.0, webbrowser.open, (address,)).start()
+    _end_with_terminal()
+    # An open page holds a connection for good, which must not keep Ctrl-C waiting.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _end_with_terminal() -> None:
+    """A closed terminal ends the server as a polite kill does: what was sent is removed."""
+    closed = hangup()
+    if closed is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(closed, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def _shown(host: str) -> str:
+    """An address to open, for one to listen on."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    return everywhere.get(host, f"[{host}]" if ":" in host else host)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(
+            f"The page can't be served at {host}:{port} ({reason}); choose another --port, or 0 "
+            "for any free one."
+        ) from None
+    return listener

@@ -1,0 +1,40 @@
+"""The pictures that ship with the page, what is in each, and which of them a model gets wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+
+from vit_explorer.explaining.explain import LoadedModel, Prediction, open_picture
+from vit_explorer.models.outputs import answer
+from vit_explorer.models.predictions import best
+from vit_explorer.models.shipped import asset
+
+# Words of which one is in the name of a class that is in the picture.
+_HOLDS = {
+    "cat.png": ("cat",),
+    "cat_and_coffee.jpg": ("cat", "espresso", "coffee", "cup"),
+    "coffee.png": ("espresso", "coffee", "cup"),
+    "grace_hopper.jpg": ("uniform",),
+    "rocket.jpg": ("rocket", "missile"),
+    "astronaut.png": ("astronaut", "spacesuit"),
+}
+EXAMPLES = tuple(_HOLDS)
+
+
+def judge_examples(model: LoadedModel) -> dict[str, dict[str, Any]]:
+    """What a model says of each example, `label`, and whether that is in the picture, `right`."""
+    if not model.card.classes:
+        return {}
+    pixels = torch.cat([model.prepare(open_picture(asset(name))).pixels for name in EXAMPLES])
+    with model.lock, torch.inference_mode():
+        raw = answer(model, pixels.to(next(model.module.parameters()))).raw.float().cpu()
+    first = [best(row, model.labels, 1, model.card.outputs)[0] for row in raw]
+    return {name: _judged(name, said) for name, said in zip(EXAMPLES, first, strict=True)}
+
+
+def _judged(name: str, said: Prediction) -> dict[str, Any]:
+    words = re.findall(r"[a-z]+", said.label.casefold())
+    return {"label": said.label, "right": any(word in words for word in _HOLDS[name])}

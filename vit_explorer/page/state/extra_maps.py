@@ -1,0 +1,121 @@
+"""What a result is asked beyond its one pass: other layers, methods that run the model, trust.
+
+Plain Python; whatever `progress` raises stops the work and passes through. Answers are kept, so
+that coming back to a picture costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from vit_explorer.errors import ExplorerError, OptionError, nearest
+from vit_explorer.explaining.explain import METHODS, Faithfulness, Heatmap, faithfulness
+from vit_explorer.page.state.cache import ByteCache
+from vit_explorer.page.state.results import Result
+
+Progress = Callable[[int, int], None]
+
+RANDOM_MAPS = 20
+MAP_CACHE_BYTES = 64 * 2**20
+TRUSTS_KEPT = 200
+
+
+@dataclass(frozen=True)
+class Named:
+    """A map by the page's name for it: "grad_cam", or "grad_cam@7" of the layer 7 from 0."""
+
+    method: str
+    layer: int | None = None
+
+    @classmethod
+    def parse(cls, text: str, depth: int) -> Named:
+        """Raises OptionError for a name that no map of a model of `depth` layers has."""
+        method, at, layer = text.partition("@")
+        if method not in METHODS:
+            close = nearest(method, METHODS) or "; choose one of the list."
+            raise OptionError(f"There is no method {method!r}{close}")
+        if not at:
+            return cls(method)
+        if "layer" not in METHODS[method].defaults:
+            raise OptionError(f"The method {method!r} reads all layers; leave out {at + layer!r}.")
+        if not re.fullmatch(r"[0-9]{1,4}", layer) or int(layer) >= depth:
+            raise OptionError(
+                f"The layer of {method!r} was {layer!r}, expected a whole number from 0 to "
+                f"{depth - 1}."
+            )
+        return cls(method, int(layer))
+
+    def __str__(self) -> str:
+        return self.method if self.layer is None else f"{self.method}@{self.layer}"
+
+
+class Analyses:
+    """Further maps of results, and what they are worth; safe under threads."""
+
+    def __init__(self) -> None:
+        self._maps: ByteCache[Heatmap] = ByteCache(MAP_CACHE_BYTES, lambda m: m.values.nbytes)
+        self._trusts: ByteCache[Faithfulness] = ByteCache(TRUSTS_KEPT, lambda _: 1)
+
+    def heatmap(self, result: Result, name: str, progress: Progress | None = None) -> Heatmap:
+        """One map of a result, by a method and perhaps a layer.
+
+        Raises:
+            OptionError: no such method or layer.
+            ExplorerError: the model has no classes, or not what the method reads.
+        """
+        named = Named.parse(name, result.model.card.depth)
+        made = result.explanation.heatmaps.get(named.method)
+        if made is not None and named.layer is None:
+            return made
+        key = f"{result.key} {named}"
+        held = self._maps.get(key)
+        if held is None:
+            target = result.explanation.target
+            options = {} if named.layer is None else {"layer": named.layer}
+            held = METHODS[named.method](
+                result.explanation.trace,
+                label=target.label if target else None,
+                progress=progress,
+                **options,
+            )
+            self._maps.put(key, held)
+        return held
+
+    def layers(self, result: Result, method: str) -> list[Heatmap | None]:
+        """A method's map of each layer; None where the model lacks what the method reads there."""
+        found: list[Heatmap | None] = []
+        for layer in range(result.model.card.depth):
+            try:
+                found.append(self.heatmap(result, f"{method}@{layer}"))
+            except ExplorerError:
+                found.append(None)
+        return found
+
+    def trust(
+        self, result: Result, names: Sequence[str], progress: Progress | None = None
+    ) -> Faithfulness:
+        """Insertion and deletion of maps beside random ones; maps scored before are not again.
+
+        Raises:
+            OptionError: no maps, or no such method or layer.
+            TargetError: a model without classes.
+        """
+        held = self._trusts.get(result.key)
+        scored = {} if held is None else held.scores
+        fresh = {name: self.heatmap(result, name, progress) for name in names if name not in scored}
+        if held is not None and not fresh:
+            return held
+        found = faithfulness(
+            result.model,
+            result.explanation.prepared,
+            fresh,
+            target=result.explanation.trace.aim,
+            # The random maps are the same ones each time, so those scored first serve all.
+            random_maps=RANDOM_MAPS if held is None else 1,
+            progress=progress,
+        )
+        whole = found if held is None else replace(held, scores={**held.scores, **found.scores})
+        self._trusts.put(result.key, whole)
+        return whole

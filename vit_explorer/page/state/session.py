@@ -1,0 +1,311 @@
+"""What the page works with: pictures it was given, models it loaded, results it made.
+
+Nothing here knows Gradio or HTTP; every refusal is an `ExplorerError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+import threading
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vit_explorer.errors import ModelError, PictureError, nearest
+from vit_explorer.explaining.explain import (
+    LoadedModel,
+    available_models,
+    explain,
+    load_model,
+    open_picture,
+)
+from vit_explorer.models.checkpoints.labels import read_labels
+from vit_explorer.models.finishing import with_outputs
+from vit_explorer.models.outputs import check_outputs
+from vit_explorer.models.shipped import SHIPPED, asset
+from vit_explorer.models.targets import Target
+from vit_explorer.models.zoo import NoArchitectureError, is_model_name
+from vit_explorer.page.state.cache import ByteCache, Once
+from vit_explorer.page.state.examples import EXAMPLES, judge_examples
+from vit_explorer.page.state.results import Result, Results, picture_bytes
+from vit_explorer.page.state.stopped_requests import Stops
+from vit_explorer.page.state.trainings import Trainings
+from vit_explorer.page.state.uploads import Given, Uploads, cut_name
+from vit_explorer.pictures.preprocess import Picture
+from vit_explorer.training.film import find_film
+
+MAX_UPLOAD_BYTES = 20 * 10**6
+PICTURE_CACHE_BYTES = 400 * 2**20
+MODELS_KEPT = 2
+# Further ones wait: each takes its memory before any is let go.
+LOADS_AT_ONCE = 4
+RUN = "run:"
+FILE = "file:"
+
+
+class Workbench:
+    """Pictures, models and results behind one page; safe under threads."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        device: str = "auto",
+        film: Path | None = None,
+        trainings: Trainings | None = None,
+    ) -> None:
+        self.start_model = model
+        self.start_name = Path(model.card.name).name
+        self.start_film = film
+        self.device = device
+        self.trainings = trainings
+        self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, picture_bytes)
+        self._results = Results()
+        self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
+        self._loading: Once[LoadedModel] = Once()
+        self._judged: dict[str, dict[str, dict[str, Any]]] = {}
+        self._loads = threading.BoundedSemaphore(LOADS_AT_ONCE)
+        self._pass = threading.Lock()
+        self._naming = threading.Lock()
+        self._given: dict[str, tuple[Given, str]] = {}
+        self.uploads = Uploads()
+        self.stops = Stops()
+
+    def add_picture(self, data: bytes, name: str) -> str:
+        """Hold a sent picture and return its key.
+
+        Raises:
+            PictureError: the bytes are no picture that can be opened.
+        """
+        # The name becomes a folder of the download, so it may be no path and no "..".
+        shown = cut_name(re.sub(r"[^\w .()+-]", "_", Path(name).name).strip(" .")) or "picture"
+        picture = open_picture(data, name=shown)
+        self._pictures.put(picture.sha256, picture)
+        return picture.sha256
+
+    def picture(self, key: str) -> Picture:
+        """A picture by its key, or an example by its name.
+
+        Raises:
+            PictureError: the picture is no longer held.
+        """
+        held = self._pictures.get(key)
+        if held is None and key in EXAMPLES:
+            held = open_picture(asset(key))
+            self._pictures.put(key, held)
+        if held is None:
+            raise PictureError("The page no longer holds this picture; send it again.")
+        return held
+
+    def judged_examples(self, model_name: str) -> dict[str, dict[str, Any]]:
+        """What a shipped model says of each example; nothing of others, which may take long."""
+        if model_name not in SHIPPED:
+            return {}
+        if model_name not in self._judged:
+            self._judged[model_name] = judge_examples(self.model(model_name))
+        return self._judged[model_name]
+
+    def result(self, key: str) -> Result | None:
+        return self._results.get(key)
+
+    def model(self, name: str) -> LoadedModel:
+        """The model the page started with, a timm model by name, or the weights of "run:NAME".
+
+        Raises:
+            ModelError: no such name, or weights that can't be had.
+        """
+        if name == self.start_name:
+            return self.start_model
+        key = self._version(name)
+        # A slow download keeps nobody waiting but those who want that model.
+        return self._models.get(key) or self._loading.do(key, partial(self._keep, key, name))
+
+    def _keep(self, key: str, name: str) -> LoadedModel:
+        held = self._models.get(key)
+        if held is None:
+            held = self._load(name)
+            self._models.put(key, held)
+        return held
+
+    def begin_loading(self, name: str) -> Future[LoadedModel]:
+        """Load a model in a thread of its own, which runs to its end even if nobody waits."""
+        loading: Future[LoadedModel] = Future()
+
+        def load() -> None:
+            try:
+                loading.set_result(self.model(name))
+            except BaseException as error:
+                loading.set_exception(error)
+
+        threading.Thread(target=load, daemon=True).start()
+        return loading
+
+    def add_model(
+        self,
+        architecture: str,
+        weights: str | None,
+        labels: str | None,
+        outputs: str | None = None,
+    ) -> str:
+        """Load a model of files that were sent, by their keys; returns its name on the page.
+
+        `outputs` says what its numbers are, as in `load_model`; alone, those of `architecture`.
+
+        Raises:
+            ModelError: no such file or architecture, or files that don't fit.
+            OptionError: outputs that are not known, or none that the model can have.
+        """
+        given = Given(
+            architecture,
+            self.uploads.path("weights", weights),
+            self.uploads.path("labels", labels),
+            check_outputs(outputs or None),
+        )
+        if not (given.weights or given.labels or given.outputs):
+            raise ModelError(
+                "No file was given; choose a checkpoint, class names, or what the numbers mean."
+            )
+        model = self._load_given(given)
+        name = f"{FILE}{given.name}"
+        identity = _identity(model)
+        others = (f"{name} ({number})" for number in itertools.count(2))
+        with self._naming:
+            for free in itertools.chain((name,), others):
+                if free not in self._given or self._given[free][1] == identity:
+                    break
+            self._given[free] = given, identity
+            self._models.put(free, model)
+        return free
+
+    def _load_given(self, given: Given) -> LoadedModel:
+        given.check()
+        name = given.architecture
+        if given.weights is None:
+            shown = self.model(name)
+            meant = shown if given.outputs is None else with_outputs(shown, given.outputs)
+            return relabelled(meant, given.labels)
+        if name:
+            self._check_name(name)
+        model = name or given.weights
+        weights = given.weights if name else None
+        try:
+            return self._read(model, weights=weights, labels=given.labels, outputs=given.outputs)
+        except NoArchitectureError:
+            raise ModelError(
+                f"The file {Path(model).name} doesn't say its architecture; fill in Architecture "
+                "with the timm name it was trained with."
+            ) from None
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the pictures and results held take, a picture that several share counted once."""
+        results = self._results.values()
+        pictures = [*self._pictures.values(), *(result.picture for result in results)]
+        alone = sum(result.bytes - picture_bytes(result.picture) for result in results)
+        return alone + sum(map(picture_bytes, {id(one): one for one in pictures}.values()))
+
+    def _run_weights(self, name: str) -> Path | None:
+        if self.trainings is None or not name.startswith(RUN):
+            return None
+        return self.trainings.weights(name.removeprefix(RUN))
+
+    def _version(self, name: str) -> str:
+        """A run's weights change while it trains, so they are held by their time."""
+        weights = self._run_weights(name)
+        return name if weights is None else f"{name} {weights.stat().st_mtime_ns}"
+
+    def _load(self, name: str) -> LoadedModel:
+        weights = self._run_weights(name)
+        if weights is not None:
+            return self._read(weights)
+        if name in self._given:
+            return self._load_given(self._given[name][0])
+        self._check_name(name)
+        return self._read(name)
+
+    def _read(self, model: str | Path, **options: Any) -> LoadedModel:
+        with self._loads:
+            return load_model(model, **options, device=self.device)
+
+    @staticmethod
+    def _check_name(name: str) -> None:
+        # load_model also takes files, folders and addresses, which a page must not be able to name.
+        if not is_model_name(name):
+            close = nearest(name, available_models()) or "; choose one of the list."
+            raise ModelError(f"There is no model {name!r}{close}")
+
+    def is_loaded(self, name: str) -> bool:
+        return name == self.start_name or self._models.get(self._version(name)) is not None
+
+    def film(self, model: str) -> Path | None:
+        """The training film that belongs to a model of the page, None if it has none."""
+        if model == self.start_name:
+            return self.start_film
+        weights = self._run_weights(model)
+        return find_film(model if weights is None else str(weights))
+
+    def analyse(self, picture_key: str, model_name: str, target: Target) -> Result:
+        """Explain a picture, or return the result that is still held.
+
+        Raises:
+            ExplorerError: a picture, model or target that can't be used.
+        """
+        picture = self.picture(picture_key)
+        model = self.model(model_name)
+        pass_key = _digest(picture.sha256, picture.name, model_name, _identity(model))
+        asked = _digest(pass_key, target)
+        held = self._results.find(asked)
+        if held is not None:
+            return held
+        # One at a time: several models' passes need the memory of all and are no sooner done. The
+        # model first, or a long analysis of it would keep the passes of the others waiting.
+        with model.lock, self._pass:
+            held = self._results.find(asked)
+            if held is not None:
+                return held
+            explanation = explain(model, picture, methods="fast", target=target)
+            aim = explanation.trace.aim
+            chosen = None if aim is None else aim.name
+            result = Result(
+                _digest(pass_key, chosen),
+                pass_key,
+                model_name,
+                model,
+                explanation,
+                self.film(model_name),
+                self._run_weights(model_name),
+            )
+            self._results.put(asked, result, (self.start_model, *self._models.values()))
+            return result
+
+    def close(self) -> None:
+        """Remove the files that were sent, and let a training keep what it learned."""
+        self.uploads.close()
+        if self.trainings is not None:
+            self.trainings.close()
+
+
+def relabelled(model: LoadedModel, labels: Path | None) -> LoadedModel:
+    """The same model with the class names of a file.
+
+    Raises:
+        ModelError: the file can't be read, or doesn't name each class.
+    """
+    if labels is None:
+        return model
+    names = read_labels(labels, model.card.classes, model.card.name)
+    card = dataclasses.replace(model.card, labels_source=f"file {labels.name}")
+    return dataclasses.replace(model, labels=names, card=card)
+
+
+def _identity(model: LoadedModel) -> str:
+    """The same for models that explain alike and say the same of themselves."""
+    return _digest(model.sha256, model.card, model.labels, model.preprocess)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,101 @@
+"""Long work that is heard line by line, and ends when nobody listens any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import Request
+
+from vit_explorer.errors import UNEXPECTED, ExplorerError
+from vit_explorer.page.state.stopped_requests import Stopped
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[dict[str, Any]], None]
+
+# Seconds between two lines about progress, and between two looks whether anyone still listens.
+PACE = 0.1
+PATIENCE = 0.5
+
+
+class Telling:
+    """Work in a thread of its own, whose lines one listener hears.
+
+    `work` is given a function that tells a line, and that raises Stopped once the listener has
+    left. Works that share a `turn` follow one another: two at once would only slow each other.
+    """
+
+    def __init__(self, work: Callable[[Tell], None], turn: threading.Lock) -> None:
+        self._work = work
+        self._turn = turn
+        self._left = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """Say a line; an empty one only asks whether to go on."""
+        if self._left.is_set():
+            raise Stopped
+        if line:
+            self._put(line)
+
+    async def lines(self, request: Request) -> AsyncIterator[bytes]:
+        """Begin the work, and give its lines as JSON until it ends or the request does."""
+        threading.Thread(target=self._run, daemon=True).start()
+        try:
+            while True:
+                try:
+                    line = await asyncio.wait_for(self._lines.get(), PATIENCE)
+                except TimeoutError:
+                    if await request.is_disconnected():
+                        return
+                    continue
+                if line is None:
+                    return
+                yield json.dumps(line).encode() + b"\n"
+        finally:
+            self._left.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._turn.acquire(timeout=PATIENCE):
+                self.tell({})
+            try:
+                self.tell({})
+                self._work(self.tell)
+            finally:
+                self._turn.release()
+        except Stopped:
+            logger.debug("an analysis was stopped")
+        except ExplorerError as error:
+            self._put({"error": str(error)})
+        except Exception:
+            logger.exception("an analysis failed")
+            self._put({"error": UNEXPECTED})
+        self._put(None)
+
+    def _put(self, line: dict[str, Any] | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+        except RuntimeError:
+            self._left.set()  # The server has shut down: its loop is closed.
+
+
+def paced(tell: Tell) -> Callable[[int, int], None]:
+    """A progress callback that tells `done` and `total`, ten times a second at most."""
+    told = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        quiet = now - told < PACE and done < total
+        told = told if quiet else now
+        tell({} if quiet else {"done": done, "total": total})
+
+    return progress

@@ -1,0 +1,163 @@
+"""Checkpoints and label files sent to the page: kept in a temporary folder, the newest few.
+
+Nothing here knows HTTP; every refusal is an `ExplorerError`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vit_explorer.errors import ModelError
+from vit_explorer.models.checkpoints.checkpoint import WEIGHT_ENDINGS
+from vit_explorer.models.checkpoints.labels import LABEL_ENDINGS
+from vit_explorer.models.outputs import Outputs
+
+MAX_BYTES = {"weights": 2 * 10**9, "labels": 2 * 10**6}
+ENDINGS = {"weights": WEIGHT_ENDINGS, "labels": LABEL_ENDINGS}
+FILES_KEPT = 6
+# A file system takes 255 bytes, an encrypted one 143; the ending comes after this.
+MAX_NAME_BYTES = 120
+LONGEST_SUFFIX = 20
+GONE = "The page no longer holds this file; send it again."
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model a page put together: its architecture ("" if the file says it), files, and what its
+    outputs are, None to find that."""
+
+    architecture: str
+    weights: Path | None
+    labels: Path | None
+    outputs: Outputs | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called on the page."""
+        if self.weights is not None:
+            return self.weights.name
+        parts = (self.architecture, self.labels and self.labels.name, self.outputs)
+        return ", ".join(part for part in parts if part)
+
+    def check(self) -> None:
+        """Raises ModelError where a file is no longer kept."""
+        for path in (self.weights, self.labels):
+            if path is not None and not path.is_file():
+                raise ModelError(GONE)
+
+
+class Uploads:
+    """Files by keys that can't be guessed; safe under threads; the folder ends with `close`."""
+
+    def __init__(self) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._files: OrderedDict[str, tuple[str, Path]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def receive(self, kind: str, name: str, chunks: AsyncIterable[bytes]) -> str:
+        """Write what arrives to a file of a name of our own; returns its key.
+
+        Raises:
+            ModelError: an ending that is none of this kind's, too many bytes, or no room for them.
+        """
+        ending = Path(name).suffix.lower()
+        if kind not in ENDINGS or ending not in ENDINGS[kind]:
+            raise ModelError(
+                f"The file {shown(name)!r} has an ending that can't be read here; send weights as "
+                f"{', '.join(ENDINGS['weights'])}, or labels as {', '.join(ENDINGS['labels'])}."
+            )
+        key = secrets.token_urlsafe(16)
+        # The name is in messages and on the page; the folder above it is the key's alone.
+        stored = f"{shown(Path(name).stem)}{ending}"
+        try:
+            path = self._place() / key / stored
+            path.parent.mkdir()
+            await _write(path, chunks, MAX_BYTES[kind])
+        except OSError as error:
+            raise ModelError(
+                f"The file {stored} can't be kept on the server "
+                f"({error.strerror or type(error).__name__}); make room in its temporary folder "
+                "and send the file again."
+            ) from None
+        with self._lock:
+            self._files[key] = (kind, path)
+            while len(self._files) > FILES_KEPT:
+                _remove(self._files.popitem(last=False)[1][1])
+        return key
+
+    def path(self, kind: str, key: str | None) -> Path | None:
+        """Where a file is that was sent; None for no key.
+
+        Raises:
+            ModelError: the file is no longer kept.
+        """
+        if not key:
+            return None
+        with self._lock:
+            found = self._files.get(key)
+        if found is None or found[0] != kind or not found[1].is_file():
+            raise ModelError(GONE)
+        return found[1]
+
+    def close(self) -> None:
+        """Remove all files; what is sent later is kept in a new folder."""
+        with self._lock:
+            self._files.clear()
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
+
+    def _place(self) -> Path:
+        """The folder, made when first needed, and again where the system has cleaned it away."""
+        with self._lock:
+            if self._folder is None or not Path(self._folder.name).is_dir():
+                if self._folder is not None:
+                    self._folder.cleanup()
+                self._folder = tempfile.TemporaryDirectory(
+                    prefix="vit-explorer-", ignore_cleanup_errors=True
+                )
+            return Path(self._folder.name)
+
+
+def shown(name: str) -> str:
+    """A file's name as it may be shown: no path, no odd characters."""
+    kept = "".join(c if c.isalnum() or c in " .()+-_" else "_" for c in Path(name).name)
+    return cut_name(kept.strip(" .")) or "model"
+
+
+def cut_name(name: str) -> str:
+    """A file's name short enough for a file system, which counts bytes; a suffix stays."""
+    suffix = Path(name).suffix
+    if len(suffix.encode()) > LONGEST_SUFFIX:
+        suffix = ""
+    stem = name.removesuffix(suffix).encode()[: MAX_NAME_BYTES - len(suffix.encode())]
+    return stem.decode(errors="ignore").strip(" .") + suffix
+
+
+async def _write(path: Path, chunks: AsyncIterable[bytes], most: int) -> None:
+    """Raises ModelError for more than `most` bytes; then, as after any failure, nothing is left."""
+    received = 0
+    try:
+        with path.open("wb") as file:
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > most:
+                    raise ModelError(
+                        f"The file {path.name} has more than {most // 10**6:,} MB; start the page "
+                        "with it instead: vit-explorer app --model NAME --weights FILE."
+                    )
+                file.write(chunk)
+    except BaseException:  # the connection may also end with a cancellation
+        _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path.parent, ignore_errors=True)
