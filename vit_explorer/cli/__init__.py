@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-import vit_explorer as vx
 from vit_explorer.cli import explaining, measuring, page, training, viewing
 from vit_explorer.cli.options import line
 from vit_explorer.errors import ExplorerError
+from vit_explorer.version import __version__
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "app": page.serve,
@@ -43,7 +43,7 @@ for _name, _command in COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"vit-explorer {vx.__version__}")
+        print(f"vit-explorer {__version__}")
         raise typer.Exit
 
 

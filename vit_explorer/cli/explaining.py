@@ -45,11 +45,6 @@ from vit_explorer.cli.options import (
 )
 from vit_explorer.cli.progress_bars import counted, method_bars
 from vit_explorer.errors import ModelError
-from vit_explorer.explaining.explanation import folder_name
-from vit_explorer.explaining.folders import distinct, explain_folder, find_pictures
-from vit_explorer.models.needs import why_not
-from vit_explorer.models.outputs import no_predictions
-from vit_explorer.models.shipped import SHIPPED
 
 
 def explain(
@@ -76,6 +71,10 @@ def explain(
     out: Out = Path("out"),
 ) -> None:
     """Explain pictures: predictions as a table, overlays and numbers as files."""
+    from vit_explorer.explaining.explanation import folder_name
+    from vit_explorer.explaining.folders import distinct
+    from vit_explorer.models.outputs import no_predictions
+
     methods, options = method_names(method), method_options(option or ())
     check_out(out)
     how = how_opened(bands, stretch)
@@ -154,6 +153,8 @@ def batch(
     Results go into --out, in subfolders named as those of FOLDER. Pictures that can't be used
     are named on stderr and passed over; the exit code is then 2, and the others are written.
     """
+    from vit_explorer.explaining.folders import explain_folder, find_pictures
+
     methods, options = method_names(method), method_options(option or ())
     check_out(out)
     opened = how_opened(bands, stretch)
@@ -191,6 +192,8 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "",
 ) -> None:
     """List the models that can be loaded by name."""
+    from vit_explorer.models.shipped import SHIPPED
+
     names = [name for name in vx.available_models() if pattern.casefold() in name.casefold()]
     if not names:
         raise ModelError(f"No model's name holds {pattern!r}; `vit-explorer models` lists all.")
@@ -207,6 +210,8 @@ def methods(
     pretrained: Pretrained = True,
 ) -> None:
     """List the methods with their options, sources and caveats."""
+    from vit_explorer.models.needs import why_not
+
     console = Console()
     reasons: dict[str, list[str]] = {}
     if model is not None:

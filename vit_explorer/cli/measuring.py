@@ -16,7 +16,6 @@ from vit_explorer.cli import tables
 from vit_explorer.cli.options import Device
 from vit_explorer.cli.progress_bars import method_bars
 from vit_explorer.errors import OutputError
-from vit_explorer.explaining.explanation import versions
 
 
 def benchmarks(
@@ -35,6 +34,7 @@ def benchmarks(
     """Measure speed and memory beside the bare passes and beside peers."""
     from vit_explorer.benchmarks import memory as memory_cost
     from vit_explorer.benchmarks import speed
+    from vit_explorer.explaining.explanation import versions
 
     if json_file is not None and not json_file.parent.is_dir():
         raise OutputError(f"The folder {json_file.parent} of --json does not exist; make it first.")

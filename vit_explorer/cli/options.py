@@ -11,7 +11,6 @@ import typer
 import vit_explorer as vx
 from vit_explorer.cli.progress_bars import status
 from vit_explorer.errors import OptionError, OutputError
-from vit_explorer.pictures.stretch import check_stretch
 
 Model = Annotated[
     str,
@@ -170,6 +169,8 @@ def _number(text: str) -> int | float | str:
 
 def how_opened(bands: str | None, stretch: str) -> dict[str, Any]:
     """The options of `open_picture` from the command's, checked before anything is loaded."""
+    from vit_explorer.pictures.stretch import check_stretch
+
     opened: dict[str, Any] = {"stretch": stretch}
     if "," in stretch:
         opened["stretch"] = tuple(_number(part) for part in stretch.split(","))

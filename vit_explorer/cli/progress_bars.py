@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from tqdm import tqdm
 
-from vit_explorer.explaining.explain import Progress
+if TYPE_CHECKING:
+    from vit_explorer.explaining.explain import Progress
 
 Item = TypeVar("Item")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from vit_explorer.analysis.faithfulness import Faithfulness
-from vit_explorer.analysis.intervention_result import Intervention
-from vit_explorer.explaining.explanation import Explanation
-from vit_explorer.methods import Method
-from vit_explorer.models.loaded import LoadedModel
-
 if TYPE_CHECKING:
+    from vit_explorer.analysis.faithfulness import Faithfulness
+    from vit_explorer.analysis.intervention_result import Intervention
     from vit_explorer.benchmarks.memory import Memory
     from vit_explorer.benchmarks.speed import Speed
+    from vit_explorer.explaining.explanation import Explanation
+    from vit_explorer.explaining.views import View
+    from vit_explorer.methods import Method
+    from vit_explorer.models.loaded import LoadedModel
 
 
 def predictions_table(result: Explanation) -> Table:
@@ -70,6 +70,14 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
     for name, method in methods.items():
         options = "\n".join(f"{key}={value}" for key, value in method.defaults.items())
         table.add_row(name, method.summary, options, method.source, method.caveat)
+    return table
+
+
+def views_table(views: Mapping[str, View]) -> Table:
+    """What each view that is no heatmap shows, and its source."""
+    table = Table("view", "what it shows", "source")
+    for name, view in views.items():
+        table.add_row(name, view.summary, view.source)
     return table
 
 

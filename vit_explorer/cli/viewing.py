@@ -36,13 +36,13 @@ from vit_explorer.errors import OptionError
 
 def view(
     names: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help=f"A view, several with commas between, or 'all': {', '.join(vx.VIEWS)}.",
+            help="A view, several with commas between, or 'all'; none lists the names.",
             metavar="NAME",
         ),
-    ],
-    image: Annotated[Path, typer.Argument(help="Picture.")],
+    ] = None,
+    image: Annotated[Path | None, typer.Argument(help="Picture.")] = None,
     model: Model = "bundled",
     weights: Weights = None,
     labels: Labels = None,
@@ -58,6 +58,11 @@ def view(
     out: Out = Path("out"),
 ) -> None:
     """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
+    if names is None:
+        Console().print(tables.views_table(vx.VIEWS))
+        return
+    if image is None:
+        raise OptionError(f"The view {names!r} needs a picture; give one after it.")
     check_out(out)
     picture = vx.open_picture(image, **how_opened(bands, stretch))
     loaded = load(
