@@ -24,7 +24,9 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from vit_explorer.errors import OptionError, PictureError
-from vit_explorer.pictures.preprocess import Picture, Preprocess, decode, open_picture
+from vit_explorer.pictures import decode
+from vit_explorer.pictures.config_transform import ConfigTransform
+from vit_explorer.pictures.preprocess import Picture, Preprocess, open_picture
 
 DEIT: dict[str, Any] = {
     "input_size": (3, 224, 224),
@@ -381,6 +383,46 @@ def test_pixels_are_timms_and_shown_is_the_crop(
         assert np.array_equal(np.asarray(prepared.shown), np.asarray(crop))
 
 
+SIDES = st.tuples(st.integers(1, 90), st.integers(1, 90))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    size=SIDES,
+    made_for=SIDES,
+    square=st.booleans(),
+    crop_pct=st.sampled_from([0.1, 0.5, 0.875, 0.9, 0.95, 1.0, 1.15, 2.0]),
+    crop_mode=st.sampled_from(["center", "squash", "border"]),
+    interpolation=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos", "box"]),
+    grey=st.booleans(),
+)
+def test_any_config_prepares_any_picture_as_timm_does(
+    size: tuple[int, int],
+    made_for: tuple[int, int],
+    square: bool,
+    crop_pct: float,
+    crop_mode: str,
+    interpolation: str,
+    grey: bool,
+) -> None:
+    height, width = made_for if not square else (made_for[0],) * 2
+    channels = 1 if grey else 3
+    config = {
+        "input_size": (channels, height, width),
+        "mean": (0.485, 0.456, 0.406)[:channels],
+        "std": (0.229, 0.224, 0.225)[:channels],
+        "crop_pct": crop_pct,
+        "crop_mode": crop_mode,
+        "interpolation": interpolation,
+    }
+    image = Image.fromarray(noise(*size)).convert("L" if grey else "RGB")
+    try:
+        expected = create_transform(**config, is_training=False)(image)
+    except ValueError:  # timm's resize of a thin picture has a side of no pixel
+        return
+    assert torch.equal(ConfigTransform(**config)(image), expected)
+
+
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 50_000), (1, 1_000_000)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 def test_thin_strips_neither_fail_nor_fill_the_memory(mode: str, size: tuple[int, int]) -> None:
@@ -397,7 +439,7 @@ def test_thin_strips_neither_fail_nor_fill_the_memory(mode: str, size: tuple[int
 def test_a_thin_strip_equals_timms(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = open_picture(noise(1200, 2))
     expected = Preprocess.from_config(DEIT)(picture)
-    monkeypatch.setattr("vit_explorer.pictures.preprocess._MAX_RESIZED", 1_000_000)
+    monkeypatch.setattr("vit_explorer.pictures.config_transform._MAX_RESIZED", 1_000_000)
     cut = Preprocess.from_config(DEIT)(picture)
     assert torch.equal(cut.pixels, expected.pixels)
     assert cut.box == pytest.approx(expected.box, abs=1e-9)

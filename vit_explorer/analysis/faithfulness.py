@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.methods import METHODS, Heatmap
@@ -269,6 +267,8 @@ def _curves(
     progress: Callable[[int, int], None] | None,
 ) -> list[tuple[Grid, Grid]]:
     """(insertion, deletion) probabilities or values of each order, steps + 1 each."""
+    from torchvision.transforms.v2.functional import gaussian_blur
+
     outputs = model.card.outputs
     parameter = next(model.module.parameters())
     pixels = prepared.pixels.to(parameter.device, parameter.dtype)
@@ -355,6 +355,8 @@ def _shuffled(model: LoadedModel, seed: int) -> LoadedModel:
 
 
 def _rank_correlation(first: Grid, second: Grid) -> float:
+    from scipy.stats import spearmanr
+
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(spearmanr(first.ravel(), second.ravel()).statistic)

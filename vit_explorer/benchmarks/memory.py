@@ -79,7 +79,7 @@ def _highest() -> float:
         # getrusage would count what the parent held when it started this process.
         (line,) = (text for text in status.read_text().splitlines() if text.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
-    import resource  # noqa: PLC0415 - absent on Windows
+    import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -45,6 +44,8 @@ def lookup(colormap: str = "inferno", *, signed: bool = False) -> NDArray[np.uin
 
     Raises OptionError for a name outside `COLORMAPS`.
     """
+    import matplotlib
+
     if colormap not in (*COLORMAPS, DIVERGING):
         hint = nearest(colormap, COLORMAPS)
         raise OptionError(f"There is no colormap {colormap!r}{hint}: {', '.join(COLORMAPS)}.")

@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -30,6 +28,10 @@ from vit_explorer.drawing.coloring import (
     overlay,
 )
 from vit_explorer.errors import OptionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "COLORMAPS",
@@ -86,6 +88,8 @@ def comparison(
     rows = math.ceil((len(panels) + 1) / columns)
     tall = min(max(_WIDE * image.height / image.width, 0.5), 9.0)
     cell = (_WIDE + _GAP, tall + _TITLE + _BELOW)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(columns * cell[0] + _GAP, rows * cell[1]), dpi=110)
     scales: dict[bool, Limits] = {}
     if shared:
@@ -176,6 +180,8 @@ def position_maps(similarity: ArrayLike) -> Figure:
     side = 7.0
     scale = side / max(mosaic.shape)
     size = (mosaic.shape[1] * scale + 1.6, mosaic.shape[0] * scale + 1.0)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     axis = figure.subplots()
     shown = np.ma.masked_invalid(mosaic)

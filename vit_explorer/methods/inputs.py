@@ -28,7 +28,7 @@ def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
 
     Simonyan, Vedaldi & Zisserman, "Deep Inside Convolutional Networks", 2013.
     """
-    from captum.attr import Saliency  # noqa: PLC0415 (a second to import, and rarely needed)
+    from captum.attr import Saliency
 
     with asking(trace, 1, progress) as model:
         return _patch_sums(trace.card, Saliency(model.aimed).attribute(_leaf(model)))
@@ -42,7 +42,7 @@ def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tenso
 
     Shrikumar et al., "Not Just a Black Box", 2016.
     """
-    from captum.attr import InputXGradient  # noqa: PLC0415
+    from captum.attr import InputXGradient
 
     with asking(trace, 1, progress) as model:
         return _patch_sums(trace.card, InputXGradient(model.aimed).attribute(_leaf(model)))
@@ -70,7 +70,7 @@ def integrated_gradients(
 
     Sundararajan, Taly & Yan, "Axiomatic Attribution for Deep Networks", ICML 2017.
     """
-    from captum.attr import IntegratedGradients  # noqa: PLC0415
+    from captum.attr import IntegratedGradients
 
     steps = whole_number("number of steps", steps, 1, 1000)
     colour = _COLOURS[one_of("baseline", baseline, tuple(_COLOURS))](trace.card)

@@ -123,7 +123,7 @@ def score_cam(trace: Trace, *, layer: int = -1, progress: Progress | None = None
 
     Wang et al., "Score-CAM", CVPR Workshops 2020.
     """
-    from pytorch_grad_cam import ScoreCAM, score_cam  # noqa: PLC0415 (seconds to import)
+    from pytorch_grad_cam import ScoreCAM, score_cam
 
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)
     with asking(trace, activations.shape[1], progress) as model, _quiet(score_cam):
@@ -154,8 +154,8 @@ def ablation_cam(
 
     Ramaswamy & Desai, "Ablation-CAM", WACV 2020.
     """
-    from pytorch_grad_cam import AblationCAM, ablation_cam  # noqa: PLC0415
-    from pytorch_grad_cam.ablation_layer import AblationLayerVit  # noqa: PLC0415
+    from pytorch_grad_cam import AblationCAM, ablation_cam
+    from pytorch_grad_cam.ablation_layer import AblationLayerVit
 
     class Zeroed(AblationLayerVit):
         def __call__(self, x: Tensor) -> Tensor:

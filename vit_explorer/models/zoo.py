@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
-from timm.data import resolve_model_data_config
 from torch import nn
 
 from vit_explorer.errors import ModelError, OptionError, nearest
@@ -42,12 +40,16 @@ class NoArchitectureError(ModelError):
 
 def available_models() -> tuple[str, ...]:
     """Names that `load_model` knows: those that ship first ("bundled"), then every timm name."""
+    import timm
+
     return (*SHIPPED, *timm.list_models())
 
 
 def is_model_name(name: str) -> bool:
     """Whether a name is one of `available_models`, or one of them with a tag of timm's weights."""
-    return name in available_models() or timm.models.is_model_pretrained(name)
+    import timm
+
+    return name in SHIPPED or timm.is_model(name) or timm.models.is_model_pretrained(name)
 
 
 def load_model(
@@ -150,7 +152,7 @@ class _Given:
 
 def _from_name(name: str, given: _Given, pretrained: bool) -> Built:
     name = name.removeprefix(LOCAL) if Path(name.removeprefix(LOCAL)).is_dir() else name
-    known = timm.is_model(name)
+    known = name in SHIPPED or _is_of_timm(name)
     file = not known and (Path(name).suffix in WEIGHT_ENDINGS or Path(name).is_file())
     folder = Path(name).is_dir() and not known
     if not pretrained and given.weights is None and (name in SHIPPED or file or folder):
@@ -226,8 +228,14 @@ def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
     )
 
 
+def _is_of_timm(name: str) -> bool:
+    import timm
+
+    return timm.is_model(name)
+
+
 def _check_name(name: str) -> None:
-    if ":" not in name and not timm.is_model(name.partition(".")[0]):
+    if ":" not in name and not _is_of_timm(name.partition(".")[0]):
         raise ModelError(
             f"There is no model {name!r}{nearest(name, available_models())}; "
             "`vit-explorer models` lists the names."
@@ -235,6 +243,8 @@ def _check_name(name: str) -> None:
 
 
 def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Built:
+    from timm.data import resolve_model_data_config
+
     # A compiled module hides its attention from everything but its own graph.
     module = getattr(module, "_orig_mod", module)
     core = find_core(module)

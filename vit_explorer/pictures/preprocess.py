@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.transforms import (
-    CenterCropOrPad,
-    MaybePILToTensor,
-    MaybeToTensor,
-    ResizeKeepRatio,
-)
-from timm.data.transforms_factory import create_transform
-from torchvision import transforms as v1
-from torchvision.transforms import v2
 
 from vit_explorer.errors import ExplorerError, OptionError, PictureError
 from vit_explorer.pictures.bands import shown_bands
-from vit_explorer.pictures.data_config import a_channel, checked_config
+from vit_explorer.pictures.config_transform import Box, ConfigTransform
+from vit_explorer.pictures.data_config import checked_config
 from vit_explorer.pictures.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Picture, open_picture
 
 __all__ = [
@@ -37,21 +28,7 @@ __all__ = [
     "open_picture",
 ]
 
-# A strip of 1x5000 pixels whose short side is resized to 248 would fill a gigabyte.
-_MAX_RESIZED = 64_000_000
 _MAX_CROP = 4_000_000
-_RESIZES = (v1.Resize, v2.Resize, ResizeKeepRatio)
-_CENTER_CROPS = (v1.CenterCrop, v2.CenterCrop, CenterCropOrPad)
-_SEQUENCES = (v1.Compose, v2.Compose, torch.nn.Sequential)
-_NORMALIZES = (v1.Normalize, v2.Normalize)
-_KEEPS_PLACES = (
-    *_NORMALIZES, MaybeToTensor, MaybePILToTensor, torch.nn.Identity,
-    v1.ToTensor, v1.PILToTensor, v1.ConvertImageDtype, v1.Grayscale,
-    v2.ToTensor, v2.PILToTensor, v2.ToImage, v2.ToDtype, v2.ToPureTensor, v2.ConvertImageDtype,
-    v2.Grayscale, v2.RGB, v2.Identity,
-)  # fmt: skip
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +63,7 @@ class Prepared:
         left, top, right, bottom = self.box
         across, down = width / self.shown.width, height / self.shown.height
         box = (left, top, left + (right - left) * across, top + (bottom - top) * down)
-        return dataclasses.replace(
+        return replace(
             self,
             shown=self.shown.crop((0, 0, width, height)),
             box=box if self.box_known else self.box,
@@ -157,8 +134,7 @@ class Preprocess:
         Raises OptionError for a missing key or a value outside its range.
         """
         plain = checked_config(config)
-        transform = create_transform(**plain, is_training=False)
-        return cls(transform, **plain)
+        return cls(ConfigTransform(**plain), **plain)
 
     @classmethod
     def from_transform(
@@ -175,17 +151,15 @@ class Preprocess:
 
         Raises OptionError for a transform that can't be called.
         """
+        from vit_explorer.pictures.user_transforms import normalisation
+
         if not callable(transform):
             raise OptionError(
                 f"The transform is {type(transform).__name__}; give a callable that turns a PIL "
                 "picture into a tensor (3, H, W)."
             )
         height, width = (size, size) if isinstance(size, int) else size
-        mean, std = (0.0,) * channels, (1.0,) * channels
-        for step in _steps(transform):
-            # One of another length comes before channels are added or taken away.
-            if isinstance(step, _NORMALIZES) and len(step.mean) in (1, channels):
-                mean, std = (a_channel(each, channels) for each in (step.mean, step.std))
+        mean, std = normalisation(transform, channels)
         return cls(transform, (channels, int(height), int(width)), mean, std)
 
     def to_dict(self) -> dict[str, Any]:
@@ -226,33 +200,20 @@ class Preprocess:
     def _run(self, picture: Picture) -> Iterator[tuple[Any, Box | None]]:
         """What comes of a picture and its box, or of each of its bands."""
         channels = self.input_size[0]
-        if self.crop_pct is None:
+        if not isinstance(self.transform, ConfigTransform):
+            from vit_explorer.pictures.user_transforms import follow
+
             value = picture.shares(channels) if picture.stack else picture.image
-            if value is not None:
-                yield self._pass(self.transform, value, picture.image.size)
-                return
+            given = picture.frames(channels) if value is None else value  # the first raises
+            yield follow(self.transform, given, picture.image.size)
+            return
         frames = picture.frames(channels)
         if frames[0].mode != "F":
-            yield self._pass(self.transform, frames[0], frames[0].size)
+            yield self.transform.run(frames[0])
             return
         for frame, mean, std in zip(frames, self.mean, self.std, strict=True):
-            own = {**self.to_dict(), "input_size": (1, *self.input_size[1:]), "mean": (mean,)}
-            transform = create_transform(**{**own, "std": (std,)}, is_training=False)
-            yield self._pass(transform, frame, frame.size)
-
-    def _pass(
-        self, transform: Callable[[Any], Any], value: Any, size: tuple[int, int]
-    ) -> tuple[Any, Box | None]:
-        box: Box | None = (0.0, 0.0, float(size[0]), float(size[1]))
-        levels = isinstance(value, Image.Image) and value.mode == "F"
-        if isinstance(value, Image.Image):
-            value, box = self._tamed(value)
-        for step in _steps(transform):
-            before, value = value, step(value)
-            if levels and isinstance(before, Image.Image) and isinstance(value, torch.Tensor):
-                value = (value / 255).clamp(0, 1)  # as 8 bits are cut off where bicubic overshoots
-            box = box and _follow(box, step, before, value)
-        return value, box
+            size = (1, *self.input_size[1:])
+            yield replace(self.transform, input_size=size, mean=(mean,), std=(std,)).run(frame)
 
     def _checked_pixels(self, value: Any) -> torch.Tensor:
         expected = "x".join(map(str, self.input_size))
@@ -287,72 +248,3 @@ class Preprocess:
         levels = levels[list(bands or shown_bands(len(levels)))]
         array = levels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         return Image.fromarray(np.ascontiguousarray(array))
-
-    def _tamed(self, image: Image.Image) -> tuple[Image.Image, Box]:
-        """Replace a strip so thin that timm's resize fails or fills the memory by its equal."""
-        (width, height), whole = image.size, (0.0, 0.0, float(image.width), float(image.height))
-        if self.crop_pct is None or self.interpolation is None or self.crop_mode == "squash":
-            return image, whole
-        target = [math.floor(side / self.crop_pct) for side in self.input_size[:0:-1]]
-        ratios = (width / target[0], height / target[1])
-        if self.crop_mode == "border":
-            sides = [round(side / max(ratios)) for side in image.size]
-            if min(sides) > 0:
-                return image, whole
-            thin = (max(1, sides[0]), max(1, sides[1]))
-            return image.resize(thin, _resampling(self.interpolation)), whole
-        ratio = min(ratios)
-        if width * height / ratio**2 <= _MAX_RESIZED:
-            return image, whole
-        # Twice what the crop needs leaves room for the filter; an even cut keeps the centre.
-        keep = [math.ceil(2 * side * ratio) + 8 for side in target]
-        left, top = (max(0, (s - k) // 2) for s, k in zip(image.size, keep, strict=True))
-        middle = (left, top, width - left, height - top)
-        return image.crop(middle), (float(left), float(top), float(middle[2]), float(middle[3]))
-
-
-def _steps(transform: Any) -> Iterator[Callable[[Any], Any]]:
-    if isinstance(transform, _SEQUENCES):
-        for step in getattr(transform, "transforms", transform):
-            yield from _steps(step)
-    else:
-        yield transform
-
-
-def _size(value: Any) -> tuple[int, int]:
-    if isinstance(value, Image.Image):
-        return value.size
-    height, width = value.shape[:2] if isinstance(value, np.ndarray) else value.shape[-2:]
-    return int(width), int(height)
-
-
-def _follow(box: Box, step: Any, given: Any, made: Any) -> Box | None:
-    """Where the frame after a step lies in the original, from where the frame before it lay."""
-    if isinstance(step, _RESIZES):
-        return box
-    before, after = _size(given), _size(made)
-    if isinstance(step, _CENTER_CROPS):
-        left, right = _center(box[0], box[2], before[0], after[0])
-        top, bottom = _center(box[1], box[3], before[1], after[1])
-        return left, top, right, bottom
-    # Another step may crop as much as it enlarges, so that an equal size says nothing.
-    keeps = isinstance(step, _KEEPS_PLACES) or _look_alike(given, made)
-    return box if before == after and keeps else None
-
-
-def _look_alike(given: Any, made: Any) -> bool:
-    """Whether a step only changed how the same colours are stored, as `convert("RGB")` does."""
-    if not (isinstance(given, Image.Image) and isinstance(made, Image.Image)):
-        return False
-    return given.convert("RGB").tobytes() == made.convert("RGB").tobytes()
-
-
-def _center(low: float, high: float, before: int, after: int) -> tuple[float, float]:
-    # torchvision rounds half to even when it crops and down when it pads.
-    start = round((before - after) / 2) if before >= after else -((after - before) // 2)
-    pixel = (high - low) / before
-    return low + start * pixel, low + (start + after) * pixel
-
-
-def _resampling(interpolation: str) -> Image.Resampling:
-    return Image.Resampling[interpolation.upper()]

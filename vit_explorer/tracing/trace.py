@@ -182,7 +182,7 @@ def trace_batch(
     fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
     run = _run
     if model.card.tier == 2:
-        from vit_explorer.tracing.stage_trace import trace_stages as run  # noqa: PLC0415 - made of Trace
+        from vit_explorer.tracing.stage_trace import trace_stages as run
     with model.lock, enough_memory(model.card.name, fewer):
         return run(model, prepared, aims, gradients)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -301,6 +300,8 @@ def _size(value: Any) -> tuple[int, int] | None:
 
 def is_timm_name(name: str) -> bool:
     """Whether a name that anyone may have written is one of timm's, and no address."""
+    import timm
+
     return bool(re.fullmatch(r"[\w.]+", name)) and timm.is_model(name)
 
 

@@ -90,7 +90,7 @@ def _check_files(path: Path) -> None:
 def _find_class(config: dict[str, Any], path: Path) -> Any:
     """The class of the architecture that the config names; of a CLIP, that of its eye."""
     try:
-        import transformers  # noqa: PLC0415 - an optional extra, slow to import
+        import transformers
     except ImportError:
         raise ModelError(
             f"The folder {path.name} needs transformers, which is not installed; "

@@ -25,7 +25,7 @@ def read_processor(path: Path, size: Pair | None) -> dict[str, Any]:
             f"The folder {path.name} holds no preprocessor_config.json, which says how a picture "
             "is prepared; save the model's image processor there too, or pass transform=."
         )
-    from transformers import AutoImageProcessor  # noqa: PLC0415 - an optional extra
+    from transformers import AutoImageProcessor
 
     try:
         processor = AutoImageProcessor.from_pretrained(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from vit_explorer.errors import ModelError
@@ -102,6 +101,8 @@ def find_grid(
 
 def resampled(positions: Tensor, old: Pair, new: Pair, prefix: int) -> Tensor:
     """Position embeddings (1, prefix + N, D) on another grid, as timm resamples them."""
+    from timm.layers import resample_abs_pos_embed
+
     if old == new:
         return positions
     return resample_abs_pos_embed(

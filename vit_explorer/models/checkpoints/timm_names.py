@@ -6,9 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-import timm
 import torch
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
 from vit_explorer.errors import ModelError
@@ -105,6 +103,8 @@ def from_checkpoint(
 
 
 def _data(module: nn.Module, size: Pair | None) -> dict[str, Any]:
+    from timm.data import resolve_model_data_config
+
     data = dict(resolve_model_data_config(module))
     # The channels are the module's own matter: pictures are prepared in three.
     data["input_size"] = (3, *(size or _native_size(module)))
@@ -113,6 +113,8 @@ def _data(module: nn.Module, size: Pair | None) -> dict[str, Any]:
 
 def _native_size(module: nn.Module) -> Pair:
     """The (height, width) that a module was made for."""
+    from timm.data import resolve_model_data_config
+
     made = getattr(getattr(module, "patch_embed", None), "img_size", None)
     size = made or resolve_model_data_config(module)["input_size"][1:]
     return (size, size) if isinstance(size, int) else (size[0], size[1])
@@ -130,6 +132,8 @@ def _skeleton(name: str, options: dict[str, Any]) -> nn.Module:
 
 def _create_unfilled(name: str, options: dict[str, Any]) -> nn.Module:
     """A module that a file's tensors fill, without timm's random numbers where it can do so."""
+    import timm
+
     try:
         return timm.create_model(name, pretrained=False, weight_init="skip", **options)
     except Exception:  # not every architecture knows the option; why it fails is told below
@@ -137,6 +141,8 @@ def _create_unfilled(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    import timm
+
     try:
         with offline_if_unreachable() if pretrained or ":" in name else nullcontext():
             return timm.create_model(name, pretrained=pretrained, **options)
@@ -201,6 +207,8 @@ def _placed(
 
 
 def timm_labels(module: nn.Module, checkpoint: Checkpoint | None) -> tuple[tuple[str, ...], str]:
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
     if checkpoint is not None and checkpoint.metadata:
         return tuple(checkpoint.metadata["labels"]), "the checkpoint"
     names = label_names(getattr(module, "pretrained_cfg", None) or {})

@@ -89,8 +89,8 @@ def _prepared(config: Any, size: Pair | None) -> tuple[dict[str, Any], tuple[str
 
 def _family_processor(model_type: str) -> Any:
     """The image processor that transformers names for a family, or None."""
-    import transformers  # noqa: PLC0415 - the module given has imported it
-    from transformers.models.auto import image_processing_auto as auto  # noqa: PLC0415
+    import transformers
+    from transformers.models.auto import image_processing_auto as auto
 
     known = auto.IMAGE_PROCESSOR_MAPPING_NAMES
     named = known.get(model_type) or known.get(model_type.removesuffix("_vision_model"))

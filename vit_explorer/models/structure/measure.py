@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
@@ -81,6 +80,8 @@ def check_architecture(build: Callable[[], nn.Module], image_size: Pair | None, 
     Raises:
         UnsupportedModelError: as `measure` would.
     """
+    from timm.data import resolve_model_data_config
+
     with torch.device("meta"):
         module = build()
         size = image_size or tuple(resolve_model_data_config(module)["input_size"][1:])

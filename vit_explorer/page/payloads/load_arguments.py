@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
-
 from vit_explorer.explaining.explain import LoadedModel
 from vit_explorer.models.outputs import GIVEN
 from vit_explorer.models.shipped import SHIPPED
@@ -49,6 +47,8 @@ def _native_size(model: LoadedModel) -> tuple[int, ...]:
     """The image size that the weights were made for, as far as they say it."""
     described = model.metadata.get("preprocess", {}).get("input_size")
     if described is None:
+        import timm
+
         default = timm.get_pretrained_cfg(model.card.name, allow_unregistered=True)
         described = default.input_size if default else (3, *model.card.image_size)
     return tuple(described[1:])

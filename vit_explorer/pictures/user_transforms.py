@@ -1,0 +1,92 @@
+"""A user's own transform: what its steps are, and where what it makes lies in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.transforms import (
+    CenterCropOrPad,
+    MaybePILToTensor,
+    MaybeToTensor,
+    ResizeKeepRatio,
+)
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from vit_explorer.pictures.config_transform import Box, centered
+from vit_explorer.pictures.data_config import a_channel
+
+_RESIZES = (v1.Resize, v2.Resize, ResizeKeepRatio)
+_CENTER_CROPS = (v1.CenterCrop, v2.CenterCrop, CenterCropOrPad)
+_SEQUENCES = (v1.Compose, v2.Compose, torch.nn.Sequential)
+_NORMALIZES = (v1.Normalize, v2.Normalize)
+_KEEPS_PLACES = (
+    *_NORMALIZES, MaybeToTensor, MaybePILToTensor, torch.nn.Identity,
+    v1.ToTensor, v1.PILToTensor, v1.ConvertImageDtype, v1.Grayscale,
+    v2.ToTensor, v2.PILToTensor, v2.ToImage, v2.ToDtype, v2.ToPureTensor, v2.ConvertImageDtype,
+    v2.Grayscale, v2.RGB, v2.Identity,
+)  # fmt: skip
+
+Numbers = tuple[float, ...]
+
+
+def normalisation(transform: Any, channels: int) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation a channel of its last Normalize; 0 and 1 without one."""
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    for step in _steps(transform):
+        # One of another length comes before channels are added or taken away.
+        if isinstance(step, _NORMALIZES) and len(step.mean) in (1, channels):
+            mean, std = (a_channel(each, channels) for each in (step.mean, step.std))
+    return mean, std
+
+
+def follow(transform: Any, value: Any, size: tuple[int, int]) -> tuple[Any, Box | None]:
+    """What a transform makes of a picture of some (width, height), and where that lies in it.
+
+    None for the box where a step moves pixels in a way that can't be followed.
+    """
+    box: Box | None = (0.0, 0.0, float(size[0]), float(size[1]))
+    for step in _steps(transform):
+        before, value = value, step(value)
+        box = box and _follow(box, step, before, value)
+    return value, box
+
+
+def _steps(transform: Any) -> Iterator[Callable[[Any], Any]]:
+    if isinstance(transform, _SEQUENCES):
+        for step in getattr(transform, "transforms", transform):
+            yield from _steps(step)
+    else:
+        yield transform
+
+
+def _size(value: Any) -> tuple[int, int]:
+    if isinstance(value, Image.Image):
+        return value.size
+    height, width = value.shape[:2] if isinstance(value, np.ndarray) else value.shape[-2:]
+    return int(width), int(height)
+
+
+def _follow(box: Box, step: Any, given: Any, made: Any) -> Box | None:
+    """Where the frame after a step lies in the original, from where the frame before it lay."""
+    if isinstance(step, _RESIZES):
+        return box
+    before, after = _size(given), _size(made)
+    if isinstance(step, _CENTER_CROPS):
+        left, right = centered(box[0], box[2], before[0], after[0])
+        top, bottom = centered(box[1], box[3], before[1], after[1])
+        return left, top, right, bottom
+    # Another step may crop as much as it enlarges, so that an equal size says nothing.
+    keeps = isinstance(step, _KEEPS_PLACES) or _look_alike(given, made)
+    return box if before == after and keeps else None
+
+
+def _look_alike(given: Any, made: Any) -> bool:
+    """Whether a step only changed how the same colours are stored, as `convert("RGB")` does."""
+    if not (isinstance(given, Image.Image) and isinstance(made, Image.Image)):
+        return False
+    return given.convert("RGB").tobytes() == made.convert("RGB").tobytes()
