@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import vit_explorer as vx
-from vit_explorer.benchmarks import memory, peers, speed
+from vit_explorer.benchmarks import memory, peers, speed, startup
 from vit_explorer.cli import main
 
 
@@ -40,7 +40,7 @@ def test_the_command_prints_every_ratio_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "speed.json"
-    command = ["benchmarks", "--model", "test_vit", "--rounds", "1", "--no-memory"]
+    command = ["benchmarks", "--model", "test_vit", "--rounds", "1", "--no-memory", "--no-startup"]
     with pytest.raises(SystemExit) as ended:
         main([*command, "--json", str(file)])
     assert ended.value.code == 0
@@ -89,3 +89,12 @@ def test_benchmarks_that_can_not_be_made_are_refused(
         main(["benchmarks", "--rounds", "1", "--no-memory", *arguments])
     assert ended.value.code == 2
     assert says in capsys.readouterr().err
+
+
+def test_starting_stays_light() -> None:
+    seconds = startup.measure(2)
+    found = startup.ratios(seconds)
+    assert set(found) == {row.what for row in startup.ROWS}
+    # Others' work on the machine may add some; an import too many would double it.
+    heavy = [row.what for row in startup.ROWS if found[row.what] > 1.5 * row.target]
+    assert heavy == []

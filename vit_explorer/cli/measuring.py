@@ -27,13 +27,17 @@ def benchmarks(
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Also memory, in fresh processes.")
     ] = True,
+    startup: Annotated[
+        bool, typer.Option("--startup/--no-startup", help="Also what starting costs, likewise.")
+    ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all numbers here.")
     ] = None,
 ) -> None:
-    """Measure speed and memory beside the bare passes and beside peers."""
+    """Measure speed, memory and start-up beside the bare passes, imports and peers."""
     from vit_explorer.benchmarks import memory as memory_cost
     from vit_explorer.benchmarks import speed
+    from vit_explorer.benchmarks import startup as start
     from vit_explorer.explaining.explanation import versions
 
     if json_file is not None and not json_file.parent.is_dir():
@@ -51,12 +55,19 @@ def benchmarks(
     if memory:
         costs = {name: memory_cost.measure(name) for name in memory_cost.CASES}
         console.print(tables.memory_table(costs))
+    started: dict[str, float] = {}
+    if startup:
+        with method_bars(unit="round") as bar:
+            starting = (lambda done, total: bar("starting", done, total)) if bar else None
+            started = start.measure(min(rounds, 5), starting)
+        console.print(tables.startup_table(started))
     if json_file is not None:
         content = {
             "machine": f"{os.cpu_count()} {platform.machine()} cores, {platform.system()}",
             "device": device,
             "versions": versions(),
             "speed": [dataclasses.asdict(one) for one in found],
+            "startup": started,
             "memory": {name: dataclasses.asdict(cost) for name, cost in costs.items()},
         }
         json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

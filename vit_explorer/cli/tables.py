@@ -130,6 +130,18 @@ def memory_table(costs: Mapping[str, Memory]) -> Table:
     return table
 
 
+def startup_table(seconds: Mapping[str, float]) -> Table:
+    """CPU seconds of starting, as ratios to imports alone."""
+    from vit_explorer.benchmarks.startup import ROWS, ratios
+
+    table = Table("starting", "ratio", "CPU seconds", "target")
+    found = ratios(seconds)
+    for row in ROWS:
+        used = f"{seconds[row.job]:.2f} s"
+        table.add_row(row.what, f"{found[row.what]:.2f}×", used, f"≤ {row.target}×")
+    return table
+
+
 def _readable(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ", ".join(map(_readable, value)) or "none"

@@ -1,20 +1,6 @@
 """Training: recipes, data, the loop, and measuring what came out."""
 
-from vit_explorer.training.data import export_images
-from vit_explorer.training.evaluate import Metrics, evaluate
-from vit_explorer.training.recipe import Recipe, list_recipes, load_recipe
-from vit_explorer.training.run import RunResult, train
-from vit_explorer.training.ship import Shipment, ship
+import lazy_loader
 
-__all__ = [
-    "Metrics",
-    "Recipe",
-    "RunResult",
-    "Shipment",
-    "evaluate",
-    "export_images",
-    "list_recipes",
-    "load_recipe",
-    "ship",
-    "train",
-]
+# As in the package's own __init__: the loop and its libraries are imported by those who train.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,10 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import timm
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from timm.optim import list_optimizers
 
 from vit_explorer.errors import ModelError, RecipeError, nearest
 from vit_explorer.models.vit import ViTConfig
@@ -69,6 +67,8 @@ class Optimizer(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> Optimizer:
+        from timm.optim import list_optimizers
+
         known = [str(name) for name in list_optimizers()]
         if self.name not in known:
             near = nearest(self.name, known) or "; `timm.optim.list_optimizers()` lists them."
@@ -116,7 +116,7 @@ class Recipe(_Section):
     model: ViTConfig | None = None
     timm: TimmModel | None = None
     augment: Augment = Augment()
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = Field(default_factory=Optimizer)
     schedule: Schedule = Schedule()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     distill: Distill | None = None
@@ -139,9 +139,8 @@ class Recipe(_Section):
     def _consistent(self) -> Recipe:
         if (self.model is None) == (self.timm is None):
             raise ValueError("give either model (the ViT from scratch) or timm, and not both.")
-        if self.timm and not timm.is_model(self.timm.name.partition(".")[0]):
-            near = nearest(self.timm.name, timm.list_models()) or "; timm knows none like it."
-            raise ValueError(f"timm.name: there is no model {self.timm.name!r}{near}")
+        if self.timm:
+            _check_timm_name(self.timm.name)
         if self.model and self.optimizer.layer_decay is not None:
             raise ValueError("optimizer.layer_decay: only a timm model has layer groups.")
         if self.model and self.model.channels != 3:
@@ -189,10 +188,23 @@ class Recipe(_Section):
         return self.model_dump(mode="json")
 
 
+def _check_timm_name(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        near = nearest(name, timm.list_models()) or "; timm knows none like it."
+        raise ValueError(f"timm.name: there is no model {name!r}{near}")
+
+
 def list_recipes() -> tuple[str, ...]:
     """Names of the recipes in the package."""
     folder = resources.files(__package__) / "recipes"
     return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def describe_recipes() -> dict[str, str]:
+    """What each recipe of the package trains, by its name, without checking the rest of it."""
+    return {name: str(_read(name)[0]["description"]) for name in list_recipes()}
 
 
 def load_recipe(recipe: str | Path | Recipe, overrides: Sequence[str] = ()) -> Recipe:

@@ -15,8 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from vit_explorer.errors import DataError
 
 ABOUT = (
@@ -152,6 +150,8 @@ def _by_class(found: tuple[Path, int]) -> tuple[int, str]:
 
 
 def _pictures(folder: Path) -> list[Path]:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
     if not folder.is_dir():
         return []
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS)

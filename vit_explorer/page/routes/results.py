@@ -35,7 +35,7 @@ from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
 from vit_explorer.page.state.uploads import MAX_BYTES
-from vit_explorer.training import list_recipes, load_recipe
+from vit_explorer.training.recipe import describe_recipes
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ def create_router(workbench: Workbench) -> APIRouter:
     """All addresses under `/explorer/`, except the static files."""
     router = APIRouter(prefix="/explorer")
     router.add_api_route("/setup", lambda: describe_setup(workbench), methods=["GET"])
+    router.add_api_route("/models/names", available_models, methods=["GET"])
     router.add_api_route("/examples/{name}", _example, methods=["GET"])
     router.add_api_route("/thumbnails/{name}", _thumbnail, methods=["GET"])
     router.add_api_route("/judged/{model_name}", workbench.judged_examples, methods=["GET"])
@@ -85,7 +86,7 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
         "model": start,
         "words": words(),
         "methods": describe_methods(),
-        "models": list(dict.fromkeys((start, *SHIPPED, *downloaded, *available_models()))),
+        "models": list(dict.fromkeys((start, *SHIPPED, *downloaded))),
         "downloaded": downloaded,
         "shipped": {name: one.stem for name, one in SHIPPED.items()},
         "examples": [{"name": name, "url": f"explorer/thumbnails/{name}"} for name in EXAMPLES],
@@ -105,8 +106,7 @@ def downloaded_models() -> list[str]:
     names = [
         folder.name.removeprefix(prefix) for folder in folders if any(folder.glob("snapshots/*/*"))
     ]
-    known = set(available_models())
-    return [name for name in names if name.partition(".")[0] in known]
+    return [name for name in names if re.fullmatch(r"[\w.]+", name)]
 
 
 def words() -> dict[str, str]:
@@ -116,7 +116,7 @@ def words() -> dict[str, str]:
         for method in METHODS.values()
         for part in ("title", "summary", "caveat")
     }
-    recipes = {f"recipe.{name}": load_recipe(name).description for name in list_recipes()}
+    recipes = {f"recipe.{name}": said for name, said in describe_recipes().items()}
     shipped = {f"shipped.{one.stem}": one.knows for one in ALL}
     return methods | recipes | shipped
 

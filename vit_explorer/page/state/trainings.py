@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vit_explorer.errors import (
     DataError,
@@ -23,9 +23,11 @@ from vit_explorer.errors import (
     RecipeError,
     nearest,
 )
-from vit_explorer.training import Recipe, RunResult, list_recipes, load_recipe, train
-from vit_explorer.training.recipe import Measured
+from vit_explorer.training.recipe import Measured, Recipe, list_recipes, load_recipe
 from vit_explorer.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from vit_explorer.training.run import RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +179,8 @@ class Trainings:
                 current.rows[int(row["epoch"]) - 1 :] = [row]
 
             def go() -> RunResult:
+                from vit_explorer.training.run import train
+
                 return train(
                     settings,
                     data=data,

@@ -4,7 +4,7 @@ import { el, setText } from "../base/dom.js";
 import { megabytes } from "../base/format.js";
 import { t } from "../base/words.js";
 import { summary } from "../controls/model_facts.js";
-import { readMemory } from "../server/requests.js";
+import { readMemory, readModelNames } from "../server/requests.js";
 import { openModelDialog } from "./model_dialog.js";
 
 function remarkOf({ downloaded, shipped }, name) {
@@ -24,13 +24,26 @@ export function createHeader({ store, setup, actions }) {
     "aria-label": t("model.label"),
     placeholder: t("model.hint"),
     title: t("model.hint"),
-    onfocus: () => model.select(),
+    onfocus: () => {
+      model.select();
+      offerAll();
+    },
   });
   const models = el(
     "datalist",
     { id: "vx-models" },
     setup.models.map((name) => el("option", { value: name, label: remarkOf(setup, name) })),
   );
+  let offered = false;
+
+  /** All names that the server can load, once they are wanted. */
+  async function offerAll() {
+    if (offered) return;
+    offered = true;
+    const more = (await readModelNames()).filter((name) => !setup.models.includes(name));
+    models.append(...more.map((name) => el("option", { value: name })));
+  }
+
   const form = el(
     "form",
     {

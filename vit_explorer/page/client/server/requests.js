@@ -10,6 +10,12 @@ export async function readSetup() {
   return response.json();
 }
 
+/** Names of every model that can be loaded; none where the server does not answer. */
+export async function readModelNames() {
+  const response = await fetch(address("models/names")).catch(() => null);
+  return response?.ok ? response.json() : [];
+}
+
 /** Send a picture's bytes; returns its key, or throws the server's own sentence. */
 export async function sendPicture(file) {
   const response = await fetch(address(`pictures?name=${encodeURIComponent(file.name ?? "")}`), {

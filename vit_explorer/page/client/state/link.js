@@ -12,6 +12,7 @@ import { START } from "./state.js";
 // The address is written once a change has come to rest: browsers refuse too many writes.
 const REST = 250;
 // The key under which the server holds a picture that was sent to it.
+const MODEL = /^[\w:./-]{1,120}$/;
 const SENT = /^[0-9a-f]{64}$/;
 
 /** A whole number from 1 to `last`, counted from 0; null for anything else. */
@@ -151,8 +152,8 @@ export function readPlace(tabs, setup) {
   const named = new URLSearchParams(query);
   const place = {};
   const [model, picture, target] = ["model", "picture", "target"].map((key) => named.get(key));
-  const known = (name) => /^(run|file):/.test(name) || setup.models.includes(name.split(".")[0]);
-  if (model && (setup.models.includes(model) || known(model))) place.model = model;
+  // The server says what it doesn't know, and the page goes on with the model that it opened with.
+  if (MODEL.test(model ?? "")) place.model = model;
   const example = setup.examples.some(({ name }) => name === picture);
   if (example || SENT.test(picture ?? "")) place.picture = picture;
   const aim = /^(not )?(\d{1,6})$/.exec(target ?? "");
