@@ -144,6 +144,11 @@ def _check(model: LoadedModel, change: Change) -> _Checked:
 def _check_drop(model: LoadedModel, count: int) -> None:
     card = model.card
     require(card, "tokens")
+    if card.read_blocks and _pools_patches(model):
+        raise UnsupportedModelError(
+            f"Patches can't be dropped from {card.name}: its head pools the patches of several "
+            "blocks together; grey them instead."
+        )
     if count == card.grid[0] * card.grid[1] and _pools_patches(model):
         raise OptionError(
             f"All {count} patches were dropped, but {card.name} predicts from the patches "

@@ -70,7 +70,7 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
     """
     one_of("norm", norm, get_args(Norm))
     model = trace.model
-    require(model.card, "tokens")
+    require(model.card, "tokens", "end")
     tokens = torch.stack((embedded(model, trace.prepared.pixels)[0], *trace.blocks))
     logits = read_end(model, tokens).raw
     _check_end(trace, logits[-1])

@@ -71,7 +71,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 source="Bousselham et al. 2024",
                 caveat="The head was trained on the last layer's tokens, not on earlier ones.",
                 runs_model=True,
-                requires=("attention",),
+                requires=("attention", "end"),
             ),
             Method(
                 gradients.grad_cam,

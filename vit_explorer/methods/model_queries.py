@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.models.devices import enough_memory
+from vit_explorer.models.gradient_hooks import differentiating
 from vit_explorer.models.interception import evaluating, frozen
 from vit_explorer.models.needs import NEEDS
 from vit_explorer.models.outputs import Answer, answer, measured
@@ -95,4 +96,5 @@ def asking(trace: Trace, total: int, progress: Progress | None) -> Iterator[Aske
         borrowed.enter_context(frozen(model.module))
         borrowed.enter_context(evaluating(model.module))
         borrowed.enter_context(enough_memory(model.card.name))
+        borrowed.enter_context(differentiating(model.card.name))
         yield Asked(trace, trace.aim, total, progress)

@@ -298,8 +298,8 @@ class _Copies(nn.Module):
 def _copying(model: Asked, anatomy: Anatomy, block: Block, place: _Place) -> Iterator[_Copies]:
     """Run the blocks before `block` once for all copies of a picture."""
     copies = _Copies(model, place)
-    if not block.whole:
-        # The network adds the tokens themselves to what a block's parts make: all copies run.
+    if not block.whole or anatomy.in_place or model.model.card.read_blocks:
+        # What the blocks before gave is read again behind this one, or changed: all copies run.
         yield copies.throughout()
         return
     hook = block.first.register_forward_pre_hook(copies.multiply(anatomy), with_kwargs=True)

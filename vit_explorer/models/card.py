@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 # A similarity map a patch: more than these are neither drawn nor read at once.
 LARGEST_DRAWN_GRID = 40 * 40
 
-ROTARY = re.compile("rope|rotary")
+ROTARY = re.compile("(^|_)(rope|rotary)|R[oO]P[eE](?![a-z])|Rotary")
 CLASS_TOKENS = {"cls_token", "class_token", "class_embedding"}
 POSITION_NAMES = (
     "pos_embed",
@@ -49,6 +49,7 @@ class Structure:
     # Which of the last tokens the output reads: (prefix token's name or "patches", share of the
     # gradient); () where it has none.
     read_shares: tuple[tuple[str, float], ...] = ()
+    read_blocks: tuple[int, ...] = ()  # blocks before the last whose tokens it reads as well
     overlap: bool = False  # a token sees more pixels than its patch
     attends: str = "fused"  # or "written": a softmax written out, of memory depth·heads·N²
 
@@ -290,7 +291,8 @@ def find_pooling(core: nn.Module, read: Sequence[int], prefix_names: Sequence[st
     """class, mean, attention or none: declared, or by which tokens the output was seen to read."""
     declared = getattr(core, "global_pool", None)
     names = {"token": "class", "avg": "mean", "map": "attention", "": "none"}
-    told = names.get(str(declared), str(declared)) if declared is not None else None
+    # Elsewhere than in timm the same name may be a switch, which tells nothing of the kind.
+    told = names.get(declared, declared) if isinstance(declared, str) else None
     if isinstance(core, VisionTransformer):
         told = core.config.pooling
     if not read:
@@ -326,7 +328,8 @@ def find_position(core: nn.Module) -> str:
     if positions is not None:
         kinds.append("learned" if isinstance(positions, nn.Parameter) else "sin-cos")
     parts = {name.rpartition(".")[2] for name, _ in core.named_modules()}
-    if getattr(core, "rope", None) is not None or any(map(ROTARY.match, parts)):
+    parts |= {type(part).__name__ for part in core.modules()}
+    if getattr(core, "rope", None) is not None or any(map(ROTARY.search, parts)):
         kinds.append("rotary")
     if any("relative_position" in key or "rel_pos" in key for key, _ in core.named_parameters()):
         kinds.append("relative")

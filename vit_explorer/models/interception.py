@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.gradient_hooks import unhooked
 from vit_explorer.models.structure.anatomy import PLAIN, Anatomy, Block, Layout, replaced, tokens_in
 from vit_explorer.models.structure.attention_calls import Fused, Watch, answering, probabilities
 
@@ -261,16 +262,22 @@ def _mark(owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> A
 
 def _at_output(block: Block, watch: _BlockWatch, index: int, told: BlockOutput) -> Any:
     """Tell of a block's output, which its last part's is only where the block is a module."""
-    tokens = watch.anatomy.tokens
+    anatomy = watch.anatomy
+
+    def tell(made: Tensor) -> Tensor:
+        # What is kept of it is a copy where the next block would change it.
+        kept = made.clone() if anatomy.in_place else made
+        changed = told(index, kept)
+        return made if changed is kept else changed
 
     def leave(_: nn.Module, __: Any, output: Any) -> Any:
-        found = tokens_in(output, tokens)
+        found = tokens_in(output, anatomy.tokens)
         if found is None:
             return None
         if not block.whole:
-            watch.await_result(found.shape, watch.anatomy.steps, lambda made: told(index, made))
+            watch.await_result(found.shape, anatomy.steps, tell)
             return None
-        changed = told(index, found)
+        changed = tell(found)
         return None if changed is found else replaced(output, found, lambda _: changed)
 
     return _removing(block.last.register_forward_hook(leave))
@@ -292,7 +299,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     try:
         for holder, name, value, _ in changes:
             setattr(holder, name, value)
-        yield
+        with unhooked(module):
+            yield
     finally:
         for holder, name, _, before in changes:
             setattr(holder, name, before)

@@ -15,6 +15,7 @@ from vit_explorer.models.card import ModelCard
 from vit_explorer.models.outputs import no_classes
 
 CLASS = "A class"
+END = "What the head reads off the tokens of one layer"
 INSTEAD = (
     "CAM methods, occlusion, RISE, saliency, integrated gradients, greying patches and the "
     "comparison with chance work on it"
@@ -32,6 +33,12 @@ class Need:
         """What is raised for a model that lacks it."""
         if self.words == CLASS:
             return no_classes(card, "so there is no class to explain")
+        if self.words == END:
+            blocks = ", ".join(str(block + 1) for block in card.read_blocks)
+            return UnsupportedModelError(
+                f"{self.words} can't be shown of {card.name}: its head reads the tokens of block "
+                f"{blocks} and of the last one together; choose what runs the whole model."
+            )
         return UnsupportedModelError(
             f"{self.words} can't be shown of {card.name}: {card.tier_reason}; {INSTEAD}."
         )
@@ -53,6 +60,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "positions": Need("The positions of patches", _attends),
         # Of a ViT at the norm before attention, else at a stage.
         "features": Need("Features on a grid", lambda card: bool(card.depth)),
+        "end": Need(END, lambda card: not card.read_blocks),
         "class": Need(CLASS, lambda card: card.classes > 0),
     }
 )

@@ -47,6 +47,7 @@ def read_end(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> An
             return found
         torch.set_grad_enabled(gradients)
         given = tokens.to(parameter)
+        given = given.clone() if anatomy.in_place else given
         if arranged:
             return anatomy.restore(given)
         return given.transpose(0, 1) if anatomy.tokens_first else given

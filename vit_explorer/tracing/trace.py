@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.models.card import ModelCard, first_tensor
 from vit_explorer.models.devices import enough_memory
+from vit_explorer.models.gradient_hooks import differentiating
 from vit_explorer.models.interception import accept, frozen, recording
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes, probabilities
@@ -183,7 +184,8 @@ def trace_batch(
     run = _run
     if model.card.tier == 2:
         from vit_explorer.tracing.stage_trace import trace_stages as run
-    with model.lock, enough_memory(model.card.name, fewer):
+    name = model.card.name
+    with model.lock, enough_memory(name, fewer), differentiating(name):
         return run(model, prepared, aims, gradients)
 
 
@@ -298,7 +300,9 @@ def _keeping(
         tokens = tokens_in((args, kwargs), anatomy.tokens)
         if tokens is None:
             return None
-        return replaced((args, kwargs), tokens, lambda one: detached(one).requires_grad_(True))
+        # A copy of the leaf, which the block may change in its place.
+        leaf = detached(tokens).requires_grad_(True)
+        return replaced((args, kwargs), tokens, lambda _: leaf.clone())
 
     def keep(index: int) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:

@@ -31,10 +31,11 @@ def describe(module: nn.Module, size: Pair | None, *, prepare: bool) -> Describe
     `size`: the picture size that is asked for; `prepare`: how pictures are prepared too. How
     is said only for the module itself, as a wrapper may prepare pictures on its way.
     """
-    transformers = sys.modules.get("transformers")
-    if transformers is None:
+    # Asking the package for the class would import what no module here is of: for seconds.
+    modeling = sys.modules.get("transformers.modeling_utils")
+    if modeling is None:
         return None
-    models = (one for one in module.modules() if isinstance(one, transformers.PreTrainedModel))
+    models = (one for one in module.modules() if isinstance(one, modeling.PreTrainedModel))
     model = next(models, None)
     if model is None:
         return None

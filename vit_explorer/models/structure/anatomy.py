@@ -94,8 +94,8 @@ class Anatomy:
     `fused`, else of the softmax's output; a call has `heads_at_once`. `watched` says that the
     whole pass is to be watched, not the owners of attention alone, since something happens between
     modules; `cut`, that the network keeps gradients from its blocks, which a pass that needs them
-    passes over. Where blocks are lists of parts, what leaves a block is made of its last part's
-    output in so many `steps`.
+    passes over; `in_place`, that blocks change the tokens they are given. Where blocks are lists
+    of parts, what leaves a block is made of its last part's output in so many `steps`.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -106,6 +106,7 @@ class Anatomy:
     layout: Layout = PLAIN
     watched: bool = False
     cut: bool = False
+    in_place: bool = False
     heads_at_once: int = 1
     steps: int = 1
     foreign: tuple[Foreign, ...] = ()

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +23,12 @@ from vit_explorer.models.card import (
     find_prefix_names,
     first_tensor,
 )
-from vit_explorer.models.interception import accept, frozen, recording
-from vit_explorer.models.structure.anatomy import Anatomy, Block, tokens_in
-from vit_explorer.models.structure.attention_calls import detached
+from vit_explorer.models.gradient_hooks import hooks_gradients
+from vit_explorer.models.structure.anatomy import Anatomy, Block
 from vit_explorer.models.structure.blocks import NoBlocksError, find_blocks
 from vit_explorer.models.structure.channels import input_channels
-from vit_explorer.models.structure.positions import find_parameter, has_positions
+from vit_explorer.models.structure.head_reading import PLAIN_VIT, Read, read_out
+from vit_explorer.models.structure.positions import find_added, find_parameter, has_positions
 from vit_explorer.models.structure.seen import Event, Seen, look, why_not
 from vit_explorer.models.structure.stages import may_have_stages
 from vit_explorer.models.structure.token_order import (
@@ -42,15 +40,12 @@ from vit_explorer.models.structure.token_order import (
     run_to_attention,
 )
 
-PLAIN_VIT = "choose a plain ViT, whose every block attends once from all tokens to all tokens"
-
 # A token whose share of the gradient is smaller is not read.
 _READ = 1e-5
-# Directions in which the output is differentiated to see which tokens it reads.
-_DIRECTIONS = 4
 # Prefix tokens and registers at the most, where shapes alone are known.
 _MOST_OTHERS = 64
 _PICTURES = 3
+_NOT_THEIRS = (Path(__file__).parents[2], Path(torch.__file__).parent)
 
 
 class DoesNotRunError(UnsupportedModelError):
@@ -71,6 +66,8 @@ def measure(
     pixels = _noise(module, 1, channels, image_size)
     with torch.inference_mode(False):
         seen = _run(lambda: look(module, pixels), module, name, channels, image_size)
+        if seen.hooks:
+            hooks_gradients(module)
         return _measure(module, seen, pixels, name)
 
 
@@ -129,11 +126,17 @@ def _check_patch(module: nn.Module, size: Pair, name: str) -> None:
 
 def told(error: BaseException) -> str:
     """An exception of another program, its kind, words and place, on one line."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    # Torch's functions are called through ours while they are watched: neither place is told.
+    last = next((one for one in reversed(frames) if _is_theirs(one.filename)), frames[-1])
     words = " ".join(str(error).split())
     kind = type(error).__name__
     said = f" ({words[:160]})" if words else ""
     return f"{kind}{said} in {Path(last.filename).name}, line {last.lineno}"
+
+
+def _is_theirs(file: str) -> bool:
+    return not any(map(Path(file).is_relative_to, _NOT_THEIRS))
 
 
 def _way_out(module: nn.Module) -> str:
@@ -155,11 +158,11 @@ def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[
     size: Pair = (pixels.shape[-2], pixels.shape[-1])
     if pixels.is_meta:
         order = _order_by_shapes(seen, anatomy.tokens, size)
-        return anatomy, _structure(module, anatomy, order, _Read(query=_query(events)), seen)
+        return anatomy, _structure(module, anatomy, order, Read(query=_query(events)), seen)
     order = _order(module, anatomy, seen, pixels, name)
     places = None if order.places == tuple(range(anatomy.tokens)) else order.places
     anatomy = replace(anatomy, places=places, embedding=_embedding(seen, order))
-    anatomy, read = _read_out(module, anatomy, seen, pixels, name)
+    anatomy, read = read_out(module, anatomy, seen, pixels, name)
     structure = _structure(module, anatomy, order, read, seen)
     if "learned" in structure.position:
         # Stored in the network's order of tokens, which may be another than ours.
@@ -167,7 +170,7 @@ def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[
         names = (name for name, one in module.named_parameters() if one is named)
         parameter = next(names, "") if places is not None else ""
         anatomy = replace(anatomy, position=parameter)
-    elif not order.overlap:
+    else:
         kind, parameter = _measured_position(module, anatomy, order, pixels, structure.position)
         anatomy = replace(anatomy, position=parameter)
         structure = replace(structure, position=kind)
@@ -178,11 +181,20 @@ def _measured_position(
     module: nn.Module, anatomy: Anatomy, order: Order, pixels: Tensor, named: str
 ) -> tuple[str, str]:
     """What positions there are, and the parameter that holds them, where no known name tells."""
-    if "sin-cos" in named or not has_positions(module, anatomy, pixels, order.prefix):
+    if "sin-cos" in named:
+        return named, ""
+    if order.overlap:
+        # The edges of an empty picture tell patches apart, so what is added is looked for alone.
+        parameter = find_added(module, anatomy, pixels, order.prefix)
+        return (" + ".join(["learned", *_known(named)]), parameter) if parameter else (named, "")
+    if not has_positions(module, anatomy, pixels, order.prefix):
         return named, ""
     parameter = find_parameter(module, anatomy, pixels, order.prefix)
-    kinds = ["learned" if parameter else "fixed", *([] if named == "no" else [named])]
-    return " + ".join(kinds), parameter
+    return " + ".join(["learned" if parameter else "fixed", *_known(named)]), parameter
+
+
+def _known(named: str) -> list[str]:
+    return [] if named == "no" else [named]
 
 
 def _of_blocks(seen: Seen, blocks: Sequence[Block]) -> list[list[Event]]:
@@ -312,189 +324,8 @@ def _embedding(seen: Seen, order: Order) -> nn.Conv2d | None:
     return found if isinstance(found, nn.Conv2d) and own[0].stride == order.patch_size else None
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What the output reads: shares (N,) of the gradient, by token; None where it has none."""
-
-    output: Tensor | None = None
-    width: int = 0
-    shares: Tensor | None = None
-    query: Tensor | None = None
-
-
-def _read_out(
-    module: nn.Module, anatomy: Anatomy, seen: Seen, pixels: Tensor, name: str
-) -> tuple[Anatomy, _Read]:
-    """A second pass: do the blocks follow one another, and which last tokens does the output read?
-
-    Where the network keeps gradients from its blocks, what does so is passed over.
-    """
-    after = _last_of_tokens(seen, anatomy)
-    read = _differentiated(module, anatomy, after, pixels, name)
-    if read.shares is None and read.output is not None and read.output.ndim == 2:
-        cut = replace(anatomy, cut=True, watched=True)
-        again = _differentiated(module, cut, after, pixels, name)
-        if again.shares is not None:
-            return cut, again
-    return anatomy, read
-
-
-def _last_of_tokens(seen: Seen, anatomy: Anatomy) -> nn.Module | None:
-    """The last part behind the blocks that gives a vector a token: the final norm."""
-    shape = (anatomy.tokens, 1) if anatomy.tokens_first else (1, anatomy.tokens)
-    end = max(one.ended for one in seen.calls if one.module is anatomy.blocks[-1].last)
-    behind = [one for one in seen.calls if one.began > end and one.result[:2] == shape]
-    return behind[-1].module if behind and len(behind[-1].result) == 3 else None
-
-
-def _differentiated(
-    module: nn.Module, anatomy: Anatomy, after: nn.Module | None, pixels: Tensor, name: str
-) -> _Read:
-    """`after` is the part whose tokens the head reads, None where those are the last block's."""
-    last = len(anatomy.blocks) - 1
-    leaf: list[Tensor] = []
-    chain = _Chain(anatomy)
-
-    def leaving(index: int, tokens: Tensor) -> Tensor:
-        chain.leaving(index, tokens)
-        if index < last:
-            return tokens
-        torch.set_grad_enabled(True)
-        leaf.append(detached(tokens).requires_grad_(True))
-        return leaf[-1]
-
-    head = _LastLinear(module)
-    normed: list[Tensor] = []
-    with ExitStack() as borrowed:
-        borrowed.enter_context(torch.no_grad())
-        borrowed.enter_context(frozen(module))
-        borrowed.enter_context(chain.watching())
-        borrowed.enter_context(head.watching())
-        if after is not None:
-            hook = after.register_forward_hook(lambda _, __, out: normed.append(first_tensor(out)))
-            borrowed.callback(hook.remove)
-        calls = borrowed.enter_context(recording(module, anatomy, on_output=leaving))
-        output = first_tensor(module(pixels))
-    _check_chain(module, anatomy, pixels, chain, name)
-    heads = accept(calls, anatomy, name)
-    query = heads[0][0].query
-    width = leaf[-1].shape[-1] if leaf else 0
-    shares = None
-    if leaf and output.ndim == 2 and output.requires_grad:
-        # On tokens of one scale shares compare; before a norm those of small ones would be large.
-        tokens = normed[-1] if normed and normed[-1].requires_grad else leaf[-1]
-        shares = _shares(output, tokens, anatomy)
-        if shares is None and head.given is not None and head.given.requires_grad:
-            # A head of zeros, as torchvision makes them, reads what it is given all the same.
-            shares = _shares(head.given, tokens, anatomy)
-    return _Read(output.detach(), width, shares, query)
-
-
-def _shares(output: Tensor, tokens: Tensor, anatomy: Anatomy) -> Tensor | None:
-    """Each token's share (N,) of the gradient of the output, in several directions."""
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(_DIRECTIONS, *output.shape, generator=generator).to(output)
-    total = torch.zeros(anatomy.tokens)
-    for direction in directions:
-        (slope,) = torch.autograd.grad(
-            (output * direction).sum(), tokens, retain_graph=True, allow_unused=True
-        )
-        if slope is None:
-            return None
-        total += anatomy.arrange(slope)[0].float().norm(dim=-1).cpu()
-    return total / total.sum() if float(total.sum()) > 0 else None
-
-
-class _LastLinear:
-    """What the last linear layer of a pass was given."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.layers = [one for one in module.modules() if isinstance(one, nn.Linear)]
-        self.given: Tensor | None = None
-
-    def watching(self) -> ExitStack:
-        hooks = ExitStack()
-        for layer in self.layers:
-            hooks.callback(layer.register_forward_pre_hook(self._keep).remove)
-        return hooks
-
-    def _keep(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self.given = args[0]
-
-
-class _Chain:
-    """Whether what leaves a block is what enters the next."""
-
-    def __init__(self, anatomy: Anatomy) -> None:
-        self.anatomy = anatomy
-        self.left: Tensor | None = None
-        self.broken: list[int] = []
-
-    def leaving(self, index: int, tokens: Tensor) -> None:
-        self.left = detached(tokens)
-
-    def watching(self) -> ExitStack:
-        hooks = ExitStack()
-        for index, block in enumerate(self.anatomy.blocks[1:], 1):
-            hook = block.first.register_forward_pre_hook(self._entering(index), with_kwargs=True)
-            hooks.callback(hook.remove)
-        return hooks
-
-    def _entering(self, index: int) -> Any:
-        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-            given = tokens_in((args, kwargs), self.anatomy.tokens)
-            if given is None or self.left is None or not torch.equal(given, self.left):
-                self.broken.append(index)
-            self.left = None
-
-        return hook
-
-
-def _check_chain(
-    module: nn.Module, anatomy: Anatomy, pixels: Tensor, chain: _Chain, name: str
-) -> None:
-    """Refuse blocks that don't follow one another, such as those of two networks side by side."""
-    for index in chain.broken:
-        names = [anatomy.blocks[place].name for place in (index - 1, index)]
-        follows = _follows(module, anatomy, pixels, index)
-        if follows and not anatomy.blocks[index - 1].whole:
-            raise UnsupportedModelError(
-                f"{name} can't be explored: what enters {names[1]!r} is more than what leaves "
-                f"{names[0]!r}, and its blocks are lists of parts, so their outputs can't be told; "
-                f"{PLAIN_VIT}."
-            )
-        if not follows:
-            raise UnsupportedModelError(
-                f"{name} can't be explored: its blocks don't follow one another, as {names[1]!r} "
-                f"doesn't read what {names[0]!r} gives; where several networks run side by side, "
-                "pass one of them."
-            )
-
-
-def _follows(module: nn.Module, anatomy: Anatomy, pixels: Tensor, index: int) -> bool:
-    """Whether what enters a block changes with what leaves the one before."""
-    found: list[Tensor] = []
-    for factor in (1.0, 1.5):
-
-        def leaving(place: int, tokens: Tensor, factor: float = factor) -> Tensor:
-            return tokens * factor if place == index - 1 and factor != 1 else tokens
-
-        def entering(_: nn.Module, args: Any, kwargs: Any) -> None:
-            given = tokens_in((args, kwargs), anatomy.tokens)
-            if given is not None:
-                found.append(given.detach().clone())
-
-        hook = anatomy.blocks[index].first.register_forward_pre_hook(entering, with_kwargs=True)
-        try:
-            with torch.no_grad(), recording(module, anatomy, on_output=leaving):
-                module(pixels)
-        finally:
-            hook.remove()
-    return len(found) == 2 and not torch.equal(found[0], found[1])
-
-
 def _structure(
-    module: nn.Module, anatomy: Anatomy, order: Order, read: _Read, seen: Seen
+    module: nn.Module, anatomy: Anatomy, order: Order, read: Read, seen: Seen
 ) -> Structure:
     core = find_core(module)
     output = read.output if read.output is not None else first_tensor(seen.output)
@@ -516,11 +347,12 @@ def _structure(
         classes=find_classes(module, core, output),
         overlap=order.overlap,
         read_shares=_by_name(shares, names),
+        read_blocks=read.blocks,
         attends="fused" if anatomy.fused else "written",
     )
 
 
-def _head_width(read: _Read, heads: int) -> int:
+def _head_width(read: Read, heads: int) -> int:
     return int(read.query.shape[-1]) if read.query is not None else read.width // heads
 
 

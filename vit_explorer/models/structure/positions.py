@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,17 @@ def find_parameter(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: 
     for name in _candidates(module, anatomy, patches, width):
         without = _Without(module, name)
         if not has_positions(without, anatomy, pixels, prefix):
+            return name
+    return ""
+
+
+def find_added(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> str:
+    """The parameter that adds something else to each patch, the same in any picture."""
+    patches = anatomy.tokens - prefix
+    width = _patches(module, anatomy, torch.zeros_like(pixels), prefix).shape[-1]
+    for name in _candidates(module, anatomy, patches, width):
+        found = added(module, replace(anatomy, position=name), pixels, prefix)
+        if found is not None and bool((found != found[:1]).any()):
             return name
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vit_explorer.models.gradient_hooks import NoHandle
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import tensors_in
 from vit_explorer.models.structure.attention_calls import (
@@ -22,6 +23,8 @@ from vit_explorer.models.structure.attention_calls import (
     answering,
     find_foreign,
 )
+
+POOLINGS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
 
 Run = Callable[[Tensor], Tensor]
 
@@ -81,7 +84,8 @@ class Event:
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """A convolution before the first attention: what it was given and made."""
+    """A convolution, pooling or unfolding before the first attention: what it was given and made,
+    of which the last two axes are a grid."""
 
     call: Call | None
     stride: tuple[int, int]
@@ -98,6 +102,7 @@ class Seen:
     calls: list[Call] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     cut: bool = False  # the module switched gradients off, or cut its graph
+    hooks: bool = False  # it registered a hook on a tensor that needs no gradient here
     foreign: tuple[Foreign, ...] = ()
     output: Any = None
 
@@ -111,6 +116,9 @@ class _Observer(Watch):
         self.clock = 0
         self._handlers[F.conv2d] = self._convolution
         self._handlers[torch.conv2d] = self._convolution
+        self._handlers.update(dict.fromkeys(POOLINGS, self._pooling))
+        self._handlers[F.unfold] = self._unfolding
+        self._handlers[Tensor.register_hook] = self._hooked
         self._handlers[torch._C._set_grad_enabled] = self._switched
         self._handlers.update(dict.fromkeys((Tensor.detach, torch.detach), self._switched))
 
@@ -152,25 +160,62 @@ class _Observer(Watch):
 
     def _convolution(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         output = func(*args, **kwargs)
-        if not self.seen.events:
-            weight = args[1] if len(args) > 1 else kwargs["weight"]
-            stride = args[3] if len(args) > 3 else kwargs.get("stride", 1)
-            pair = (stride, stride) if isinstance(stride, int) else tuple(stride)
-            self.seen.convolutions.append(
-                Convolution(
-                    call=self.running[-1] if self.running else None,
-                    stride=(pair[0], pair[-1]),
-                    kernel=(weight.shape[-2], weight.shape[-1]),
-                    given=tuple(args[0].shape),
-                    made=tuple(output.shape),
-                )
-            )
+        weight = args[1] if len(args) > 1 else kwargs["weight"]
+        stride = args[3] if len(args) > 3 else kwargs.get("stride", 1)
+        self._grid(args[0], output.shape, stride, tuple(weight.shape[-2:]))
         return output
+
+    def _pooling(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = func(*args, **kwargs)
+        given = args[0] if args else kwargs["input"]
+        kernel = args[1] if len(args) > 1 else kwargs["kernel_size"]
+        stride = args[2] if len(args) > 2 else kwargs.get("stride")
+        made = output[0] if isinstance(output, tuple) else output
+        self._grid(given, made.shape, stride or kernel, kernel)
+        return output
+
+    def _unfolding(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        output: Tensor = func(*args, **kwargs)
+        names = ("input", "kernel_size", "dilation", "padding", "stride")
+        said = {"dilation": 1, "padding": 0, "stride": 1, **dict(zip(names, args, strict=False))}
+        said.update(kwargs)
+        sizes = zip(
+            said["input"].shape[-2:],
+            *(_both(said[name]) for name in names[1:]),
+            strict=True,
+        )
+        grid = ((size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, d, p, s in sizes)
+        self._grid(said["input"], (*output.shape[:2], *grid), said["stride"], said["kernel_size"])
+        return output
+
+    def _grid(self, given: Tensor, made: Sequence[int], stride: Any, kernel: Any) -> None:
+        if self.seen.events or len(made) < 3:
+            return
+        self.seen.convolutions.append(
+            Convolution(
+                call=self.running[-1] if self.running else None,
+                stride=_both(stride),
+                kernel=_both(kernel),
+                given=tuple(given.shape),
+                made=tuple(made),
+            )
+        )
 
     def _switched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Called from the module's own code: hooks of this file switch nothing.
         self.seen.cut |= not args or args[0] is not True
         return func(*args, **kwargs)
+
+    def _hooked(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args[0].requires_grad:
+            return func(*args, **kwargs)
+        self.seen.hooks = True
+        return NoHandle()
+
+
+def _both(size: Any) -> tuple[int, int]:
+    """A size that torch takes as one number or two, by axis."""
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])
 
 
 def _near(axis: int) -> Callable[[int], int]:

@@ -18,6 +18,7 @@ from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import Block, Layout, tensors_in, tokens_in
 from vit_explorer.models.structure.attention_calls import Foreign, Fused, Watch, answering
 from vit_explorer.models.structure.seen import Convolution, Event
+from vit_explorer.models.structure.token_lines import bijection, decode, lines, ranked
 
 Pair = tuple[int, int]
 
@@ -243,10 +244,15 @@ def find_order(
     noise = torch.randn(2, channels, *image_size, generator=torch.Generator().manual_seed(1))
     base, other = noise.to(parameter.device, parameter.dtype)
 
-    def enter(masks: Tensor) -> Tensor:
-        """How far each token moves, (n, N), where pixels under masks (n, H, W) are changed."""
-        pixels = torch.where(masks[:, None].to(base.device), other, base)
-        pixels = torch.cat((base[None], pixels))
+    def enter(masks: Tensor, tile: Pair = image_size) -> Tensor:
+        """How far each token moves, (n, N), where pixels under masks (n, H, W) are changed, in a
+        picture that repeats after so many pixels."""
+        rows, columns = (
+            torch.arange(size) % step for size, step in zip(image_size, tile, strict=True)
+        )
+        still, moved = (one[:, rows[:, None], columns] for one in (base, other))
+        pixels = torch.where(masks[:, None].to(base.device), moved, still)
+        pixels = torch.cat((still[None], pixels))
         found = [run_to_block(module, block, some, tokens) for some in pixels.split(_AT_ONCE)]
         entering = torch.cat([one.transpose(0, 1) if tokens_first else one for one in found])
         entering = entering.float()
@@ -262,6 +268,12 @@ def find_order(
             found = _fit(enter, following, whole, grid, patch, image_size, convolutions)
             if found is not None:
                 return found
+    first, second = (run_to_block(module, block, base[None], tokens) for _ in range(2))
+    if not torch.allclose(first, second):
+        raise NoOrderError(
+            "what enters its blocks differs between two passes over one picture, so something in "
+            "it is drawn at random"
+        )
     raise NoOrderError(
         f"{count} of its {tokens} tokens follow the picture, and no grid of patches was found in "
         "which each of them is one patch"
@@ -297,7 +309,7 @@ def _grids(
 
 
 def _fit(
-    enter: Callable[[Tensor], Tensor],
+    enter: Callable[..., Tensor],
     following: Tensor,
     whole: Tensor,
     grid: Pair,
@@ -309,70 +321,20 @@ def _fit(
 
     Rows and columns are told by binary codes, a few pictures each. Where tokens follow more than
     their cells, every row and column is changed by itself, and tokens are put in the order of the
-    middles of what they follow, on a grid that a convolution made.
+    middles of what they follow, on a grid that a convolution made, or of square patches.
     """
-    lines = [_lines(axis, grid, patch, image_size) for axis in (0, 1)]
+    of_axes = [lines(axis, grid, patch, image_size) for axis in (0, 1)]
     least = 1e-3 * whole[following]
-    coded = [_decode(enter, one, grid[axis], axis) for axis, one in enumerate(lines)]
-    places = _bijection([cells[following] for cells, _ in coded], following, grid)
+    coded = [decode(enter, one, grid[axis], axis) for axis, one in enumerate(of_axes)]
+    places = bijection([cells[following] for cells, _ in coded], following, grid)
     beyond = any(bool((other[following] > least).any()) for _, other in coded)
-    made = any(tuple(one.made[-2:]) == grid for one in convolutions)
+    square = patch[0] == patch[1] and all(
+        cells * patch[0] == size for cells, size in zip(grid, image_size, strict=True)
+    )
+    made = square or any(tuple(one.made[-2:]) == grid for one in convolutions)
     if places is None and beyond and made:
-        found = [_ranked(enter, one, grid, axis, following) for axis, one in enumerate(lines)]
-        places = _bijection(found, following, grid)
+        found = [
+            ranked(enter, one, grid, patch, axis, following) for axis, one in enumerate(of_axes)
+        ]
+        places = bijection(found, following, grid)
     return None if places is None else Order(grid, patch, places, overlap=beyond)
-
-
-def _lines(axis: int, grid: Pair, patch: Pair, image_size: Pair) -> Tensor:
-    """Of each line of pixels the row or column of patches, -1 behind the last."""
-    lines = torch.arange(image_size[axis]) // patch[axis]
-    return torch.where(lines < grid[axis], lines, -1)
-
-
-def _masks(lines: Tensor, axis: int) -> Tensor:
-    """Lines (n, H) or (n, W) as masks that fit (n, H, W)."""
-    return lines[:, :, None] if axis == 0 else lines[:, None, :]
-
-
-def _decode(
-    enter: Callable[[Tensor], Tensor], lines: Tensor, count: int, axis: int
-) -> tuple[Tensor, Tensor]:
-    """Each token's row or column, and how far it follows others than its own."""
-    bits = max(1, (count - 1).bit_length())
-    on = (lines[None] >> torch.arange(bits)[:, None] & 1).bool()  # (bits, H or W)
-    both = torch.stack((on, ~on), dim=1) & (lines >= 0)
-    changes = enter(_masks(both.flatten(0, 1), axis)).unflatten(0, (bits, 2))  # (bits, 2, N)
-    code = ((changes[:, 0] > changes[:, 1]).long() << torch.arange(bits)[:, None]).sum(dim=0)
-    return code, changes.amin(dim=1).amax(dim=0)
-
-
-def _ranked(
-    enter: Callable[[Tensor], Tensor], lines: Tensor, grid: Pair, axis: int, following: Tensor
-) -> Tensor:
-    """The row or column of each token that follows the picture, by where the middle of what it
-    follows lies among those of the others: a stem may shift them all, or reach far."""
-    count, beside = grid[axis], grid[1 - axis]
-    changes = enter(_masks(lines == torch.arange(count)[:, None], axis))[:, following].double()
-    # Norms over the whole picture make every token follow all of it a little.
-    weights = (changes - changes.amin(dim=0)).square()
-    middle = (weights * torch.arange(count)[:, None]).sum(dim=0) / weights.sum(dim=0)
-    order = middle.argsort()
-    groups = middle[order].unflatten(0, (count, beside))
-    spread = float((groups[:, -1] - groups[:, 0]).max())
-    if count > 1 and spread > float(groups.mean(dim=1).diff().min()):
-        return torch.full_like(order, count)  # they lie in no lines: no row or column of the grid
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order))
-    return rank // beside
-
-
-def _bijection(cells: Sequence[Tensor], following: Tensor, grid: Pair) -> tuple[int, ...] | None:
-    """Places of all tokens where each patch is that of one of those that follow the picture."""
-    rows, columns = cells
-    index = rows * grid[1] + columns
-    inside = bool(((rows < grid[0]) & (columns < grid[1])).all())
-    if not inside or len(index.unique()) != grid[0] * grid[1]:
-        return None
-    patches = following.nonzero().flatten()[index.argsort()]
-    prefix = (~following).nonzero().flatten()
-    return (*prefix.tolist(), *patches.tolist())

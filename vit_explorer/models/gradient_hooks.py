@@ -1,0 +1,68 @@
+"""Networks whose own code is about gradients: they hook them, or change what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vit_explorer.errors import UnsupportedModelError
+
+# Networks whose forward hooks a tensor's gradient, as explanation code does: by their classes, so
+# that copies of them count too.
+_hooking: WeakSet[type[nn.Module]] = WeakSet()
+
+
+def hooks_gradients(module: nn.Module) -> None:
+    """Note that a network's forward registers hooks on tensors: without gradients those are passed
+    over while it is evaluated."""
+    _hooking.add(type(module))
+
+
+class NoHandle:
+    """What `register_hook` gives where there is no gradient to hook."""
+
+    def remove(self) -> None:
+        """Nothing was registered."""
+
+
+class _Unhooked(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is Tensor.register_hook and not args[0].requires_grad:
+            return NoHandle()
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def unhooked(module: nn.Module) -> Iterator[None]:
+    """Pass over the hooks of a network that was noted, where there is no gradient to hook."""
+    if not _hooking or not any(type(child) in _hooking for child in module.modules()):
+        yield
+        return
+    with _Unhooked():
+        yield
+
+
+@contextmanager
+def differentiating(name: str) -> Iterator[None]:
+    """Raises UnsupportedModelError where a network has changed what its own gradient needs."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"{name} can't be differentiated: it changes tensors in their place (as x += … does) "
+            "that its gradient needs; write x = x + … there, or choose methods without gradients, "
+            "such as rollout or occlusion."
+        ) from error
