@@ -59,6 +59,7 @@ class _BlockWatch(Watch):
         super().__init__()
         self.anatomy, self.pictures = anatomy, pictures
         self.block: int | None = None
+        self.stays = False  # entered by a block's last part, for the next attention to end
         self.on_output: BlockOutput | None = None
 
     def attends(self, tensor: Tensor, axis: int) -> bool:
@@ -224,7 +225,10 @@ def switching(
 def _watching(
     module: nn.Module, watch: _BlockWatch, on_output: BlockOutput | None
 ) -> Iterator[None]:
-    """A forward pass under a watch: all of it, or while attention is computed alone."""
+    """A forward pass under a watch, which costs each call of torch a little: while attention is
+    computed, and from a list's last part to the next attention, where its sum is made. All of the
+    pass where it must be seen that the network cuts a graph.
+    """
     anatomy = watch.anatomy
     watch.on_output = on_output
     with ExitStack() as borrowed:
@@ -232,13 +236,13 @@ def _watching(
         borrowed.enter_context(answering(watch, anatomy.foreign))
         if anatomy.cut:
             watch.keep_gradients()
-        if anatomy.watched:
+        if anatomy.cut:
             borrowed.enter_context(watch)
         else:
             borrowed.callback(watch.leave)
         for index, block in enumerate(anatomy.blocks):
             for owner in block.owners:
-                borrowed.callback(_mark(owner, watch, index, enter=not anatomy.watched))
+                borrowed.callback(_mark(owner, watch, index, enter=not anatomy.cut))
             if on_output is not None:
                 borrowed.callback(_at_output(block, watch, index, on_output))
         yield
@@ -249,8 +253,9 @@ def _mark(owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> A
 
     def begin(*_: Any) -> None:
         watch.block = index
-        if enter:
+        if enter and not watch.stays:
             watch.enter()
+        watch.stays = False
 
     def end(*_: Any) -> None:
         if enter:
@@ -275,6 +280,9 @@ def _at_output(block: Block, watch: _BlockWatch, index: int, told: BlockOutput) 
         if found is None:
             return None
         if not block.whole:
+            if not (anatomy.cut or watch.stays):
+                watch.enter()
+                watch.stays = True
             watch.await_result(found.shape, anatomy.steps, tell)
             return None
         changed = tell(found)

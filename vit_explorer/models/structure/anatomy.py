@@ -91,11 +91,10 @@ class Anatomy:
 
     `places` gives each token's index in the network, by its index outside (None: the same order).
     `layout` is that of each block's attention: of queries, keys and values where the call is
-    `fused`, else of the softmax's output; a call has `heads_at_once`. `watched` says that the
-    whole pass is to be watched, not the owners of attention alone, since something happens between
-    modules; `cut`, that the network keeps gradients from its blocks, which a pass that needs them
-    passes over; `in_place`, that blocks change the tokens they are given. Where blocks are lists
-    of parts, what leaves a block is made of its last part's output in so many `steps`.
+    `fused`, else of the softmax's output; a call has `heads_at_once`. `cut` says that the network
+    keeps gradients from its blocks, which a pass that needs them passes over; `in_place`, that
+    blocks change the tokens they are given. Where blocks are lists of parts, what leaves a block
+    is made of its last part's output in so many `steps`.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -104,7 +103,6 @@ class Anatomy:
     places: tuple[int, ...] | None = None
     fused: bool = True
     layout: Layout = PLAIN
-    watched: bool = False
     cut: bool = False
     in_place: bool = False
     heads_at_once: int = 1

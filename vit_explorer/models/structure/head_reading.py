@@ -48,7 +48,7 @@ def read_out(
     after = _last_of_tokens(seen, anatomy)
     read = _differentiated(module, anatomy, after, pixels, name)
     if read.shares is None and read.output is not None and read.output.ndim == 2:
-        cut = replace(anatomy, cut=True, watched=True)
+        cut = replace(anatomy, cut=True)
         again = _differentiated(module, cut, after, pixels, name)
         if again.shares is not None:
             anatomy, read = cut, again

@@ -232,7 +232,6 @@ def _anatomy(
         tokens=tokens,
         fused=fused,
         foreign=seen.foreign,
-        watched=virtual,
     )
     if pixels.is_meta:
         _check_whole(first)
