@@ -290,6 +290,16 @@ def test_folders_that_hold_nothing(small: vx.LoadedModel, album: Path, tmp_path:
         vx.explain_folder(small, album, album)
 
 
+def test_arrays_are_pictures_too(small: vx.LoadedModel, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+    np.save(tmp_path / "field.NPY.npy", values)
+    (tmp_path / "notes.txt").write_text("none")
+    assert [path.name for path in find_pictures(tmp_path)] == ["field.NPY.npy"]
+    (outcome,) = vx.explain_folder(small, tmp_path, tmp_path / "out", ())
+    expected = vx.explain(small, values, ()).predictions[0]
+    assert (outcome.label, outcome.probability) == (expected.label, expected.probability)
+
+
 def test_names_are_made_distinct() -> None:
     assert distinct(["a", "A", "b", "a", "a-2"]) == ["a", "A-2", "b", "a-3", "a-2-2"]
 

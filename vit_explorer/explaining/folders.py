@@ -132,6 +132,7 @@ def find_pictures(folder: str | Path, out: str | Path | None = None) -> list[Pat
         )
     Image.init()
     endings = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
+    endings.add(".npy")
     pictures: list[Path] = []
     for place, folders, names in os.walk(root):
         folders[:] = sorted(
