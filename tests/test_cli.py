@@ -311,6 +311,8 @@ def bad(tmp_path: Path, cat: Path) -> Path:
         ("explain cat.png --model {own} --device gpu", "expected 'auto', 'cpu'"),
         ("explain cat.png --model {own} --target=--5", "no class '--5'"),
         ("explain cat.png --model {own} --option rollout.discard=abc", "discard ratio was 'abc'"),
+        ("explain cat.png --model {own} --mean 0.5 0.5 --std 1", "2 numbers"),
+        ("explain cat.png --model {own} --mean dark", "--mean was 'dark'"),
         ("models nothing-of-the-kind", "No model's name holds"),
         ("explain", "Missing argument"),
         ("explain cat.png --metod x", "--method"),

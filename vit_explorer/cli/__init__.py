@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vit_explorer.cli import explaining, measuring, page, training, viewing
-from vit_explorer.cli.options import line
+from vit_explorer.cli.options import joined, line
 from vit_explorer.errors import ExplorerError
 from vit_explorer.version import __version__
 
@@ -37,8 +38,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class _Command(TyperCommand):
+    """A command whose options of several numbers take as many as are given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, joined(args))
+
+
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name, cls=_Command)(_command)
 
 
 def _print_version(wanted: bool) -> None:

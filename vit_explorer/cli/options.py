@@ -34,13 +34,18 @@ TrainedAt = Annotated[
     ),
 ]
 Mean = Annotated[
-    tuple[float, float, float] | None,
-    typer.Option(help="Mean a channel, 0 to 1, if not the model's own.", metavar="R G B"),
+    str | None,
+    typer.Option(
+        help="Mean a channel, 0 to 1, if not the model's own; one number serves all.",
+        metavar="R G B…",
+    ),
 ]
 Std = Annotated[
-    tuple[float, float, float] | None,
-    typer.Option(help="Standard deviation a channel, likewise.", metavar="R G B"),
+    str | None,
+    typer.Option(help="Standard deviation a channel, likewise.", metavar="R G B…"),
 ]
+# Options that take as many numbers as follow them.
+MANY = ("--mean", "--std")
 Bands = Annotated[
     str | None,
     typer.Option(
@@ -118,7 +123,8 @@ def load(
     *,
     trained_at: tuple[int, int] | None = None,
 ) -> vx.LoadedModel:
-    given = {"mean": mean, "std": std}
+    texts = {"mean": mean, "std": std}
+    given = {name: _numbers(name, text) for name, text in texts.items() if text is not None}
     with status(f"loading {model}"):
         return vx.load_model(
             model,
@@ -130,8 +136,32 @@ def load(
             pretrained=pretrained,
             precision=precision,
             outputs=outputs,
-            preprocess={name: value for name, value in given.items() if value is not None},
+            preprocess=given,
         )
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the numbers after an option of `MANY` as one, "0.5,0.5,0.5": how many there
+    are is the model's affair, and a parser takes a fixed count."""
+    found: list[str] = []
+    numbers: list[str] | None = None
+    for argument in arguments:
+        if numbers is not None and isinstance(_number(argument), (int, float)):
+            numbers.append(argument)
+            continue
+        found += [",".join(numbers)] if numbers else []
+        numbers = [] if argument in MANY else None
+        found.append(argument)
+    return found + ([",".join(numbers)] if numbers else [])
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise OptionError(
+            f"--{name} was {text!r}, expected a number for each channel, such as 0.5 0.5 0.5."
+        ) from None
 
 
 def check_out(out: Path) -> None:
