@@ -525,10 +525,34 @@ def test_a_transform_that_cannot_be_followed_says_so(cat: Path) -> None:
         assert not prepared.box_known
         assert prepared.box == (0, 0, 451, 300)
         assert prepared.crop is prepared.shown
-    stretched = np.asarray(opaque.shown).astype(float)
-    assert stretched.min() == 0
-    assert stretched.max() == 255
-    assert np.corrcoef(stretched.ravel(), np.asarray(seen.shown).ravel())[0, 1] > 0.999
+    np.testing.assert_array_equal(np.asarray(opaque.shown), np.asarray(seen.shown))
+
+
+def test_how_a_transform_normalises_is_measured(cat: Path) -> None:
+    mean, std = (0.48, 0.45, 0.4), (0.22, 0.23, 0.25)
+    plain = v1.Compose([v1.Resize((64, 64)), v1.ToTensor()])
+    normal = v1.Compose([plain, v1.Normalize(mean, std)])
+    hidden = Preprocess.from_transform(normal.__call__, 64)
+    assert hidden.mean == pytest.approx(mean, abs=1e-5)
+    assert hidden.std == pytest.approx(std, abs=1e-5)
+    told = Preprocess.from_transform(normal, 64)
+    np.testing.assert_array_equal(np.asarray(hidden(cat).shown), np.asarray(told(cat).shown))
+    grey = Preprocess.from_transform(lambda image: plain(image).mean(0, True) * 4 - 2, 64, 1)
+    assert (grey.mean, grey.std) == ((0.5,), (0.25,))
+    for other in (
+        lambda image: plain(image) ** 2,
+        lambda image: torch.rand(3, 64, 64),
+        lambda image: 1 / 0,
+    ):
+        unknown = Preprocess.from_transform(other, 64)
+        assert (unknown.mean, unknown.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_values_of_an_unknown_kind_are_stretched(cat: Path) -> None:
+    plain = v1.Compose([v1.Resize((64, 64)), v1.ToTensor()])
+    bent = Preprocess.from_transform(lambda image: plain(image).square() * 20 - 10, 64)(cat)
+    shown = np.asarray(bent.shown)
+    assert (shown.min(), shown.max()) == (0, 255)
 
 
 @pytest.mark.parametrize(

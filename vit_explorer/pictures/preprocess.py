@@ -144,10 +144,11 @@ class Preprocess:
 
         A picture of C bands of its own is given to it as an array (H, W, C) float32, 0 to 1.
 
-        Mean and standard deviation are those of the Normalize step in its `.transforms`, 0 and 1
-        if there is none. The box is followed through torchvision's (v1, v2) and timm's resizes and
-        centre crops, through those that change values alone, and through a callable that leaves
-        the colours as they are; any other step makes it unknown (`Prepared.box_known`).
+        Mean and standard deviation are those of the Normalize step in its `.transforms`, else those
+        by which it makes numbers of plain colours, else 0 and 1. The box is followed through
+        torchvision's (v1, v2) and timm's resizes and centre crops, through those that change values
+        alone, and through a callable that leaves the colours as they are; any other step makes it
+        unknown (`Prepared.box_known`).
 
         Raises OptionError for a transform that can't be called.
         """
@@ -159,7 +160,7 @@ class Preprocess:
                 "picture into a tensor (3, H, W)."
             )
         height, width = (size, size) if isinstance(size, int) else size
-        mean, std = normalisation(transform, channels)
+        mean, std = normalisation(transform, (channels, int(height), int(width)))
         return cls(transform, (channels, int(height), int(width)), mean, std)
 
     def to_dict(self) -> dict[str, Any]:

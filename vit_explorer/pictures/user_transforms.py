@@ -34,14 +34,50 @@ _KEEPS_PLACES = (
 Numbers = tuple[float, ...]
 
 
-def normalisation(transform: Any, channels: int) -> tuple[Numbers, Numbers]:
-    """Mean and standard deviation a channel of its last Normalize; 0 and 1 without one."""
-    mean, std = (0.0,) * channels, (1.0,) * channels
+def normalisation(transform: Any, size: tuple[int, int, int]) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation a channel: those of its last Normalize, else as measured.
+
+    `size`: channels, height and width that it makes.
+    """
+    channels = size[0]
+    mean, std = _measured(transform, size)
     for step in _steps(transform):
         # One of another length comes before channels are added or taken away.
         if isinstance(step, _NORMALIZES) and len(step.mean) in (1, channels):
             mean, std = (a_channel(each, channels) for each in (step.mean, step.std))
     return mean, std
+
+
+def _measured(transform: Any, size: tuple[int, int, int]) -> tuple[Numbers, Numbers]:
+    """Mean and deviation a channel, by what a transform makes of plain colours; 0 and 1 where it
+    makes no plain ones of them, or does more to values than to shift and scale them."""
+    channels, height, width = size
+    unknown = (0.0,) * channels, (1.0,) * channels
+    if channels not in (1, 3):
+        return unknown
+    levels = {"black": (0, 0, 0), "white": (255, 255, 255), "grey": (102, 102, 102)}
+    if channels == 3:
+        levels["colour"] = (51, 204, 153)
+    try:
+        made = {}
+        for name, colour in levels.items():
+            found = transform(Image.new("RGB", (width, height), colour)).reshape(size).double()
+            made[name] = found.flatten(1).mean(1)
+            if not torch.allclose(found, made[name][:, None, None], atol=1e-4):
+                return unknown
+    except Exception:  # a user's transform may raise anything, and is told so at a picture
+        return unknown
+    spread = made["white"] - made["black"]
+    for name, colour in levels.items():
+        shares = torch.tensor(colour[:channels], dtype=torch.float64) / 255
+        if not torch.allclose(made["black"] + shares * spread, made[name], atol=1e-3):
+            return unknown
+    if not bool((spread > 1e-6).all()):
+        return unknown
+    std = 1 / spread
+    found = (-made["black"] * std, std)
+    means, deviations = (tuple(round(float(one), 6) + 0.0 for one in of) for of in found)
+    return means, deviations
 
 
 def follow(transform: Any, value: Any, size: tuple[int, int]) -> tuple[Any, Box | None]:
