@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a browser says of a refusal, at the addresses where tests ask for refusals.
 REFUSED = re.compile(
     r"console: Failed to load resource: the server responded with a status of 422 .*"
-    r"/explorer/(pictures|uploads/\w+|models|training/orders)(\?\S*)?\)"
+    r"/explorer/(pictures|pictures/values|uploads/\w+|models|training/orders)(\?\S*)?\)"
 )
 APP = ("-m", "vit_explorer", "app")
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -521,3 +521,45 @@ def test_commands_take_bands_and_a_stretch(
         code, told = run("explain", field, *model, *wrong, "--out", out, capsys=capsys)
         assert code == 2
         assert says in told
+
+
+@pytest.mark.parametrize("numbers", [("0.1", "0.2", "0.3", "0.4", "0.5"), ("0.1,0.2,0.3,0.4,0.5",)])
+def test_mean_and_deviation_of_any_number_of_bands_on_the_command(
+    numbers: tuple[str, ...], tmp_path: Path
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "five.safetensors", channels=5)
+    values = noise(32, 32, 5)
+    np.save(tmp_path / "bands.npy", values)
+    options = ["--model", str(checkpoint), "--mean", *numbers, "--std", "0.25"]
+    paths = [str(tmp_path / "bands.npy"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", *options, *paths])
+    assert not ended.value.code
+    told = json.loads((tmp_path / "out" / "bands" / "explanation.json").read_text())
+    assert told["model"]["mean"] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert told["model"]["std"] == [0.25] * 5
+    model = vx.load_model(
+        str(checkpoint), preprocess={"mean": [0.1, 0.2, 0.3, 0.4, 0.5], "std": [0.25]}
+    )
+    expected = vx.explain(model, values, ()).predictions[0]
+    assert told["predictions"][0]["probability"] == pytest.approx(expected.probability, rel=1e-6)
+
+
+def test_values_of_an_open_picture_are_chosen_anew() -> None:
+    values = noise(16, 24, 6, dtype=np.uint16, high=3000)
+    first = vx.open_picture(values)
+    assert first.chosen() == {}
+    again = first.opened(bands=(4, 1, 2), stretch=(100, 2000))
+    same = vx.open_picture(values, bands=(4, 1, 2), stretch=(100, 2000))
+    assert again.chosen() == {"bands": [4, 1, 2], "stretch": [100, 2000]}
+    np.testing.assert_array_equal(np.asarray(again.image), np.asarray(same.image))
+    assert vx.open_picture(values, **again.chosen()).told() == again.told() == same.told()
+    assert again.sha256 == first.sha256
+    np.testing.assert_array_equal(np.asarray(again.opened().image), np.asarray(first.image))
+    deep = vx.open_picture(values[:, :, 0]).opened(stretch="full")
+    assert deep.chosen() == {"stretch": "full"}
+    assert deep.image.getextrema()[0][1] <= 12
+    with pytest.raises(OptionError, match="8-bit colours"):
+        vx.open_picture(noise(16, 24, 3)).opened(bands=(0, 1, 2))
+    with pytest.raises(OptionError, match="expected three of 0 to 5"):
+        first.opened(bands=(6, 0, 1))

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser import open_explorer, running_app, unexpected, watched_page, write_checkpoint
+from tests.browser import (
+    copied,
+    open_explorer,
+    running_app,
+    show,
+    unexpected,
+    wait_idle,
+    watched_page,
+    write_checkpoint,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -90,4 +99,56 @@ def test_six_bands_are_sent_and_explained(browser: Browser, tmp_path: Path) -> N
             )
             assert "The picture has 6 bands; bands 1, 2, 3 are shown." in caption
             assert "taken as 12 bits: 0 is black, 4,095 is white." in caption
+        assert unexpected(wrong) == []
+
+
+def colours(page: Page) -> list[int]:
+    """The first pixel of what the model saw."""
+    return page.evaluate("""async () => {
+      const image = document.querySelector(".view-model img");
+      await image.decode();
+      const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+      const context = canvas.getContext("2d");
+      context.drawImage(image, 0, 0);
+      return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+    }""")
+
+
+@pytest.mark.browser
+def test_bands_and_stretch_are_chosen_on_the_page(browser: Browser, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "six.safetensors", channels=6)
+    values = np.random.default_rng(0).integers(0, 3000, (32, 32, 6)).astype(np.uint16)
+    np.save(tmp_path / "field.npy", values)
+    caption = ".card-seen .caption"
+    with (
+        running_app("--model", str(checkpoint), scratch=tmp_path) as address,
+        watched_page(browser, address) as (page, wrong),
+    ):
+        page.goto(address)
+        page.get_by_text("'cat.png' has 3 channels and the model takes 6").first.wait_for()
+        assert not page.locator(".picture-values").is_visible()
+        page.set_input_files("#vx-file", str(tmp_path / "field.npy"))
+        page.locator(caption, has_text="bands 1, 2, 3 are shown").wait_for()
+        page.locator(".picture-values summary").click()
+        page.select_option("#vx-band-red", index=4)
+        page.locator(caption, has_text="bands 5, 2, 3 are shown").wait_for()
+        page.select_option("#vx-stretch", "given")
+        page.fill("#vx-stretch-high", "2000")
+        page.press("#vx-stretch-high", "Tab")
+        page.locator(caption, has_text="stretched as given: 0 is black, 2,000 is white").wait_for()
+        wait_idle(page)
+        code = copied(page, '#vx-view-explain [data-method="grad_cam"]', "python")
+        assert 'vx.open_picture("field.npy", bands=(4, 1, 2), stretch=(0, 2000))' in code
+        command = copied(page, '#vx-view-explain [data-method="grad_cam"]', "command")
+        assert "--bands 4,1,2 --stretch 0,2000" in command
+        show(page, "model")
+        expected = np.clip(values[0, 0, [4, 1, 2]] / 2000, 0, 1) * 255
+        np.testing.assert_allclose(colours(page), expected, atol=1.01)
+        page.reload()  # the link holds the choice
+        show(page, "explain")
+        page.locator(caption, has_text="bands 5, 2, 3 are shown").wait_for()
+        page.locator(".picture-values summary").click()
+        page.fill("#vx-stretch-low", "9000")
+        page.press("#vx-stretch-low", "Tab")
+        page.get_by_text("low first").first.wait_for()
         assert unexpected(wrong) == []

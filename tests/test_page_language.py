@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 import vit_explorer as vx
 from tests.browser import (
@@ -27,6 +29,8 @@ from tests.browser import (
 )
 from tests.conftest import load_small
 from tests.endings import ENDINGS, Lambda, head, load
+from tests.odd_vits import SIZE, OddViT, transform
+from vit_explorer.models.structure import blocks
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.page.payloads.phrases import PHRASES, keyed
 from vit_explorer.page.routes.results import words
@@ -103,6 +107,50 @@ def test_every_sentence_that_python_makes_has_a_key(
         assert "key" in keyed(model.card.labels_source)
 
 
+class BothRead(OddViT):
+    """Its head reads the class token and the patches' mean."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches = (self.conv(images) + self.places).flatten(2).transpose(1, 2)
+        x = torch.cat([self.c.expand(len(patches), -1, -1), patches], 1)
+        for block in self.layers:
+            x = block(x)
+        x = self.end(x)
+        return self.head(x[:, 0] + x[:, 1:].mean(1))
+
+
+def reasons() -> set[str]:
+    """The clauses by which `models/` says why a model has no attention to show, with numbers and
+    names filled in."""
+    found = set()
+    for file in Path(blocks.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            name = node.func if isinstance(node, ast.Call) else None
+            if isinstance(name, ast.Name) and name.id in ("NoBlocksError", "NoOrderError"):
+                (said,) = node.args  # type: ignore[attr-defined]
+                if isinstance(said, (ast.JoinedStr, ast.Constant)):
+                    found.add(_filled(said))
+    return found
+
+
+def _filled(said: ast.JoinedStr | ast.Constant) -> str:
+    if isinstance(said, ast.Constant):
+        return str(said.value)
+    words = []
+    for part in said.values:
+        name = isinstance(part, ast.FormattedValue) and part.conversion == ord("r")
+        words.append(
+            str(part.value) if isinstance(part, ast.Constant) else "'a.1'" if name else "7"
+        )
+    return "".join(words)
+
+
+def test_every_reason_for_no_attention_has_a_key() -> None:
+    found = reasons()
+    assert len(found) > 10
+    assert [words for words in found if "key" not in keyed(words)] == []
+
+
 def test_every_note_of_a_map_has_a_key(small: vx.LoadedModel, cat: Path) -> None:
     size = {"image_size": (24, 32), "patch_size": (8, 8), "dim": 32, "depth": 2, "heads": 2}
     others = [
@@ -111,6 +159,10 @@ def test_every_note_of_a_map_has_a_key(small: vx.LoadedModel, cat: Path) -> None
     keys = set()
     written = Lambda(lambda m, x: m.head(x).exp() / m.head(x).exp().sum(-1, True), head=head(3))
     own = [load_small(VisionTransformer(config)) for config in others]
+    own += [
+        vx.load_model(odd, transform=transform, image_size=SIZE)
+        for odd in (OddViT(post=True).eval(), BothRead().eval())
+    ]
     for model in (small, load(written), *own):
         found = vx.explain(model, cat, methods="all")
         assert set(found.heatmaps) | set(found.skipped) == set(vx.METHODS)

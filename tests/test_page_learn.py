@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.models.vision_transformer import ResPostBlock
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torchvision.transforms import Compose, Resize, ToTensor
@@ -28,6 +30,7 @@ from tests.browser import (
     write_checkpoint,
 )
 from tests.conftest import load_small
+from tests.odd_vits import SIZE, OddViT, transform
 from tests.packed import unpack
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.page.payloads.learn import filter_bytes, head_bytes, patch_bytes, walk_bytes
@@ -224,6 +227,81 @@ def test_a_patch_times_a_filter_is_the_convolution(small: vx.LoadedModel, result
     assert unpack(filter_bytes(result))[1]["filters"].shape[1:] == (8, 8, 3)
     with pytest.raises(IndexError):
         patch_bytes(result, 12)
+
+
+def _walked(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    bench = Workbench(vx.load_model(module.eval(), transform=transform, image_size=SIZE))
+    return unpack(walk_bytes(bench.analyse("cat.png", bench.start_name, None)))
+
+
+def test_biases_are_those_of_the_layers_that_ran() -> None:
+    assert _walked(OddViT())[0]["biases"] == ["q", "k", "v", "o"]
+    bare = OddViT(way="written")
+    for block in bare.layers:
+        block.attend.qkv = torch.nn.Linear(32, 96, bias=False)
+    assert _walked(bare)[0]["biases"] == ["o"]
+    for block in bare.layers:
+        block.attend.proj = torch.nn.Identity()
+    facts = _walked(bare)[0]
+    assert facts["biases"] == []
+    assert not facts["mixed"]
+
+
+class OrderedEmbedding(torch.nn.Module):
+    """Cuts and embeds patches, and gives them in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 32, 8, stride=8)
+        self.order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv(images).flatten(2).transpose(1, 2)[:, self.order]
+
+
+class Reordered(OddViT):
+    """A ViT whose patch embedding gives tokens in the network's own order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed, self.blocks, self.conv = OrderedEmbedding(), self.layers, None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        places = self.places.flatten(2).transpose(1, 2)[:, self.patch_embed.order]
+        x = self.patch_embed(images) + places
+        x = torch.cat([x, self.c.expand(len(x), -1, -1)], 1)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.end(x[:, -1]))
+
+
+def test_patches_are_shown_in_the_order_of_their_tokens() -> None:
+    module = Reordered()
+    facts, read = _walked(module)
+    assert facts["error"] < 1e-5
+    patches, positions, sums = read["first"]
+    np.testing.assert_allclose((patches + positions)[1:], sums[1:], atol=1e-5)
+    image = Image.open("assets/cat.png")
+    with torch.no_grad():
+        own = module.patch_embed.conv(transform(image)[None])[0].flatten(1).T
+    np.testing.assert_allclose(patches[1:], own[:, :6], atol=1e-5)
+
+
+def test_the_convolution_runs_while_no_other_pass_has_hooks_on_it(
+    small: vx.LoadedModel, result: Result
+) -> None:
+    free: list[bool] = []
+    projection = small.module.patch_embed.proj  # type: ignore[union-attr]
+    with ThreadPoolExecutor(1) as other:
+        hook = projection.register_forward_hook(
+            lambda *_: free.append(other.submit(small.lock.acquire, blocking=False).result())
+        )
+        try:
+            patch_bytes(result, 6)
+            vx.check_patch_embedding(small, result.explanation.prepared)
+        finally:
+            hook.remove()
+    assert free == [False, False]
 
 
 def shown(value: float) -> str:

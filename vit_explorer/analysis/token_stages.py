@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from vit_explorer.analysis.weights import position_embeddings
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.models.card import find_core, find_patch_embed, find_positions, first_tensor
-from vit_explorer.models.interception import recording
+from vit_explorer.models.interception import AttentionCall, recording
 from vit_explorer.models.needs import require
-from vit_explorer.models.structure.anatomy import tokens_in
+from vit_explorer.models.structure.anatomy import Block, tokens_in
 from vit_explorer.models.zoo import LoadedModel
 
 
@@ -30,6 +30,9 @@ class Stages:
 
     `inputs` (L, N, D) enter the blocks; each adds `attention` and then `mlp`, both (L, N, D) or
     None where the blocks are built otherwise, so that the sum of the three is a block's output.
+
+    `maps` are the first block's linear layers that ran before its attention, and the one that ran
+    between it and the norm behind it; none, and None, where these are no modules.
     """
 
     patches: Tensor | None = field(repr=False)
@@ -40,6 +43,7 @@ class Stages:
     inputs: Tensor = field(repr=False)
     attention: Tensor | None = field(repr=False)
     mlp: Tensor | None = field(repr=False)
+    maps: tuple[tuple[nn.Linear, ...], nn.Linear | None] = field(repr=False)
 
 
 @torch.no_grad()
@@ -54,17 +58,14 @@ def stages(model: LoadedModel, picture: Any) -> Stages:
     prepared = model.prepare(picture)
     core = find_core(model.module)
     kept: dict[str, Tensor] = {}
-    with model.lock, _keeping(model, core, kept):
+    maps = _Maps()
+    with model.lock, _keeping(model, core, kept, maps):
         model.module(prepared.pixels.to(next(model.module.parameters())))
     entering = kept["enter 0"]
     tokens = kept.get("summed", entering)
     norm = getattr(core, "norm_pre", None)
-    patches = _patches(kept.get("patches"), model)
     positions = _positions(model, core)
-    error = None
-    if patches is not None:
-        moved = patches if positions is None else patches + positions[model.card.prefix_tokens :]
-        error = float((moved - tokens[model.card.prefix_tokens :]).abs().max())
+    patches, error = _patches(kept.get("patches"), model, tokens, positions)
     inputs = torch.stack([kept[f"enter {index}"] for index in range(model.card.depth)])
     attention, mlp = _branches(inputs, kept, model.card.depth)
     return Stages(
@@ -76,11 +77,43 @@ def stages(model: LoadedModel, picture: Any) -> Stages:
         inputs=inputs,
         attention=attention,
         mlp=mlp,
+        maps=(tuple(maps.before), maps.after),
     )
 
 
+class _Maps:
+    """The linear layers around the first block's attention, by the order in which they run."""
+
+    def __init__(self) -> None:
+        self.before: list[nn.Linear] = []
+        self.after: nn.Linear | None = None
+
+    def watching(self, block: Block, calls: Sequence[AttentionCall]) -> ExitStack:
+        """Hooks on a block's linear layers while `calls` grows."""
+        behind = block.norm if block.norm_after else block.mlp_norm
+        closed = behind is None
+
+        def ran(layer: nn.Module, _: Any) -> None:
+            nonlocal closed
+            heads = sum(call.heads for call in calls if call.block == 0)
+            if layer is behind:
+                closed |= heads > 0
+            elif isinstance(layer, nn.Linear) and not heads:
+                self.before.append(layer)
+            elif isinstance(layer, nn.Linear) and heads == block.heads and not closed:
+                self.after = self.after or layer
+
+        hooks = ExitStack()
+        for part in block.module.modules():
+            if isinstance(part, nn.Linear) or part is behind:
+                hooks.callback(part.register_forward_pre_hook(ran).remove)
+        return hooks
+
+
 @contextmanager
-def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> Iterator[None]:
+def _keeping(
+    model: LoadedModel, core: nn.Module, kept: dict[str, Tensor], maps: _Maps
+) -> Iterator[None]:
     anatomy = model.anatomy
 
     def entering(name: str) -> Any:
@@ -99,7 +132,8 @@ def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> It
         return tokens
 
     with ExitStack() as hooks:
-        hooks.enter_context(recording(model.module, anatomy, on_output=leaving))
+        calls = hooks.enter_context(recording(model.module, anatomy, on_output=leaving))
+        hooks.enter_context(maps.watching(anatomy.blocks[0], calls))
         embed = find_patch_embed(model.module) or anatomy.embedding
         if embed is not None:
             hooks.callback(embed.register_forward_hook(embedded).remove)
@@ -115,16 +149,29 @@ def _keeping(model: LoadedModel, core: nn.Module, kept: dict[str, Tensor]) -> It
         yield
 
 
-def _patches(output: Tensor | None, model: LoadedModel) -> Tensor | None:
-    """The patch embedding's output (n, D), whichever way it lays out the grid."""
-    (rows, columns), dim = model.card.grid, model.card.dim
+def _patches(
+    output: Tensor | None, model: LoadedModel, tokens: Tensor, positions: Tensor | None
+) -> tuple[Tensor | None, float | None]:
+    """The patch embedding's output (n, D) row by row, and how far it is from the tokens.
+
+    It may lay out the grid in several ways, and rows of tokens may already be in the network's own
+    order: of these two the one is taken that fits the tokens.
+    """
+    (rows, columns), dim, prefix = model.card.grid, model.card.dim, model.card.prefix_tokens
     if output is None:
-        return None
+        return None, None
     if tuple(output.shape) == (dim, rows, columns):
         output = output.permute(1, 2, 0)
     if tuple(output.shape) == (rows, columns, dim):
         output = output.flatten(0, 1)
-    return output if tuple(output.shape) == (rows * columns, dim) else None
+    if tuple(output.shape) != (rows * columns, dim):
+        return None, None
+    own_order = model.anatomy.place[prefix:].argsort().argsort().to(output.device)
+    expected = tokens[prefix:] if positions is None else tokens[prefix:] - positions[prefix:]
+    orders = (output, output[own_order])
+    errors = [float((found - expected).abs().max()) for found in orders]
+    best = errors.index(min(errors))
+    return orders[best], errors[best]
 
 
 def _positions(model: LoadedModel, core: nn.Module) -> Tensor | None:

@@ -67,7 +67,8 @@ def check_patch_embedding(model: LoadedModel, picture: Any) -> PatchEmbeddingChe
     prepared = model.prepare(picture)
     projection = patch_projection(model)
     pixels = prepared.pixels.to(projection.weight)
-    convolved = projection(pixels).flatten(2).transpose(1, 2)  # (1, n, D)
+    with model.lock:  # another pass may have hooks on it
+        convolved = projection(pixels).flatten(2).transpose(1, 2)  # (1, n, D)
     by_hand = embed_patches_by_hand(pixels, projection)
     return PatchEmbeddingCheck(
         patches=convolved.shape[1],

@@ -83,7 +83,7 @@ def finish(
             channels=channels,
         )
     structure = dataclasses.replace(structure, classes=meaning.count)
-    names, labels_source = _choose_labels(built, labels, structure.classes)
+    names, labels_source = _choose_labels(built, labels, structure.classes, meaning.outputs)
     calibration = read_calibration(built.metadata)
     card = ModelCard(
         name=built.name,
@@ -163,8 +163,8 @@ def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
             channels=card.channels,
         )
     names, source = model.labels, card.labels_source
-    if len(names) != meaning.count:
-        names, source = _numbered(meaning.count), NUMBERED
+    if len(names) != meaning.count or source == NUMBERED:
+        names, source = _numbered(meaning.count, meaning.outputs), NUMBERED
     card = dataclasses.replace(
         card, classes=meaning.count, labels_source=source, **meaning.on_card()
     )
@@ -172,7 +172,7 @@ def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
 
 
 def _choose_labels(
-    built: Built, given: str | Path | Sequence[str] | None, classes: int
+    built: Built, given: str | Path | Sequence[str] | None, classes: int, outputs: str
 ) -> tuple[tuple[str, ...], str]:
     if given is not None:
         if isinstance(given, (str, Path)):
@@ -180,11 +180,12 @@ def _choose_labels(
         return check_labels(given, classes, built.name), "given"
     if built.labels and len(built.labels) == classes:
         return built.labels, built.labels_source
-    return _numbered(classes), NUMBERED
+    return _numbered(classes, outputs), NUMBERED
 
 
-def _numbered(classes: int) -> tuple[str, ...]:
-    return tuple(f"class {index}" for index in range(classes))
+def _numbered(classes: int, outputs: str) -> tuple[str, ...]:
+    kind = "value" if outputs == "value" else "class"
+    return tuple(f"{kind} {index}" for index in range(classes))
 
 
 def _hash_weights(module: nn.Module) -> str:

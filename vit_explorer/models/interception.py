@@ -51,6 +51,11 @@ class AttentionCall:
     def fused(self) -> bool:
         return self.query is not None
 
+    @property
+    def heads(self) -> int:
+        """How many of the block's heads it holds."""
+        return int(_any(self).shape[1])
+
 
 class _BlockWatch(Watch):
     """Knows which block's attention runs, None outside of them."""
@@ -370,7 +375,7 @@ def accept(
     for call in calls:
         found[call.block].append(call)
     for index, (own, block) in enumerate(zip(found, anatomy.blocks, strict=True)):
-        heads = sum(len(_any(call)[0]) for call in own)
+        heads = sum(call.heads for call in own)
         tokens = {_any(call).shape[-2] for call in own}
         if heads != block.heads or tokens != {anatomy.tokens}:
             raise UnsupportedModelError(

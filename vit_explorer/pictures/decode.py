@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
-from vit_explorer.errors import ExplorerError, PictureError
+from vit_explorer.errors import ExplorerError, OptionError, PictureError
 from vit_explorer.pictures.bands import NPY, Bands, check_shape, read_npy, read_stack, shown_bands
 from vit_explorer.pictures.stretch import Stretch, Stretched, check_stretch, find_stretch
 from vit_explorer.pictures.tiff import read_samples
@@ -85,6 +85,37 @@ class Picture:
         if self.stretch is not None:
             told["stretch"] = dataclasses.asdict(self.stretch)
         return told
+
+    def chosen(self) -> dict[str, Any]:
+        """The `bands` and `stretch` by which `open_picture` opens it so, where not by default."""
+        chosen: dict[str, Any] = {}
+        count = self.bands.shape[2] if self.stack and self.bands is not None else 0
+        if count and self.shown != shown_bands(count):
+            chosen["bands"] = list(self.shown)
+        if self.stretch is not None and self.stretch.rule != "auto":
+            ends = [self.stretch.low, self.stretch.high]
+            chosen["stretch"] = ends if self.stretch.rule == "given" else self.stretch.rule
+        return chosen
+
+    def opened(self, *, bands: Any = None, stretch: Stretch = "auto") -> Picture:
+        """The same picture with other bands shown, or its values stretched otherwise.
+
+        Args: as `open_picture` takes them.
+
+        Raises:
+            OptionError: it holds 8-bit colours alone, bands that are not there, an unknown stretch.
+            PictureError: values outside what the stretch takes.
+        """
+        rule = check_stretch(stretch)
+        if self.bands is None:
+            raise OptionError(
+                f"{self.name!r} holds 8-bit colours, of which no bands or stretch can be chosen."
+            )
+        one = self.bands.shape[2] == 1
+        values = self.bands[:, :, 0] if one else self.bands
+        return _from_array(
+            values, self.name, repr(self.name), self.sha256, bands, rule, pages=self.stack
+        )
 
     def shares(self, channels: int) -> NDArray[np.float32] | None:
         """Its bands (H, W, C) from 0 to 1, where they are what a model of C channels takes."""

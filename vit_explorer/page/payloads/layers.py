@@ -19,6 +19,7 @@ from vit_explorer.explaining.explain import (
     token_similarity,
 )
 from vit_explorer.models.outputs import measured
+from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.result import describe_prediction
 from vit_explorer.page.state.results import Result
 
@@ -53,7 +54,7 @@ def _lens(result: Result) -> dict[str, Any]:
     try:
         lens = logit_lens(result.explanation.trace)
     except ExplorerError as error:
-        return {"error": str(error)}
+        return {"error": keyed(str(error))}
     target, outputs = lens.target, result.model.card.outputs
     shares = measured(torch.from_numpy(lens.logits), outputs).numpy()
     final = {each.index: (each.label, shares[:, each.index]) for each in lens.predictions[-1]}

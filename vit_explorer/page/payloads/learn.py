@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from vit_explorer.analysis.token_stages import Stages
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explaining.explain import LoadedModel, patch_filters, patch_projection, stages
 from vit_explorer.page.payloads.packing import pack
@@ -25,6 +27,7 @@ BIASES = {
     "v": ("v_bias", "v_proj.bias", "value.bias"),
     "o": ("attn.proj.bias", "out_proj.bias", "o_proj.bias", "attention.output.dense.bias"),
 }
+MIXINGS = ("attn.proj.weight", "out_proj.weight", "o_proj.weight", "attention.output.dense.weight")
 QUERY_NORMS = ("q_norm", "query_norm", "q_layernorm")
 SCALES = ("ls1.gamma", "gamma_1", "lambda_1", "layer_scale1.lambda1")
 SECOND_HEADS = ("head_dist", "distillation_classifier")
@@ -71,28 +74,24 @@ def walk_bytes(result: Result) -> bytes:
         "logits": [float(logits[each.index]) for each in result.explanation.predictions],
         "total": float(logits.logsumexp(dim=0)) if len(logits) else None,
         "apart": found.attention is not None,
-        **describe_build(result),
+        **describe_build(result, found),
     }
     return pack(facts, arrays)
 
 
-def describe_build(result: Result) -> dict[str, Any]:
-    """How a model is built where models differ, read off its first block's names.
+def describe_build(result: Result, found: Stages) -> dict[str, Any]:
+    """How a model is built where models differ, by what ran in its first block, or its names.
 
-    `biases`: which of q, k, v and o, the heads' mixing, have one; `query_norm`: q and k are
-    normalised; `rotary`: they are turned; `scaled`: learned factors scale what attention and MLP
-    add; `bias`: something is added to scores, which are first multiplied with `scale`;
-    `two_heads`: the logits are the mean of a class head's and a distillation head's.
+    `biases`: which of q, k, v and o, the heads' mixing, have one; `mixed`: there is such a mixing;
+    `query_norm`: q and k are normalised; `rotary`: they are turned; `scaled`: learned factors scale
+    what attention and MLP add; `bias`: something is added to scores, which are first multiplied
+    with `scale`; `two_heads`: the logits are the mean of a class head's and a distillation head's.
     """
     block, layers = result.model.blocks[0], result.explanation.trace.layers
     named = [name for name, _ in block.named_parameters()]
-    fused = any(name.endswith(FUSED_BIASES) for name in named)
     return {
-        "biases": [
-            part
-            for part, endings in BIASES.items()
-            if (fused and part != "o") or any(name.endswith(endings) for name in named)
-        ],
+        "biases": _biases(named, found),
+        "mixed": found.maps[1] is not None or any(name.endswith(MIXINGS) for name in named),
         "query_norm": _has_part(block, QUERY_NORMS),
         "rotary": "rotary" in result.model.card.position,
         "scaled": any(name.endswith(SCALES) for name in named),
@@ -102,9 +101,35 @@ def describe_build(result: Result) -> dict[str, Any]:
     }
 
 
+def _biases(named: Sequence[str], found: Stages) -> list[str]:
+    """Which of q, k, v and o have a bias: by the layers that ran where all have or none, else by
+    names."""
+    before, after = found.maps
+    fused = any(name.endswith(FUSED_BIASES) for name in named)
+    have = {
+        part: (fused and part != "o") or any(name.endswith(endings) for name in named)
+        for part, endings in BIASES.items()
+    }
+    own = {layer.bias is not None for layer in before}
+    if len(own) == 1:
+        have |= dict.fromkeys("qkv", own.pop())
+    if after is not None:
+        have["o"] = after.bias is not None
+    return [part for part, there in have.items() if there]
+
+
 def has_two_heads(model: LoadedModel) -> bool:
     """Whether the logits are the mean of a class head's and a distillation head's."""
     return _has_part(model.module, SECOND_HEADS)
+
+
+def has_projection(model: LoadedModel) -> bool:
+    """Whether patches become tokens by one convolution over the pixels."""
+    try:
+        patch_projection(model)
+    except ExplorerError:
+        return False
+    return True
 
 
 def _has_part(module: nn.Module, names: tuple[str, ...]) -> bool:
@@ -184,7 +209,7 @@ def patch_bytes(result: Result, patch: int) -> bytes:
         return pack({}, arrays)
     weight = projection.weight[0].detach().float().cpu()
     bias = 0.0 if projection.bias is None else float(projection.bias[0].detach())
-    with torch.no_grad():
+    with torch.no_grad(), result.model.lock:  # a pass may have hooks on it
         value = float(projection(cut[None].to(projection.weight))[0, 0])
     return pack({"bias": bias, "value": value}, {**arrays, "filter": weight.numpy()})
 

@@ -6,28 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.explaining.explain import LoadedModel
+from vit_explorer.models.card import ModelCard
 from vit_explorer.models.outputs import GIVEN
 from vit_explorer.models.shipped import SHIPPED
+from vit_explorer.page.payloads.phrases import keyed
 
 
 def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
     """`model` and, where needed, `weights`, `labels`, picture sizes, `pretrained`, `preprocess`,
-    `outputs`.
+    `outputs`; of a module that was passed in, which only its own program can load, `module` alone.
 
     `run` is the weights file of a run of this page; others are named without their folder.
     """
     card = model.card
-    weights = card.source.removeprefix("timm, weights from ")
-    file = card.source.removeprefix("file ")
-    given: dict[str, Any] = {"model": card.name}
-    if run is not None:
-        given["model"] = run.as_posix()
-    elif file != card.source and card.name not in SHIPPED:
-        given["model"] = file
-    elif weights != card.source:
-        given["weights"] = weights.partition(", key ")[0]
-    elif card.source == "timm, random weights":
-        given["pretrained"] = False
+    if "key" not in keyed(card.source):  # the source is then where the module's class is from
+        return {"model": card.name, "module": card.source}
+    given = _source(card, run)
     labels = card.labels_source.removeprefix("file ")
     if labels != card.labels_source:
         given["labels"] = labels
@@ -41,6 +35,20 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
     if card.outputs_found == GIVEN:
         given["outputs"] = card.outputs
     return given
+
+
+def _source(card: ModelCard, run: Path | None) -> dict[str, Any]:
+    weights = card.source.removeprefix("timm, weights from ")
+    file = card.source.removeprefix("file ")
+    if run is not None:
+        return {"model": run.as_posix()}
+    if file != card.source and card.name not in SHIPPED:
+        return {"model": file}
+    if weights != card.source:
+        return {"model": card.name, "weights": weights.partition(", key ")[0]}
+    if card.source == "timm, random weights":
+        return {"model": card.name, "pretrained": False}
+    return {"model": card.name}
 
 
 def _native_size(model: LoadedModel) -> tuple[int, ...]:

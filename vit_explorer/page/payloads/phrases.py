@@ -46,8 +46,13 @@ PHRASES = {
     r"its stages attend over different numbers of tokens \((?P<counts>.+)\)": "reason.uneven",
     r"only (?P<some>\d+) of its (?P<all>\d+) stages or blocks attend": "reason.some",
     r"it has no softmax attention between patches \(it mixes them in another way\)": "reason.none",
+    r"The blocks norm after attention and .+": "note.normafter",
+    r"The head reads the class token \((?P<token>.+)\) and the patches \((?P<patches>.+)\): .+": (
+        "note.shares"
+    ),
     r"The model reads the patches: .+": "note.patches",
     r"The model has no class token: .+": "note.noclass",
+    r"(?P<name>.+) can't be read at each depth: .+": "lens.unread",
     r"The map sums to (?P<sum>.+); the logit rises by (?P<rise>.+) over the baseline's "
     r"\((?P<steps>\d+) steps\)\.": "note.completeness",
 }
@@ -81,6 +86,34 @@ WEIGHTS_NOTES = {
     r"transform if this model was trained on others\.": "processor",
 }
 PHRASES |= {pattern: f"weights.{key}" for pattern, key in WEIGHTS_NOTES.items()}
+
+# Why a model has no attention between all patches that can be shown.
+REASONS = {
+    r"its attention is causal: a token sees only those before it": "causal",
+    r"some of its blocks attend by the fused call and some by a softmax": "mixed",
+    r"no attention between tokens was seen in it": "unseen",
+    r"its blocks make between (?P<least>\d+) and (?P<most>\d+) attentions each": "counts",
+    r"in its part (?P<part>'.*') one token attends to (?P<count>\d+), so its blocks don't "
+    r"all attend from all tokens": "single",
+    r"its part (?P<part>'.*') attends more than once": "again",
+    r"its part (?P<part>'.*') is run (?P<count>\d+) times in a pass": "repeated",
+    r"its blocks attend over different numbers of tokens \((?P<counts>.+)\)": "lengths",
+    r"its blocks have different numbers of heads \((?P<counts>.+)\)": "heads",
+    r"what enters its part (?P<part>'.*') is not made of what leaves (?P<before>'.*') "
+    r"alone": "between",
+    r"its attention keeps pictures and heads in no order that was found "
+    r"\((?P<shapes>.+)\)": "layout",
+    r"no token follows the picture": "nothing",
+    r"what enters its blocks is no sequence of tokens \((?P<shape>.+)\)": "shape",
+    r"it attends over (?P<tokens>\d+) tokens, and (?P<count>\d+) enter its blocks": "entering",
+    r"(?P<count>\d+) of its (?P<tokens>\d+) tokens follow the picture, and no grid of "
+    r"patches was found in which each of them is one patch": "grid",
+    r"what enters (?P<part>'.*') is more than what leaves (?P<before>'.*'), and its blocks "
+    r"are lists of parts, so their outputs can't be told": "parts",
+    r"its blocks don't follow one another, as (?P<part>'.*') doesn't read what "
+    r"(?P<before>'.*') gives": "apart",
+}
+PHRASES |= {pattern: f"reason.{key}" for pattern, key in REASONS.items()}
 
 
 def keyed(text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from vit_explorer.explaining.explain import (
 )
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.shipped import SHIPPED
-from vit_explorer.page.payloads.learn import has_two_heads
+from vit_explorer.page.payloads.learn import has_projection, has_two_heads
 from vit_explorer.page.payloads.load_arguments import load_arguments
 from vit_explorer.page.payloads.maps import describe_map, in_order, usual
 from vit_explorer.page.payloads.phrases import keyed
@@ -55,6 +55,7 @@ def describe_result(result: Result) -> dict[str, Any]:
             "height": prepared.picture.image.height,
             "url": f"{base}/picture",
             **prepared.picture.told(),
+            "opened": prepared.picture.chosen(),
         },
         "box": list(prepared.box),
         "box_known": prepared.box_known,
@@ -120,6 +121,11 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "image": list(card.image_size),
         "channels": card.channels,
         "left_over": list(card.left_over),
+        "overlap": card.overlap,
+        "attends": card.attends,
+        "convolution": has_projection(model),
+        "own_order": model.anatomy.places is not None,
+        "own_transform": model.preprocess.crop_pct is None,
         "means_of_three": card.preprocess_note != "",
         "prefix": list(card.prefix_names),
         "depth": card.depth,

@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from huggingface_hub import constants
-from pydantic import TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from vit_explorer.drawing import overlays as render
@@ -34,7 +34,7 @@ from vit_explorer.page.routes.request_bodies import RefusedOrder, read_order
 from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
-from vit_explorer.page.state.uploads import MAX_BYTES
+from vit_explorer.page.state.uploads import ENDINGS, MAX_BYTES
 from vit_explorer.training.recipe import describe_recipes
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ UNWRITABLE = (
 )
 THUMBNAIL_SIDE = 192
 BYTES = "application/octet-stream"
+LARGEST_ORDER = 10**4
 LARGEST_TABLE = 16 * 2**20
 
 
@@ -57,6 +58,7 @@ def create_router(workbench: Workbench) -> APIRouter:
     router.add_api_route("/thumbnails/{name}", _thumbnail, methods=["GET"])
     router.add_api_route("/judged/{model_name}", workbench.judged_examples, methods=["GET"])
     router.add_api_route("/pictures", _receiver(workbench), methods=["POST"])
+    router.add_api_route("/pictures/values", _chooser(workbench), methods=["POST"])
 
     def add(path: str, media: str, make: Callable[..., bytes]) -> None:
         router.add_api_route(path, _sender(workbench, media, make), methods=["GET"])
@@ -93,6 +95,7 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
         "colormaps": {name: render.lookup(name).ravel().tolist() for name in names},
         "diverging": render.DIVERGING,
         "floor": render.FLOOR,
+        "endings": ENDINGS,
         "max_bytes": MAX_UPLOAD_BYTES,
         "max_upload": MAX_BYTES,
         "training": workbench.trainings is not None,
@@ -157,6 +160,30 @@ def _receiver(workbench: Workbench) -> Callable[..., Any]:
         return JSONResponse({"picture": key})
 
     return receive
+
+
+class Values(BaseModel):
+    """Which bands of a picture to show, and which of its values become black and white."""
+
+    picture: str = Field(max_length=100)
+    bands: list[int] | None = Field(None, max_length=3)
+    stretch: str | tuple[float, float] = "auto"
+
+
+def _chooser(workbench: Workbench) -> Callable[..., Any]:
+    async def choose(request: Request) -> Response:
+        try:
+            asked = await read_order(request, TypeAdapter(Values), LARGEST_ORDER)
+            key = await run_in_threadpool(
+                workbench.choose_values, asked.picture, asked.bands, asked.stretch
+            )
+        except RefusedOrder as refused:
+            return refused.answer
+        except ExplorerError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        return JSONResponse({"picture": key})
+
+    return choose
 
 
 def _held(workbench: Workbench, key: str) -> Result:

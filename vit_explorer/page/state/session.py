@@ -87,6 +87,19 @@ class Workbench:
         self._pictures.put(picture.sha256, picture)
         return picture.sha256
 
+    def choose_values(self, key: str, bands: list[int] | None = None, stretch: Any = "auto") -> str:
+        """Hold a picture with other bands shown or another stretch, and return its key.
+
+        Raises:
+            PictureError: the picture is no longer held, or has values outside what is asked for.
+            OptionError: bands or a stretch that it can't have.
+        """
+        picture = self.picture(key).opened(bands=bands, stretch=stretch)
+        own, sent = picture.chosen(), picture.sha256
+        chosen = hashlib.sha256(f"{sent} {own}".encode()).hexdigest() if own else sent
+        self._pictures.put(chosen, picture)
+        return chosen
+
     def picture(self, key: str) -> Picture:
         """A picture by its key, or an example by its name.
 
@@ -256,7 +269,8 @@ class Workbench:
         """
         picture = self.picture(picture_key)
         model = self.model(model_name)
-        pass_key = _digest(picture.sha256, picture.name, model_name, _identity(model))
+        told = picture.told()
+        pass_key = _digest(picture.sha256, picture.name, told, model_name, _identity(model))
         asked = _digest(pass_key, target)
         held = self._results.find(asked)
         if held is not None:

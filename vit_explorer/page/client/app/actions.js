@@ -2,7 +2,7 @@
 
 import { otherTheme } from "../base/theme.js";
 import { otherLanguage, t } from "../base/words.js";
-import { createAnalyser, sendPicture } from "../server/requests.js";
+import { chooseValues, createAnalyser, sendPicture } from "../server/requests.js";
 import { placeOf } from "../state/link.js";
 
 const megabytes = (bytes, digits) => (bytes / 1e6).toFixed(digits);
@@ -81,6 +81,18 @@ export function createActions({ store, setup, bridge, adopt }) {
     }
   }
 
+  /** The picture that is shown, by other bands or another stretch. */
+  async function explainValues(choice) {
+    const turn = (pictures += 1);
+    store.set({ busy: t("state.working", { name }), problem: "" });
+    try {
+      const picture = await chooseValues(accepted.picture, choice);
+      if (turn === pictures) explainPicture(picture, store.get().result.picture.name);
+    } catch (error) {
+      if (turn === pictures) fail(error instanceof TypeError ? t("state.offline") : error.message);
+    }
+  }
+
   function explainTarget(index, label) {
     // The predictions on the page are of the model shown: another's classes have other numbers.
     if (wanted.model === store.get().result.model.id) explain({ target: index }, label);
@@ -117,6 +129,7 @@ export function createActions({ store, setup, bridge, adopt }) {
     copyLink,
     tell: (told) => store.set({ told }),
     explainFile,
+    explainValues,
     explainTarget,
     explainModel,
     explainExample: (example) => explainPicture(example, example),

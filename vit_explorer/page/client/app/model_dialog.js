@@ -8,8 +8,8 @@ import { loadFiles, sendFile } from "../server/requests.js";
 const OUTPUTS = ["classes", "labels", "probabilities", "value", "embedding"];
 
 export function openModelDialog({ store, setup, actions }) {
-  const weights = file("vx-weights", ".safetensors,.pth,.pt,.ckpt,.bin");
-  const labels = file("vx-labels", ".txt,.csv,.json");
+  const weights = file("vx-weights", setup.endings.weights.join(","));
+  const labels = file("vx-labels", setup.endings.labels.join(","));
   const architecture = el("input", {
     id: "vx-architecture",
     list: "vx-models",

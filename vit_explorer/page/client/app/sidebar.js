@@ -10,6 +10,7 @@ import { createClassList } from "../controls/class_list.js";
 import { createClassSearch } from "../controls/class_search.js";
 import { cropIn } from "../maps/picture.js";
 import { createExampleStrip } from "./example_strip.js";
+import { createPictureValues } from "./picture_values.js";
 
 const SHOWN = 5; // As many predictions as the server sends.
 // What is said of numbers that don't sum to 1.
@@ -38,11 +39,12 @@ export function createSidebar({ store, setup, actions }) {
     el("button", { type: "button", onclick: () => openCamera(actions) }, t("action.photo")),
     file,
   );
+  const values = createPictureValues({ store, actions });
   const examples = createExampleStrip({ store, setup, actions });
   return el(
     "aside",
     { class: "sidebar", "aria-label": t("sidebar") },
-    el("div", { class: "sidebar-picture" }, picture, buttons, examples),
+    el("div", { class: "sidebar-picture" }, picture, values, buttons, examples),
     predictions,
   );
 }

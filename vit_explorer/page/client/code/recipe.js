@@ -9,18 +9,39 @@ function picturePath({ result }) {
   return result.place.picture === name ? `assets/${name}` : name;
 }
 
+/** How a model is loaded; of a module that was passed in only its own program knows. */
+function loading({ model, module, ...options }) {
+  if (module)
+    return [
+      `# model = vx.load_model(module, …) as in the program that passed this page its ${model}`,
+      `# (of ${module}).`,
+    ];
+  const named = Object.entries(options).map(([name, value]) => `${name}=${python(value)}`);
+  return [`model = vx.load_model(${[text(model), ...named].join(", ")})`];
+}
+
+/** Whether a command can load a result's model. */
+export const isNamed = ({ model }) => !model.load.module;
+
 /** Python: the model and the picture, then `lines`. */
 export function code(state, lines) {
-  const { model, ...options } = state.result.model.load;
-  const named = Object.entries(options).map(([name, value]) => `${name}=${python(value)}`);
   return [
     "import vit_explorer as vx",
     "",
-    `model = vx.load_model(${[text(model), ...named].join(", ")})`,
-    `picture = ${text(picturePath(state))}`,
+    ...loading(state.result.model.load),
+    ...pictureLines(state),
     ...lines,
     "",
   ].join("\n");
+}
+
+/** The picture's path, opened as it was chosen on the page. */
+function pictureLines(state) {
+  const { opened } = state.result.picture;
+  const path = text(picturePath(state));
+  const options = Object.entries(opened).map(([name, value]) => `${name}=${python(value)}`);
+  if (!options.length) return [`picture = ${path}`];
+  return [`picture = vx.open_picture(${[path, ...options].join(", ")})`];
 }
 
 function python(value) {
@@ -35,6 +56,9 @@ export function command(state, options) {
   const { model, weights, labels, pretrained, preprocess, outputs, ...sizes } =
     state.result.model.load;
   const words = ["vit-explorer", "explain", picturePath(state), "--model", model];
+  const { bands, stretch } = state.result.picture.opened;
+  if (bands) words.push("--bands", bands.join(","));
+  if (stretch) words.push("--stretch", [stretch].flat().join(","));
   if (weights) words.push("--weights", weights);
   if (labels) words.push("--labels", labels);
   for (const name of ["image_size", "weights_image_size"])

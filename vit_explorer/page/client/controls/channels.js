@@ -5,6 +5,10 @@ import { list, sentences, t } from "../base/words.js";
 /** What a model's pixels are made of: "colour", "grey" or "bands". */
 export const pixelKind = ({ channels }) => ({ 1: "grey", 3: "colour" })[channels] ?? "bands";
 
+/** Whether a module's own transform makes the pixels in a way that isn't known. */
+export const ownValues = ({ own_transform: own, mean, std }) =>
+  Boolean(own) && mean.every((value) => value === 0) && std.every((value) => value === 1);
+
 /** How many rows and columns of pixels belong to no patch; "" where all do. */
 export function leftOver({ left_over: [rows, columns] = [0, 0] }) {
   return rows || columns ? t("patches.left", { rows, columns }) : "";

@@ -4,7 +4,7 @@ import { address } from "../base/address.js";
 import { el, placeUnder } from "../base/dom.js";
 import { targetName } from "../base/outputs.js";
 import { t } from "../base/words.js";
-import { code, command } from "../code/recipe.js";
+import { code, command, isNamed } from "../code/recipe.js";
 import { drawFigure, toPng } from "../maps/figure.js";
 import { makeNpz } from "../server/requests.js";
 
@@ -70,7 +70,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
       csv: !tabled,
       npz: !tabled,
       python: parts.python?.(state) === null,
-      command: parts.options?.(state) === null,
+      command: !isNamed(state.result) || parts.options?.(state) === null,
     };
     for (const entry of box.children) entry.hidden = Boolean(missing[entry.dataset.save]);
   }

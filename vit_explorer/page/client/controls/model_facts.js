@@ -4,7 +4,7 @@ import { nameOf } from "../base/class_names.js";
 import { percent } from "../base/format.js";
 import { list, said, sentences, t } from "../base/words.js";
 import { prefixName } from "../maps/geometry.js";
-import { pixelKind, leftOver } from "./channels.js";
+import { leftOver, ownValues, pixelKind } from "./channels.js";
 
 const POSITIONS = {
   learned: "learned",
@@ -81,9 +81,14 @@ function tokenFacts(model) {
     patches: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(model.patch) }),
     left: leftOver(model),
     prefix: list(model.prefix.map(prefixName)) || t("fact.prefix.none"),
+    order: model.own_order ? t("fact.order.value") : "",
     tokens: model.tokens.toLocaleString(),
     layers: model.depth,
-    heads: t("fact.heads.value", { heads: model.heads, width: model.head_width }),
+    // Where the softmax alone was seen, the width of a head was not.
+    heads:
+      model.attends === "written"
+        ? model.heads
+        : t("fact.heads.value", { heads: model.heads, width: model.head_width }),
     dim: model.dim,
     position: positionName(model.position),
   };
@@ -94,6 +99,7 @@ export function facts(model) {
   const numbers = (values) => values.map((value) => value.toFixed(3)).join(", ");
   const staged = model.tier === 2;
   const kept = { how: model.interpolation, share: percent(model.crop) };
+  const known = !ownValues(model);
   const lines = {
     source: said(model.source),
     weights: sentences(...model.weights_notes.map(said)),
@@ -113,9 +119,9 @@ export function facts(model) {
       ? `${classes}: ${list(model.few_labels.map(nameOf))}`
       : classes.toLocaleString(),
     labels: said(model.labels_source),
-    mean: sentences(numbers(model.mean), model.means_of_three && t("fact.mean.three")),
-    std: sentences(numbers(model.std), model.means_of_three && t("fact.mean.three")),
-    resizing: t("fact.resizing.value", kept),
+    mean: known ? sentences(numbers(model.mean), model.means_of_three && t("fact.mean.three")) : "",
+    std: known ? sentences(numbers(model.std), model.means_of_three && t("fact.mean.three")) : "",
+    resizing: model.own_transform ? t("fact.resizing.own") : t("fact.resizing.value", kept),
   };
   return Object.entries(lines)
     .filter(([, value]) => value !== "")

@@ -30,12 +30,15 @@ function sumOf({ limits, error }) {
   return error === null || error > ROUNDING * limits.tokens ? "unread" : "added";
 }
 
+/** The parts of a sum that can be shown: where it doesn't come out, what came of it alone. */
+const partsOf = (facts) => (sumOf(facts) === "unread" ? ["tokens"] : PARTS);
+
 /** First numbers of a token, of its patch and of its position, with the formula's signs. */
 export function sumRows({ arrays, facts, shapes }, token) {
   const [, tokens, count] = shapes.first;
   const signs = ["z", "p", { added: "t = z + p", none: "t", unread: "t" }[sumOf(facts)]];
   return PARTS.flatMap((name, index) => {
-    if (!arrays[`${name} matrix`]) return [];
+    if (!arrays[`${name} matrix`] || !partsOf(facts).includes(name)) return [];
     const start = (index * tokens + token) * count;
     const cells = firstOf(arrays.first.subarray(start, start + count));
     return [{ name: signs[index], cells, kind: name === "tokens" ? "result" : "" }];
@@ -49,6 +52,7 @@ export const patches = {
     width: model.image[1],
     count: patchCount(model),
     patch: model.patch.join("×"),
+    overlap: model.overlap ? t("learn.patches.overlap") : "",
   }),
   formula: ({ patch, grid }) =>
     formula(
@@ -78,7 +82,8 @@ export const patches = {
       const count = model.channels * high * wide;
       const { channels } = model;
       const values = { patch: beginning(model, token), height: high, width: wide, count, channels };
-      setText(text, t(`learn.patches.one.${pixelKind(model)}`, values));
+      const one = t(`learn.patches.one.${pixelKind(model)}`, values);
+      setText(text, sentences(one, model.overlap ? "" : t("learn.patches.all")));
     }
     return { node, draw };
   },
@@ -86,20 +91,23 @@ export const patches = {
 
 export const embedding = {
   tab: "patches",
+  kinds: ({ convolution }) => (convolution ? {} : { text: ".other", try: ".other" }),
   values: ({ result: { model } }) => ({
     inputs: model.channels * model.patch[0] * model.patch[1],
     dim: model.dim,
   }),
-  formula: ({ channels, patch }) =>
-    formula(
-      sub("z", "1"),
-      "=",
-      sum(row("i", "=", "1"), String(channels * patch[0] * patch[1])),
-      sub("w", "i"),
-      sub("x", "i"),
-      "+",
-      "b",
-    ),
+  formula: ({ channels, convolution, patch }) =>
+    convolution
+      ? formula(
+          sub("z", "1"),
+          "=",
+          sum(row("i", "=", "1"), String(channels * patch[0] * patch[1])),
+          sub("w", "i"),
+          sub("x", "i"),
+          "+",
+          "b",
+        )
+      : null,
   create(context) {
     const { store } = context;
     const pixels = el("canvas", { class: "learn-patch pixelated", role: "img" });
@@ -198,8 +206,8 @@ export const positions = {
       const largest = Math.max(...Object.values(limits));
       strips.forEach(([name, strip]) => {
         const matrix = walk.arrays[`${name} matrix`];
-        strip.node.hidden = !matrix;
-        if (!matrix) return;
+        strip.node.hidden = !matrix || !partsOf(walk.facts).includes(name);
+        if (strip.node.hidden) return;
         const values = Float32Array.from(
           matrix.subarray(token * model.dim, (token + 1) * model.dim),
           (level) => (level / 127) * limits[name],

@@ -28,6 +28,11 @@ export async function sendPicture(file) {
   return answer.picture;
 }
 
+/** Show other bands of a picture that was sent, or stretch its values otherwise; returns its key. */
+export async function chooseValues(picture, choice) {
+  return (await postJson("pictures/values", { picture, ...choice })).picture;
+}
+
 const labels = new Map();
 
 /** Bytes the server's process takes, and those of results it keeps. */

@@ -2,6 +2,7 @@
 
 import { el, placeUnder, setText } from "../../base/dom.js";
 import { short } from "../../base/format.js";
+import { twinOf } from "../../base/outputs.js";
 import { said, sentences, t } from "../../base/words.js";
 import { optionsOf, pythonOf } from "../../code/map_code.js";
 import { createColourBar } from "../../controls/colour_bar.js";
@@ -47,7 +48,8 @@ export function createMapCard(context, id, map) {
   const here = el("span", { class: "pill here", hidden: true });
   const canvas = createPatchCanvas({ store, label, paint, region: mapRegion, keyboard: false });
   const empty = map.values.every((value) => value === 0);
-  const remark = empty ? t("explain.zero") : map.class_specific ? "" : t("explain.noClass");
+  const same = model.classes && !map.class_specific ? t(`explain.noClass${twinOf(model)}`) : "";
+  const remark = empty ? t("explain.zero") : same;
   const trust = createTrustLine(context, map);
   const { caveat, button } = createCaveat(map, title);
   const menu = createFigureMenu(context, id, {

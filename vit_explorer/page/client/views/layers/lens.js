@@ -3,7 +3,7 @@
 import { nameOf } from "../../base/class_names.js";
 import { el, replace, setText } from "../../base/dom.js";
 import { fieldOf, isValued, numberOf, targetCode, targetName, told, twinOf, writerOf } from "../../base/outputs.js";
-import { sentences, t } from "../../base/words.js";
+import { said, sentences, t } from "../../base/words.js";
 import { createLineChart } from "../../charts/line_chart.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 
@@ -61,7 +61,7 @@ export function createLens(context) {
   let shown = null;
   let rows = [];
 
-  function rebuild(lens, { target }) {
+  function rebuild(lens, { model, target }) {
     const places = lens.predictions[0].map((_, at) =>
       el("th", { scope: "col" }, t("lens.place", { place: at + 1 })),
     );
@@ -85,7 +85,7 @@ export function createLens(context) {
     replace(
       legend,
       el("span", { class: "key key-test" }, aimOf(aim, target)),
-      el("span", { class: "key" }, t("lens.others")),
+      lens.curves.length > 1 ? el("span", { class: "key" }, t(`lens.others${twinOf(model)}`)) : null,
     );
   }
 
@@ -95,7 +95,7 @@ export function createLens(context) {
     refusal.hidden = !lens.error;
     figures.hidden = Boolean(lens.error);
     menu.hidden = Boolean(lens.error);
-    setText(refusal, lens.error ?? "");
+    setText(refusal, lens.error ? said(lens.error) : "");
     if (lens.error) return;
     if (shown !== lens) rebuild(lens, state.result);
     shown = lens;

@@ -30,6 +30,9 @@ export const prediction = {
   values: ({ result: { model } }) => ({
     read: poolingName(model),
     classes: model.classes.toLocaleString(),
+    numbers: t(model.classes === 1 ? "learn.prediction.one" : "learn.prediction.many", {
+      classes: model.classes.toLocaleString(),
+    }),
   }),
   formula: ({ classes, activation }, { two_heads: both }) => {
     if (!classes || !(activation in SHARES)) return null;
@@ -113,7 +116,7 @@ function showEach(numbers, { predictions, model }, { logits }) {
   numbers.show(
     ["", heading, ...(sigmoid ? [t("learn.prediction.share")] : [])],
     predictions.map(({ label, probability }, at) => ({
-      name: label,
+      name: nameOf(label),
       cells: [number(logits[at]), ...(sigmoid ? [number(probability, percent)] : [])],
     })),
   );

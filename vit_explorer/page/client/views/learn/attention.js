@@ -59,10 +59,15 @@ let worked = { numbers: null, result: null };
 function headOf(store, state) {
   const path = `heads/${state.layer}/${oneHead(state)}/${state.pinned}`;
   const numbers = numbersOf(store, state.result, path);
-  if (numbers?.arrays && worked.numbers !== numbers)
-    worked = { numbers, result: workOut(numbers) };
-  return { numbers, found: numbers?.arrays ? worked.result : null };
+  const whole = Boolean(numbers?.arrays?.key);
+  if (whole && worked.numbers !== numbers) worked = { numbers, result: workOut(numbers) };
+  return { numbers, found: whole ? worked.result : null };
 }
+
+/** A model that writes its softmax out shows what comes of it, not the q, k and v before it. */
+const isWritten = ({ attends }) => attends === "written";
+const UNREAD = { text: ".unread", try: ".unread" };
+const kindsOf = (model) => (isWritten(model) ? UNREAD : {});
 
 /** Values of all patches, for the map over the picture. */
 function patchValues(store, state, name) {
@@ -115,6 +120,7 @@ function scoreFormula({ bias, scale }, width) {
 export const scores = {
   tab: "attention",
   builds: true,
+  kinds: kindsOf,
   values: (state, facts) => ({
     ...where(state),
     made: madeWords(facts),
@@ -127,13 +133,15 @@ export const scores = {
   detail: captionOf(),
   opens: showHere,
   python: scoresCode,
-  formula: ({ head_width: width }, facts) =>
-    [
-      formula("q", "=", made("q", facts)),
-      formula(sub("k", "j"), "=", made("k", facts, "j")),
-      scoreFormula(facts, width),
-      formula("d", "=", `${width}`),
-    ],
+  formula: (model, facts) =>
+    isWritten(model)
+      ? null
+      : [
+          formula("q", "=", made("q", facts)),
+          formula(sub("k", "j"), "=", made("k", facts, "j")),
+          scoreFormula(facts, model.head_width),
+          formula("d", "=", `${model.head_width}`),
+        ],
   create(context) {
     const { store } = context;
     const { chooser, numbers, says } = pieces(context, "scores");
@@ -147,7 +155,7 @@ export const scores = {
       const { numbers: read, found } = headOf(store, state);
       numbers.node.hidden = strips.hidden = !found;
       if (!found) {
-        setText(says, waiting(read));
+        setText(says, read?.arrays ? t("learn.scores.none") : waiting(read));
         return;
       }
       const { model } = state.result;
@@ -217,22 +225,28 @@ export const softmax = {
   tab: "attention",
   values: where,
   map: (store, state) => {
-    const values = patchValues(store, state, "shares");
-    return values && { values, limits: [0, maximum(values) || 1] };
+    const { attention } = headOf(store, state).numbers?.arrays ?? {};
+    const values = attention?.subarray(state.result.model.prefix.length);
+    return values ? { values, limits: [0, maximum(values) || 1] } : null;
   },
   detail: captionOf(),
   opens: showHere,
   python: codeOf(),
   builds: true,
-  formula: (_, facts) =>
+  kinds: kindsOf,
+  formula: (model, facts) =>
     [
       formula(
         sub("a", "j"),
         "=",
         over(sup("e", sub("s", "j")), row(sum("i"), sup("e", sub("s", "i")))),
       ),
-      formula("o", "=", sum("j"), sub("a", "j"), sub("v", "j")),
-      formula(sub("v", "j"), "=", made("v", facts, "j")),
+      ...(isWritten(model)
+        ? []
+        : [
+            formula("o", "=", sum("j"), sub("a", "j"), sub("v", "j")),
+            formula(sub("v", "j"), "=", made("v", facts, "j")),
+          ]),
     ],
   create(context) {
     const { store } = context;
@@ -243,9 +257,15 @@ export const softmax = {
     function draw(state) {
       chooser.show(state);
       const { numbers: read, found } = headOf(store, state);
-      numbers.node.hidden = sums.node.hidden = !found;
-      if (!found) {
+      numbers.node.hidden = !read?.arrays;
+      sums.node.hidden = !found;
+      if (!read?.arrays) {
         setText(says, waiting(read));
+        return;
+      }
+      if (!found) {
+        showShares(numbers, state.result.model, read.arrays.attention);
+        setText(says, t("learn.softmax.says.unread"));
         return;
       }
       const { model } = state.result;
@@ -298,6 +318,22 @@ export const softmax = {
     return { node, aside: chooser.node, draw };
   },
 };
+
+/** The largest shares alone, where what they are made of was not seen. */
+function showShares(numbers, model, shares) {
+  const top = largest(shares, LISTED);
+  const rest = Math.max(0, top.reduce((left, token) => left - shares[token], 1));
+  const line = (name, share, kind = "") => ({ name, cells: [number(share, percent)], kind });
+  const others = t("learn.softmax.others", { count: shares.length - top.length });
+  numbers.show(
+    ["", "a"],
+    [
+      ...top.map((token) => line(tokenName(model, token), shares[token])),
+      ...(shares.length > top.length ? [line(others, rest)] : []),
+      line(t("learn.softmax.total"), 1, "result"),
+    ],
+  );
+}
 
 const exponential = (highest) =>
   m("math", sup("e", row("s", highest < 0 ? "+" : "−", Math.abs(highest).toFixed(3))));

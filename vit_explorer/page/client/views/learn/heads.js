@@ -25,8 +25,13 @@ export const heads = {
   opens: showHere,
   python: codeOf(),
   builds: true,
-  kinds: ({ heads: count }) => (count === 1 ? { text: ".one", try: ".one" } : {}),
-  formula: ({ heads: count }, { biases, scaled }) => {
+  kinds: ({ heads: count, attends }, facts) => {
+    const trying = count === 1 ? { try: ".one" } : {};
+    if (attends === "written" || (facts && !facts.mixed)) return { text: ".unread", ...trying };
+    return count === 1 ? { text: ".one", ...trying } : {};
+  },
+  formula: ({ heads: count, attends }, { biases, mixed: mixes, scaled }) => {
+    if (attends === "written" || !mixes) return null;
     const bias = biases.includes("o") ? ["+", sub("b", "O")] : [];
     const mixed = row(sub("W", "O"), sideBySide(count), ...bias);
     const scale = [sub("λ", "1"), "∘", bracket("("), mixed, bracket(")")];

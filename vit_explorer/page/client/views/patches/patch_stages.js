@@ -2,7 +2,7 @@
 
 import { el, replace } from "../../base/dom.js";
 import { list, sentences, t } from "../../base/words.js";
-import { pixelKind, leftOver, pictureNote } from "../../controls/channels.js";
+import { leftOver, ownValues, pictureNote, pixelKind } from "../../controls/channels.js";
 import { whereTo } from "../../controls/token_tables.js";
 import { tableFor } from "../../maps/colours.js";
 import { prefixName } from "../../maps/geometry.js";
@@ -46,7 +46,8 @@ export function stageText(name, { model, picture, box_known: known }, facts) {
     return sentences(text, pictureNote(picture));
   }
   if (name === "crop" || name === "cut") {
-    return sentences(t(`patches.stage.${name}.text.${pixelKind(model)}`, values), leftOver(model));
+    const kind = name === "crop" && ownValues(model) ? "own" : pixelKind(model);
+    return sentences(t(`patches.stage.${name}.text.${kind}`, values), leftOver(model));
   }
   const then = name === "positions" && facts ? whereTo(facts) : "";
   return sentences(t(`patches.stage.${name}.text`, values), then);
