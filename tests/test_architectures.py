@@ -15,7 +15,7 @@ from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
 from vit_explorer.errors import TargetError, UnsupportedModelError
-from vit_explorer.models.checkpoints.checkpoint import hub
+from vit_explorer.models.checkpoints import hub
 from vit_explorer.models.interception import attention_error
 from vit_explorer.models.structure.measure import measure
 from vit_explorer.models.structure.stages import may_have_stages

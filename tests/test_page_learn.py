@@ -426,7 +426,7 @@ BUILDS = """async () => {
   const { facts } = await load("controls/model_facts.js");
   const told = (step, model, built) =>
     [STEPS[step].formula(model, built)].flat().map((each) => each?.textContent ?? null);
-  const built = { apart: true, biases: [], scale: 0.25, limits: {}, error: 0 };
+  const built = { apart: true, mixed: true, biases: [], scale: 0.25, limits: {}, error: 0 };
   const model = { heads: 2, head_width: 16, classes: 4 };
   return {
     turned: told("scores", model, { ...built, rotary: true, query_norm: true, scale: 0.5 }),

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, ModelError, OptionError
-from vit_explorer.models.checkpoints.checkpoint import hub
+from vit_explorer.models.checkpoints import hub
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.page import Workbench
 from vit_explorer.page.payloads.result import describe_result
