@@ -141,8 +141,12 @@ def test_progress_counts_to_the_end(small: vx.LoadedModel, cat: Path) -> None:
         ({}, {}, "No maps were given"),
         ({"m": np.zeros((4, 3), np.float32)}, {}, r"'m' has shape \(4, 3\), expected \(3, 4\)"),
         ({"m": np.full((3, 4), np.nan, np.float32)}, {}, "finite values"),
-        ({"m": np.zeros((3, 4), np.float32)}, {"steps": 0}, "steps were 0"),
-        ({"m": np.zeros((3, 4), np.float32)}, {"random_maps": True}, "random_maps were True"),
+        ({"m": np.zeros((3, 4), np.float32)}, {"steps": 0}, "number of steps was 0"),
+        (
+            {"m": np.zeros((3, 4), np.float32)},
+            {"random_maps": True},
+            "random maps was True",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -375,7 +375,7 @@ def test_earlier_layers(small: vx.LoadedModel, cat: Path) -> None:
         ("rollout", {"discard": 1.0}, "discard ratio was 1.0, expected 0 to below 1"),
         ("rollout", {"start": 3}, "layer was 3, expected 0 to 2"),
         ("attention", {"head": 2}, "head was 2, expected 0 to 1"),
-        ("attention", {"head": "first"}, "fusion was 'first'"),
+        ("attention", {"head": "first"}, "head was 'first', expected 0 to 1, or mean, max or min"),
     ],
 )
 def test_wrong_options_are_named(

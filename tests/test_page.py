@@ -27,7 +27,7 @@ from tests.browser import (
     watched_page,
 )
 from vit_explorer.drawing import overlays as render
-from vit_explorer.page.payloads.maps import SHOWN
+from vit_explorer.page.payloads.maps import shown_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -188,11 +188,11 @@ def test_toolbar_rules_all_maps_without_the_server(
     own = page.locator(".gallery .bar-high").all_inner_texts()
     page.get_by_role("button", name="shared").click()
     settle(page)
-    ends = dict(zip(SHOWN, page.locator(".gallery .bar-high").all_inner_texts(), strict=True))
+    ends = dict(zip(shown_of(1), page.locator(".gallery .bar-high").all_inner_texts(), strict=True))
     assert ends["rollout"] == ends["attention"]
     assert all(
         ends[name] == end
-        for name, end in zip(SHOWN, own, strict=True)
+        for name, end in zip(shown_of(1), own, strict=True)
         if name not in {"rollout", "attention"}
     )
     assert silent() == []

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 import vit_explorer as vx
 from tests.browser import open_explorer, pixels, settle, unexpected, watched_page
-from vit_explorer.page.payloads.maps import SHOWN
+from vit_explorer.page.payloads.maps import shown_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,10 +41,10 @@ def shown(page: Page) -> list[str]:
 def test_any_method_is_chosen_remembered_and_linked(
     browser: Browser, address: str, page: Page
 ) -> None:
-    assert shown(page) == list(SHOWN)
+    assert shown(page) == shown_of(1)
     tick(page, "layer_cam")
     tick(page, "rollout")
-    assert shown(page) == [*SHOWN[1:], "layer_cam"]
+    assert shown(page) == [*shown_of(1)[1:], "layer_cam"]
     assert "6 of" in page.inner_text("#vx-choose")
     page.wait_for_function("location.hash.includes('layer_cam')")
     with watched_page(browser, address) as (other, wrong):
@@ -54,7 +54,7 @@ def test_any_method_is_chosen_remembered_and_linked(
         assert unexpected(wrong) == []
     page.goto("about:blank")
     open_explorer(page, address)
-    assert shown(page) == [*SHOWN[1:], "layer_cam"]
+    assert shown(page) == [*shown_of(1)[1:], "layer_cam"]
 
 
 def test_a_slow_method_runs_on_demand_and_stops(
@@ -86,10 +86,10 @@ def test_trust_says_what_faithfulness_says(page: Page, small_checkpoint: Path, c
     page.click("#vx-trust")
     page.locator("#vx-trust", has_text="Compared").wait_for(timeout=60_000)
     model = vx.load_model(str(small_checkpoint))
-    explained = vx.explain(model, cat, methods=SHOWN)
+    explained = vx.explain(model, cat, methods=shown_of(1))
     assert explained.target is not None
     trust = vx.faithfulness(model, cat, explained.heatmaps, target=explained.target.index)
-    for name in SHOWN:
+    for name in shown_of(1):
         verdict = page.inner_text(f"{card(name)} .verdict")
         numbers = page.inner_text(f"{card(name)} .verdict-numbers")
         assert ("than chance" in verdict) is not trust.beats_chance(name)
@@ -123,7 +123,7 @@ def test_agreement_is_spearman_s_and_a_cell_links_its_maps(
     np.testing.assert_allclose(found[:-1], expected, atol=1e-12)
     assert found[-1] is None
 
-    maps = vx.explain(vx.load_model(str(small_checkpoint)), cat, methods=SHOWN).heatmaps
+    maps = vx.explain(vx.load_model(str(small_checkpoint)), cat, methods=shown_of(1)).heatmaps
     one, other = maps["rollout"].values.ravel(), maps["generic_attention"].values.ravel()
     value = f"{spearmanr(one, other).statistic:.2f}".replace("-", "−")
     cell = page.get_by_role("button", name=f"Attention rollout and Generic attention: {value}")

@@ -20,7 +20,7 @@ import vit_explorer as vx
 from vit_explorer.errors import OptionError
 from vit_explorer.explaining.explain import rollout_by_layer
 from vit_explorer.page import Workbench, build_app
-from vit_explorer.page.payloads.maps import BRIEF, LAYERED, SHOWN, describe_methods
+from vit_explorer.page.payloads.maps import describe_methods, layered, shown_of
 from vit_explorer.page.state.extra_maps import RANDOM_MAPS, Analyses, Named
 from vit_explorer.page.state.results import Result
 
@@ -50,7 +50,7 @@ def test_each_layer_s_maps_are_those_of_the_option(
 ) -> None:
     lines = asked(client, result, {"ask": "layers"})
     found = {line["layers"]["name"]: line["layers"]["layers"] for line in lines if "layers" in line}
-    assert tuple(found) == LAYERED
+    assert list(found) == layered()
     for name in ("attention", "grad_cam", "eigen_cam"):
         for layer in range(small.card.depth):
             options = {name: {"layer": layer}}
@@ -198,10 +198,13 @@ def test_hanging_up_stops_the_work(
 def test_what_can_be_chosen_is_every_method() -> None:
     offered = {method["name"]: method for method in describe_methods()}
     assert set(offered) == set(vx.METHODS)
-    assert tuple(offered)[: len(SHOWN)] == SHOWN
+    first = [method["name"] for method in offered.values() if method["shown"]]
+    assert list(offered)[: len(first)] == first == shown_of(1) and len(first) == 6
     assert all(offered[name]["slow"] == vx.METHODS[name].runs_model for name in offered)
-    assert all(offered[name]["slow"] for name in BRIEF)
-    assert not any(offered[name]["slow"] for name in LAYERED)
+    assert {name for name in offered if offered[name]["brief"]} == {
+        "legrad", "saliency", "input_x_gradient"
+    }  # fmt: skip
+    assert not any(offered[name]["slow"] for name in layered())
 
 
 def test_rollout_by_layer_is_the_product_and_ends_in_rollout(small: vx.LoadedModel) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, TargetError
-from vit_explorer.methods import METHODS, Heatmap
+from vit_explorer.methods import METHODS, Heatmap, find_method
 from vit_explorer.methods.model_queries import pictures_at_once
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import over_pixels
@@ -27,6 +27,7 @@ from vit_explorer.models.interception import evaluating
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.targets import Aim
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.options import whole_number
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.tracing.trace import Target, find_target, trace
 
@@ -153,9 +154,8 @@ def faithfulness(
         TargetError: a model of one class or none, or maps made for several targets.
     """
     gh, gw = model.card.grid
-    for name, count in (("steps", steps), ("random_maps", random_maps)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise OptionError(f"The {name} were {count!r}, expected a whole number from 1.")
+    for name, count in (("number of steps", steps), ("number of random maps", random_maps)):
+        whole_number(name, count, 1)
     grids = {name: _values(heatmap) for name, heatmap in heatmaps.items()}
     for name, grid in grids.items():
         if grid.shape != (gh, gw) or not np.isfinite(grid).all():
@@ -201,8 +201,7 @@ def weight_randomisation(
     """
     chosen = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
     for name in chosen:
-        if name not in METHODS:
-            raise OptionError(f"There is no method {name!r}; the methods: {', '.join(METHODS)}.")
+        find_method(name)
     prepared = model.prepare(picture)
     real = trace(model, prepared, target=target, gradients="all")
     ruined = trace(_shuffled(model, seed), prepared, target=real.aim, gradients="all")

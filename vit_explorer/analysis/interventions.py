@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, get_args
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from vit_explorer.analysis.intervention_result import Change, How, Intervention, Pair
 from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
-from vit_explorer.methods.options import one_of
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.interception import evaluating, switching
@@ -21,6 +19,7 @@ from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.predictions import best, first_aims, predicted
 from vit_explorer.models.readout import read_end
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.options import is_whole, one_of
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.tracing.trace import Target, find_target
 
@@ -176,7 +175,7 @@ def _head(model: LoadedModel, pair: Any) -> Pair:
 
 def _patch(model: LoadedModel, place: Any) -> Pair:
     rows, columns = model.card.grid
-    if isinstance(place, Integral) and not isinstance(place, bool):
+    if is_whole(place):
         row, column = divmod(int(place), columns)
         if 0 <= row < rows:
             return row, column
@@ -189,11 +188,7 @@ def _patch(model: LoadedModel, place: Any) -> Pair:
 
 
 def _is_pair(given: Any) -> bool:
-    return (
-        isinstance(given, (tuple, list))
-        and len(given) == 2
-        and all(isinstance(n, Integral) and not isinstance(n, bool) for n in given)
-    )
+    return isinstance(given, (tuple, list)) and len(given) == 2 and all(map(is_whole, given))
 
 
 def _pools_patches(model: LoadedModel) -> bool:

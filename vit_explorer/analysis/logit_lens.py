@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import UnsupportedModelError
-from vit_explorer.methods.options import one_of
 from vit_explorer.models.needs import require
 from vit_explorer.models.outputs import measured
 from vit_explorer.models.predictions import Prediction, best, first_aims, predicted
 from vit_explorer.models.readout import embedded, read_end
 from vit_explorer.models.targets import Aim
+from vit_explorer.options import one_of
 from vit_explorer.tracing.trace import Trace
 
 Norm = Literal["final", "last_statistics"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.vit import embed_patches_by_hand
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.options import is_whole
 from vit_explorer.tracing.trace import Trace
 
 # Median absolute deviation to standard deviation, for a normal distribution.
@@ -101,17 +102,14 @@ def token_similarity(
 
 
 def _token_index(card: ModelCard, token: int | str | tuple[int, int]) -> int:
-    def whole(given: object) -> bool:
-        return isinstance(given, Integral) and not isinstance(given, bool)
-
     rows, columns = card.grid
     if isinstance(token, str) and token in card.prefix_names:
         return card.prefix_names.index(token)
-    if isinstance(token, (tuple, list)) and len(token) == 2 and all(map(whole, token)):
+    if isinstance(token, (tuple, list)) and len(token) == 2 and all(map(is_whole, token)):
         row, column = token
         if 0 <= row < rows and 0 <= column < columns:
             return card.prefix_tokens + int(row) * columns + int(column)
-    if isinstance(token, Integral) and whole(token) and 0 <= token < card.tokens:
+    if is_whole(token) and 0 <= token < card.tokens:
         return int(token)
     names = f"one of {', '.join(map(repr, card.prefix_names))}, " if card.prefix_names else ""
     raise OptionError(

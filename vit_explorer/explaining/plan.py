@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vit_explorer.errors import OptionError, nearest
-from vit_explorer.methods import METHODS
+from vit_explorer.errors import OptionError
+from vit_explorer.methods import METHODS, find_method
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import why_not
+from vit_explorer.options import whole_number
 from vit_explorer.tracing.trace import Gradients
 
 USUAL = ("rollout", "grad_cam")
@@ -84,9 +85,7 @@ class Request:
                 numbers = card.depth * card.tokens * card.dim
             kept = 4 * numbers * _KEPT[self.gradients]
             return max(1, min(_LARGEST_BATCH[device], _BATCH_BYTES[device] // kept))
-        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-            raise OptionError(f"The batch size was {given!r}, expected a whole number from 1.")
-        return given
+        return whole_number("batch size", given, 1)
 
 
 def usual_methods(model: LoadedModel) -> tuple[str, ...]:
@@ -99,11 +98,7 @@ def _choose_options(
 ) -> dict[str, dict[str, Any]]:
     names = tuple(names)
     for name in (*names, *given):
-        if name not in METHODS:
-            raise OptionError(
-                f"There is no method {name!r}{nearest(name, METHODS)}; the methods: "
-                f"{', '.join(METHODS)}."
-            )
+        find_method(name)
     unused = [name for name in given if name not in names]
     if unused:
         raise OptionError(

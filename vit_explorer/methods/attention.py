@@ -7,19 +7,18 @@ needs the matrix only a chunk of queries at a time, so no (N, N) product is ever
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
 from operator import itemgetter
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vit_explorer.errors import OptionError
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.model_queries import asking
-from vit_explorer.methods.options import share
+from vit_explorer.methods.registry import method
 from vit_explorer.models.interception import accept, recording
 from vit_explorer.models.readout import readout
+from vit_explorer.options import checked_index, either, one_of, share
 from vit_explorer.tracing.attention_layer import Layer, Rows, arranged_layers
 from vit_explorer.tracing.trace import Trace
 
@@ -32,6 +31,19 @@ _FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@method(
+    title="Attention",
+    summary="Where the class token looks in one layer.",
+    formula="class-token row of one layer's A; heads by mean, max, min, or one",
+    source="Vaswani et al. 2017; Dosovitskiy et al. 2021",
+    caveat="One layer's mixing weights: they ignore the values mixed, and are the same for every "
+    "class.",
+    requires=("attention",),
+    unit="share",
+    follows_row=True,
+    rank=6,
+    first_of=(1,),
+)
 def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> Tensor:
     """One layer's attention from the class token (or the mean patch) to each patch: (gh, gw).
 
@@ -39,19 +51,24 @@ def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> 
     "mean", "max", "min".
     """
     chosen = trace.layers[trace.layer_index(layer)]
-    heads, _ = chosen.shape
-    if isinstance(head, Integral) and not isinstance(head, bool):
-        if not -heads <= head < heads:
-            raise OptionError(
-                f"The head was {head}, expected 0 to {heads - 1}, or mean, max or min."
-            )
-        fuse: Callable[[Tensor], Tensor] = itemgetter(int(head))
-    else:
-        fuse = _fusion(head)
+    fuse = one_or_fused(head, chosen.shape[0])
     row = trace.readout()
     return trace.grid(_through(chosen, row, lambda rows: fuse(chosen.attention(rows))))
 
 
+@method(
+    title="Attention rollout",
+    summary="Attention of all layers multiplied through, residuals included.",
+    formula="class row of Â_L … Â_1, each Â = A + I with its rows divided by their sums",
+    source="Abnar & Zuidema 2020",
+    caveat="The same for every class; often highlights background that deep layers use as scratch "
+    "space.",
+    requires=("attention",),
+    unit="share",
+    follows_row=True,
+    rank=1,
+    first_of=(1,),
+)
 def rollout(
     trace: Trace, *, fusion: Fusion = "mean", discard: float = 0.0, start: int = 0
 ) -> Tensor:
@@ -104,6 +121,18 @@ def rollout_by_layer(trace: Trace, query: int) -> Tensor:
     return mixes
 
 
+@method(
+    title="Gradient rollout",
+    summary="Rollout that keeps only attention which raises the class's logit.",
+    formula="rollout with A replaced by relu(mean over heads of A∘∂y/∂A)",
+    source="Abnar & Zuidema 2020; Chefer et al. 2021",
+    caveat="The gradient is small beside the residual, so single layers dominate.",
+    requires=("attention",),
+    gradients="all",
+    follows_row=True,
+    rank=2,
+    first_of=(1,),
+)
 def gradient_rollout(trace: Trace, *, start: int = 0) -> Tensor:
     """Rollout with A replaced by relu(mean over heads of A∘∂logit/∂A): (gh, gw), 0 to 1.
 
@@ -121,10 +150,22 @@ def gradient_rollout(trace: Trace, *, start: int = 0) -> Tensor:
     return trace.grid(row)
 
 
+@method(
+    title="Generic attention",
+    summary="Positive attention × gradient, added up through the layers.",
+    formula="R ← R + mean over heads of relu(A∘∂y/∂A)·R, from R = I; class row",
+    source="Chefer, Gur & Wolf 2021 (ICCV)",
+    caveat="Drops what speaks against the class.",
+    requires=("attention",),
+    gradients="all",
+    follows_row=True,
+    rank=3,
+    first_of=(1,),
+)
 def generic_attention(trace: Trace, *, start: int = 0) -> Tensor:
     """Generic attention: R ← R + mean over heads of relu(A∘∂logit/∂A)·R, class row: (gh, gw).
 
-    Values are 0 or more, in units of the logit.
+    Values are 0 or more.
 
     Chefer, Gur & Wolf, "Generic Attention-model Explainability", ICCV 2021.
     """
@@ -139,6 +180,18 @@ def generic_attention(trace: Trace, *, start: int = 0) -> Tensor:
     return trace.grid(row)
 
 
+@method(
+    title="Attention Grad-CAM",
+    summary="The last layer's heads weighted by how much they raise the logit.",
+    formula="last layer's class row of A, each head weighted by its mean ∂y/∂A, relu",
+    source="Chefer et al. 2021 (CVPR), after Selvaraju et al. 2017",
+    caveat="Sees one layer; zero everywhere when no head raises the logit.",
+    requires=("attention",),
+    gradients="last",
+    follows_row=True,
+    rank=5,
+    first_of=(1,),
+)
 def attention_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """One layer's class row, each head weighted by its mean gradient, relu: (gh, gw), 0 or more.
 
@@ -153,6 +206,16 @@ def attention_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     return weighted.mean(dim=0).relu()
 
 
+@method(
+    title="LeGrad",
+    summary="Where more attention, in any layer, would raise the class read off it.",
+    formula="relu(∂s/∂A), s the class's logit that the head reads off that layer's tokens; mean "
+    "over heads, queries and layers",
+    source="Bousselham et al. 2024",
+    caveat="The head was trained on the last layer's tokens, not on earlier ones.",
+    requires=("attention", "end"),
+    passes="few",
+)
 def legrad(trace: Trace, *, start: int = 0, progress: Progress | None = None) -> Tensor:
     """LeGrad: relu(∂s/∂A), mean over heads, queries and layers, s being the class's logit that the
     model's own norm, pooling and head read off that layer's tokens: (gh, gw), 0 or more.
@@ -196,10 +259,18 @@ def legrad(trace: Trace, *, start: int = 0, progress: Progress | None = None) ->
     return trace.grid(mean / (len(of_blocks) * trace.card.tokens))
 
 
-def _fusion(name: int | str) -> Callable[[Tensor], Tensor]:
-    if not isinstance(name, str) or name not in _FUSIONS:
-        raise OptionError(f"The heads' fusion was {name!r}, expected mean, max or min.")
-    return _FUSIONS[name]
+def one_or_fused(head: int | str, heads: int) -> Callable[[Tensor], Tensor]:
+    """What makes one (…) of the heads' (h, …): an index takes one, a name fuses all.
+
+    Raises OptionError for neither.
+    """
+    if isinstance(head, str) and head in _FUSIONS:
+        return _FUSIONS[head]
+    return itemgetter(checked_index("head", head, heads, instead=f", or {either(tuple(_FUSIONS))}"))
+
+
+def _fusion(name: str) -> Callable[[Tensor], Tensor]:
+    return _FUSIONS[one_of("heads' fusion", name, _FUSIONS)]
 
 
 def _through(layer: Layer, row: Tensor, matrix: Callable[[Rows], Tensor]) -> Tensor:

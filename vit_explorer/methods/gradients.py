@@ -12,9 +12,22 @@ import torch
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
+from vit_explorer.methods.registry import method
 from vit_explorer.tracing.trace import Trace
 
 
+@method(
+    title="Grad-CAM",
+    summary="Features of the last block or stage, weighted by their mean gradient.",
+    formula="relu(Σ_D mean over patches(∂y/∂F)·F), F the features at a block's `norm1` or of a "
+    "stage",
+    source="Selvaraju et al. 2017",
+    caveat="Made for convolutions: features of a ViT's patch need not be about that place.",
+    requires=("features",),
+    gradients="last",
+    rank=4,
+    first_of=(1, 2),
+)
 def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """Grad-CAM: relu(Σ_D mean over patches(gradient)·feature): (gh, gw), 0 or more.
 
@@ -24,6 +37,17 @@ def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     return _weighted(gradient.mean(dim=(1, 2)), kept_features(trace, layer))
 
 
+@method(
+    title="HiResCAM",
+    summary="Features times their own gradient, patch by patch.",
+    formula="relu(Σ_D ∂y/∂F∘F)",
+    source="Draelos & Carin 2020",
+    caveat="Faithful to a linear head; a ViT's last block is not one.",
+    requires=("features",),
+    gradients="last",
+    rank=7,
+    first_of=(2,),
+)
 def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """HiResCAM: relu(Σ_D gradient∘feature), each patch with its own gradient: (gh, gw), 0 or more.
 
@@ -32,6 +56,17 @@ def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     return (_gradient(trace, layer) * kept_features(trace, layer)).sum(dim=0).relu()
 
 
+@method(
+    title="Grad-CAM++",
+    summary="Grad-CAM with weights that favour positive gradients.",
+    formula="Grad-CAM with weights Σ α·relu(g), g = ∂y/∂F and α = g² / (2g² + ΣF·g³)",
+    source="Chattopadhay et al. 2018",
+    caveat="Its higher derivatives assume an exponential after the logit.",
+    requires=("features",),
+    gradients="last",
+    rank=8,
+    first_of=(2,),
+)
 def grad_cam_plus_plus(trace: Trace, *, layer: int = -1) -> Tensor:
     """Grad-CAM++: weights Σ α·relu(gradient), α from the gradient's powers: (gh, gw), 0 or more.
 
@@ -46,6 +81,15 @@ def grad_cam_plus_plus(trace: Trace, *, layer: int = -1) -> Tensor:
     return _weighted((alpha * gradient.relu()).sum(dim=(1, 2)), features)
 
 
+@method(
+    title="XGrad-CAM",
+    summary="Grad-CAM with gradients weighted by where each feature is.",
+    formula="Grad-CAM with ∂y/∂F weighted by each patch's share of its feature",
+    source="Fu et al. 2020",
+    caveat="Divides by feature sums that a layer norm brings near zero.",
+    requires=("features",),
+    gradients="last",
+)
 def xgrad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """XGrad-CAM: gradients weighted by each patch's share of its feature: (gh, gw), 0 or more.
 
@@ -56,6 +100,15 @@ def xgrad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     return _weighted((gradient * share).sum(dim=(1, 2)), features)
 
 
+@method(
+    title="LayerCAM",
+    summary="Positive gradients times features, patch by patch.",
+    formula="relu(Σ_D relu(∂y/∂F)∘F)",
+    source="Jiang et al. 2021",
+    caveat="Drops what speaks against the class.",
+    requires=("features",),
+    gradients="last",
+)
 def layer_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """LayerCAM: relu(Σ_D relu(gradient)∘feature): (gh, gw), 0 or more.
 
@@ -64,6 +117,16 @@ def layer_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     return (_gradient(trace, layer).relu() * kept_features(trace, layer)).sum(dim=0).relu()
 
 
+@method(
+    title="Eigen-CAM",
+    summary="The strongest pattern in the last features, whatever the class.",
+    formula="relu of the first principal component of F",
+    source="Muhammad & Yeasin 2020",
+    caveat="The same for every class; its sign is arbitrary.",
+    requires=("features",),
+    rank=9,
+    first_of=(2,),
+)
 def eigen_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """Eigen-CAM: the features' first principal component, relu: (gh, gw), 0 or more.
 
@@ -72,6 +135,15 @@ def eigen_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     return _first_component(kept_features(trace, layer)).relu()
 
 
+@method(
+    title="Eigen-Grad-CAM",
+    summary="The strongest pattern in features times gradients.",
+    formula="relu of the first principal component of ∂y/∂F∘F",
+    source="after Muhammad & Yeasin 2020",
+    caveat="A component's sign is arbitrary: the strongest patch counts as positive.",
+    requires=("features",),
+    gradients="last",
+)
 def eigen_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """Eigen-CAM of gradient∘feature: (gh, gw), 0 or more.
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from vit_explorer.methods.heatmap import Noted, Progress
 from vit_explorer.methods.model_queries import Asked, asking
-from vit_explorer.methods.options import one_of, whole_number
+from vit_explorer.methods.registry import method
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import cell_sums
+from vit_explorer.options import one_of, whole_number
 from vit_explorer.tracing.trace import Trace
 
 Baseline = Literal["mean", "black", "white"]
@@ -21,6 +22,16 @@ Baseline = Literal["mean", "black", "white"]
 BACKWARD = 4
 
 
+@method(
+    title="Saliency",
+    summary="How strongly the logit reacts to small changes of a patch's pixels.",
+    formula="Σ over a patch of abs(∂y/∂pixel) (captum)",
+    source="Simonyan et al. 2013",
+    caveat="Noisy; reaction to a change is not what the prediction rests on.",
+    passes="few",
+    rank=10,
+    first_of=(2,),
+)
 def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
     """Saliency: |∂logit/∂pixel|, summed over a patch's pixels and colours: (gh, gw), 0 or more.
 
@@ -34,6 +45,19 @@ def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
         return _patch_sums(trace.card, Saliency(model.aimed).attribute(_leaf(model)))
 
 
+@method(
+    title="Input × gradient",
+    summary="What a patch's pixels add to the logit, to first order.",
+    formula="Σ over a patch of pixel·∂y/∂pixel (captum)",
+    source="Shrikumar et al. 2016",
+    caveat="A straight line laid on a curved function; pixels of the mean colour count for "
+    "nothing.",
+    passes="few",
+    unit="logit",
+    signed=True,
+    rank=11,
+    first_of=(2,),
+)
 def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tensor:
     """Pixel times ∂logit/∂pixel, summed over a patch: (gh, gw), signed, in units of the logit.
 
@@ -48,6 +72,17 @@ def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tenso
         return _patch_sums(trace.card, InputXGradient(model.aimed).attribute(_leaf(model)))
 
 
+@method(
+    title="Integrated gradients",
+    summary="What a patch adds to the logit on the way from a plain picture to this.",
+    formula="Σ over a patch of (pixel − plain)·mean of ∂y/∂pixel on the line from a plain picture "
+    "(captum); the note gives the completeness residual",
+    source="Sundararajan et al. 2017",
+    caveat="Depends on the plain picture; pixels of its colour count for nothing.",
+    passes="many",
+    unit="logit",
+    signed=True,
+)
 def integrated_gradients(
     trace: Trace,
     *,

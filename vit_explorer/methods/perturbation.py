@@ -17,17 +17,28 @@ from vit_explorer.errors import OptionError
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.model_queries import Asked, asking
-from vit_explorer.methods.options import one_of, share, whole_number
+from vit_explorer.methods.registry import method
 from vit_explorer.methods.stage_ablation import ablate_stage
 from vit_explorer.models.card import Pair
 from vit_explorer.models.cells import cell_means, over_pixels
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.structure.anatomy import Anatomy, Block, replaced, tokens_in
+from vit_explorer.options import one_of, share, whole_number
 from vit_explorer.tracing.trace import Trace
 
 Fill = Literal["zero", "low"]
 
 
+@method(
+    title="Occlusion",
+    summary="How far the logit drops when a patch is covered.",
+    formula="the logit lost when a patch is covered with the mean colour",
+    source="Zeiler & Fergus 2014",
+    caveat="One patch at a time: what several say together shows little.",
+    passes="many",
+    unit="logit",
+    signed=True,
+)
 def occlusion(
     trace: Trace, *, window: int = 1, stride: int = 1, progress: Progress | None = None
 ) -> Tensor:
@@ -62,6 +73,16 @@ def occlusion(
     return torch.einsum("n,nrc->rc", drops, covered) / covered.sum(dim=0)
 
 
+@method(
+    title="RISE",
+    summary="How far random masks that show a patch raise the class's probability.",
+    formula="Σ (p(mask) − p̄)·mask over random masks, by how many of them show a patch on average",
+    source="Petsiuk et al. 2018",
+    caveat="Random: its grain falls with the root of the number of masks.",
+    passes="many",
+    unit="probability",
+    signed=True,
+)
 def rise(
     trace: Trace,
     *,
@@ -111,6 +132,16 @@ def rise(
     return torch.einsum("m,mrc->rc", raised, torch.cat(shares)) / (masks * keep)
 
 
+@method(
+    title="Score-CAM",
+    summary="Features, weighted by the logit of the picture masked by each.",
+    formula="relu(Σ_D w·F), w the softmax over features of the logit of the picture masked by "
+    "each (grad-cam package)",
+    source="Wang et al. 2020",
+    caveat="A softmax over logits: a few features get nearly all of the weight.",
+    requires=("features",),
+    passes="many",
+)
 def score_cam(trace: Trace, *, layer: int = -1, progress: Progress | None = None) -> Tensor:
     """Score-CAM: features at `norm1`, weighted by the softmax over features of the logit that the
     picture has where the feature is bright: (gh, gw), 0 or more.
@@ -136,6 +167,16 @@ def score_cam(trace: Trace, *, layer: int = -1, progress: Progress | None = None
     return torch.from_numpy(found[0]).relu()
 
 
+@method(
+    title="Ablation-CAM",
+    summary="Features, weighted by how much of the logit is lost without each.",
+    formula="relu(Σ_D w·F), w the share of the logit that is lost without each feature (grad-cam "
+    "package)",
+    source="Ramaswamy & Desai 2020",
+    caveat="Divides by the logit: the map turns over where that is negative.",
+    requires=("features",),
+    passes="many",
+)
 def ablation_cam(
     trace: Trace, *, layer: int = -1, fill: Fill = "low", progress: Progress | None = None
 ) -> Tensor:

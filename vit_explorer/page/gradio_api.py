@@ -16,6 +16,7 @@ from gradio.utils import get_upload_folder
 from vit_explorer.errors import ExplorerError, OptionError, PictureError
 from vit_explorer.explaining.explain import Explanation, available_models, open_picture, trace
 from vit_explorer.explaining.explain import explain as explain_picture
+from vit_explorer.methods.attention import one_or_fused
 from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
 from vit_explorer.pictures.preprocess import Picture
@@ -68,12 +69,12 @@ def add_endpoints(workbench: Workbench) -> None:
         """Where one token of a Vision Transformer looks: one row of one layer's attention.
 
         `patches` are rows of probabilities, one a patch; `prefix` those of the tokens before the
-        patches, by name. All together add up to 1 where heads are not fused by max.
+        patches, by name. All together add up to 1 where heads are not fused by max or min.
 
         Args:
             picture: as in /explain.
             layer: counted from 0; negative from the end.
-            head: counted from 0, or "mean" or "max" over all heads.
+            head: counted from 0, or "mean", "max" or "min" over all heads.
             query: the patch that looks, as "row,column" from 1; empty is the class token.
             model: as in /explain.
         """
@@ -83,7 +84,8 @@ def add_endpoints(workbench: Workbench) -> None:
         number = passed.layer_index(layer)
         token = 0 if query in ("", None) else _token(str(query), card.grid, card.prefix_tokens)
         rows = passed.attention_rows(number, [token])[:, 0]
-        row = _fused(rows, str(head))
+        chosen = int(head) if str(head).isdecimal() else str(head)
+        row = one_or_fused(chosen, len(rows))(rows)
         return {
             "model": card.name,
             "layer": number,
@@ -130,15 +132,6 @@ def _token(query: str, grid: tuple[int, int], prefix: int) -> int:
             "nothing for the first token."
         )
     return prefix + (parts[0] - 1) * grid[1] + parts[1] - 1
-
-
-def _fused(rows: Any, head: str) -> Any:
-    """One row (N,) of the heads' (h, N)."""
-    if head in ("mean", "max"):
-        return rows.mean(0) if head == "mean" else rows.amax(0)
-    if not head.isdecimal() or int(head) >= len(rows):
-        raise OptionError(f"The head was {head!r}, expected 0 to {len(rows) - 1}, mean or max.")
-    return rows[int(head)]
 
 
 def picture_of(workbench: Workbench, given: Any) -> Picture:

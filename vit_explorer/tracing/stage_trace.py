@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vit_explorer.errors import OptionError
 from vit_explorer.models.interception import evaluating, frozen
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import require
@@ -19,6 +17,7 @@ from vit_explorer.models.outputs import answer
 from vit_explorer.models.predictions import first_aims
 from vit_explorer.models.structure.stage_outputs import as_grid, keeping
 from vit_explorer.models.targets import Aim
+from vit_explorer.options import checked_index
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.tracing.attention_layer import Layer
 from vit_explorer.tracing.trace import Gradients, Trace, finite, slopes_of
@@ -42,14 +41,8 @@ class StageTrace(Trace):
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a stage that may be counted from the end. Raises OptionError."""
-        depth = self.card.depth
-        whole = isinstance(layer, Integral) and not isinstance(layer, bool)
-        if not whole or not -depth <= layer < depth:
-            raise OptionError(
-                f"The layer was {layer!r}, expected a stage of {self.card.name}, 0 to "
-                f"{depth - 1}, or -1 for the last."
-            )
-        return int(layer) % depth
+        of, instead = f"a stage of {self.card.name}, ", ", or -1 for the last"
+        return checked_index("layer", layer, self.card.depth, of=of, instead=instead)
 
     def attention(self, layer: int) -> Tensor:
         """Raises UnsupportedModelError: there is no attention between all patches."""

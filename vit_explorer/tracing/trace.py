@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
@@ -22,6 +21,7 @@ from vit_explorer.models.predictions import first_aims
 from vit_explorer.models.structure.anatomy import Anatomy, replaced, tokens_in
 from vit_explorer.models.structure.attention_calls import detached
 from vit_explorer.models.targets import Aim, Target, find_target
+from vit_explorer.options import checked_index, is_whole
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.tracing.attention_layer import Layer, arranged_layers, explicit_is_cheaper
 
@@ -71,13 +71,7 @@ class Trace:
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a layer that may be counted from the end. Raises OptionError."""
-        depth = len(self.layers)
-        whole = isinstance(layer, Integral) and not isinstance(layer, bool)
-        if not whole or not -depth <= layer < depth:
-            raise OptionError(
-                f"The layer was {layer!r}, expected 0 to {depth - 1}, or -1 for the last."
-            )
-        return int(layer) % depth
+        return checked_index("layer", layer, len(self.layers), instead=", or -1 for the last")
 
     def attention(self, layer: int) -> Tensor:
         """Attention probabilities (h, N, N) of a layer: query by key, rows sum to 1.
@@ -94,7 +88,7 @@ class Trace:
             OptionError: no such layer or token.
         """
         tokens = self.card.tokens
-        if not all(isinstance(query, Integral) and 0 <= query < tokens for query in queries):
+        if not all(is_whole(query) and 0 <= query < tokens for query in queries):
             raise OptionError(
                 f"The queries were {list(queries)!r}, expected token indices, 0 to {tokens - 1}."
             )

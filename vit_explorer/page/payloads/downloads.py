@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.errors import OptionError
-from vit_explorer.explaining.explain import METHODS, position_similarity
+from vit_explorer.methods import METHODS
+from vit_explorer.options import index_from_text
 from vit_explorer.page.state.results import Result
 
 LONGEST_NAME = 1000
@@ -81,18 +83,13 @@ def _maps(result: Result, name: str) -> Arrays:
         raise OptionError(f"There is no map of the method {method!r}.")
     heatmap = explanation.heatmaps[method]
     if layer:
-        heatmap = METHODS[method](explanation.trace, layer=_number(layer, result.model.card.depth))
+        index = index_from_text("layer", layer, result.model.card.depth)
+        heatmap = METHODS[method](explanation.trace, layer=index)
     return {method: heatmap.values}
 
 
-def _number(text: str, depth: int) -> int:
-    if not (text.isdecimal() and int(text) < depth):
-        raise OptionError(f"The layer was {text!r}, expected 0 to {depth - 1}.")
-    return int(text)
-
-
 def _attention(result: Result, layer: str) -> Arrays:
-    number = _number(layer, result.model.card.depth)
+    number = index_from_text("layer", layer, result.model.card.depth)
     return {"attention": result.explanation.trace.attention(number).cpu().numpy()}
 
 

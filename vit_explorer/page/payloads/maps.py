@@ -5,58 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from vit_explorer.drawing import overlays as render
-from vit_explorer.explaining.explain import METHODS, Heatmap, Method
+from vit_explorer.methods import METHODS, Heatmap, Method, in_order
 from vit_explorer.models.card import ModelCard
 from vit_explorer.page.payloads.phrases import keyed
 
-# What the page shows before anyone chooses, in its order.
-SHOWN = (
-    "rollout",
-    "gradient_rollout",
-    "generic_attention",
-    "grad_cam",
-    "attention_grad_cam",
-    "attention",
-)
-# Of a model without attention between all patches.
-SHOWN_OF_STAGES = (
-    "grad_cam",
-    "hires_cam",
-    "grad_cam_plus_plus",
-    "eigen_cam",
-    "saliency",
-    "input_x_gradient",
-)
-# Methods that run the model once or twice: done at once when chosen, as those of the one pass are.
-BRIEF = ("legrad", "saliency", "input_x_gradient")
-# Methods that read one layer of the pass, and so can read another.
-LAYERED = tuple(n for n, m in METHODS.items() if "layer" in m.defaults and not m.runs_model)
-# Maps whose numbers mean the same, and so may share a scale; every other method has its own.
-SHARES = {"attention", "rollout"}
 
-
-def in_order() -> list[str]:
-    """All methods by name, those that the page shows by itself first."""
-    return list(dict.fromkeys((*SHOWN, *METHODS)))
+def shown_of(tier: int) -> list[str]:
+    """What the page shows of a model of this tier before anyone chooses, in its order."""
+    return [method.name for method in in_order() if tier in method.first_of]
 
 
 def usual(card: ModelCard) -> list[str]:
     """What the page shows of a model before anyone chooses."""
-    return list(SHOWN if card.tier == 1 else SHOWN_OF_STAGES)
+    return shown_of(card.tier)
+
+
+def layered() -> list[str]:
+    """Methods that read one layer of the pass, and so can read another at once."""
+    return [one.name for one in METHODS.values() if one.takes_layer and not one.runs_model]
 
 
 def describe_methods() -> list[dict[str, Any]]:
     """What the page lets choose from, in its order."""
+    first, at_once = shown_of(1), layered()
     return [
         {
-            "name": name,
-            "shown": name in SHOWN,
-            "slow": METHODS[name].runs_model,
-            "brief": name in BRIEF,
-            "layered": name in LAYERED,
-            "needs": METHODS[name].needed,
+            "name": method.name,
+            "shown": method.name in first,
+            "slow": method.runs_model,
+            # Done at once when chosen, as those of the one pass are.
+            "brief": method.passes == "few",
+            "layered": method.name in at_once,
+            "needs": method.needed,
         }
-        for name in in_order()
+        for method in in_order()
     ]
 
 
@@ -79,7 +61,8 @@ def describe_method_map(method: Method) -> dict[str, Any]:
         "source": method.source,
         "signed": method.signed,
         "class_specific": method.class_specific,
-        "unit": "shares" if method.name in SHARES else method.name,
+        # Shares mean the same and so may stand on one scale; every other method has its own.
+        "unit": "shares" if method.unit == "share" else method.name,
     }
 
 

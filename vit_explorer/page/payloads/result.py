@@ -19,11 +19,12 @@ from vit_explorer.explaining.explain import (
     check_patch_embedding,
     position_similarity,
 )
+from vit_explorer.methods import in_order
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.page.payloads.learn import has_projection, has_two_heads
 from vit_explorer.page.payloads.load_arguments import load_arguments
-from vit_explorer.page.payloads.maps import describe_map, in_order, usual
+from vit_explorer.page.payloads.maps import describe_map, usual
 from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.tabs import describe_lacks
 from vit_explorer.page.state.results import Result
@@ -68,7 +69,7 @@ def describe_result(result: Result) -> dict[str, Any]:
         "predictions": [describe_prediction(each) for each in explanation.predictions],
         "target": _target(explanation, target) if target else None,
         "unsure": bool(explanation.unsure),
-        "maps": [describe_map(name, explanation.heatmaps[name]) for name in _in_order(explanation)],
+        "maps": [describe_map(name, explanation.heatmaps[name]) for name in _ordered(explanation)],
         "skipped": dict(explanation.skipped),
         "attention": {
             "url": base,
@@ -85,8 +86,8 @@ def describe_result(result: Result) -> dict[str, Any]:
     }
 
 
-def _in_order(explanation: Explanation) -> list[str]:
-    return [name for name in in_order() if name in explanation.heatmaps]
+def _ordered(explanation: Explanation) -> list[str]:
+    return [one.name for one in in_order() if one.name in explanation.heatmaps]
 
 
 def describe_prediction(prediction: Prediction) -> dict[str, Any]:

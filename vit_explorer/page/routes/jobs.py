@@ -11,12 +11,13 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
-from vit_explorer.explaining.explain import METHODS, Faithfulness, Heatmap
+from vit_explorer.analysis.faithfulness import Faithfulness
+from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.page.payloads.maps import (
-    LAYERED,
     describe_map,
     describe_method_map,
     describe_scale,
+    layered,
 )
 from vit_explorer.page.routes.request_bodies import RefusedOrder, read_order
 from vit_explorer.page.state.extra_maps import Analyses
@@ -87,9 +88,10 @@ def answer(
     elif isinstance(asked, TrustAsked):
         tell({"trust": describe_trust(analyses.trust(result, asked.names, progress))})
     else:
-        for done, name in enumerate(LAYERED, 1):
+        names = layered()
+        for done, name in enumerate(names, 1):
             tell({"layers": describe_layers(name, analyses.layers(result, name))})
-            progress(done, len(LAYERED))
+            progress(done, len(names))
 
 
 def describe_layers(name: str, heatmaps: list[Heatmap | None]) -> dict[str, Any]:

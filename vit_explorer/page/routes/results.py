@@ -21,9 +21,10 @@ from starlette.concurrency import run_in_threadpool
 
 from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explaining.explain import METHODS, available_models, open_picture
 from vit_explorer.explaining.explanation import folder_name
+from vit_explorer.methods import METHODS
 from vit_explorer.models.shipped import ALL, SHIPPED, asset
+from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.downloads import Table, npz_bytes, table_bytes
 from vit_explorer.page.payloads.film import film_bytes
@@ -35,6 +36,7 @@ from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
 from vit_explorer.page.state.uploads import ENDINGS, MAX_BYTES
+from vit_explorer.pictures.preprocess import open_picture
 from vit_explorer.training.recipe import describe_recipes
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,13 @@ that coming back to a picture costs nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vit_explorer.errors import ExplorerError, OptionError, nearest
-from vit_explorer.explaining.explain import METHODS, Faithfulness, Heatmap, faithfulness
+from vit_explorer.analysis.faithfulness import Faithfulness, faithfulness
+from vit_explorer.errors import ExplorerError, OptionError
+from vit_explorer.methods import METHODS, Heatmap, find_method
+from vit_explorer.options import index_from_text
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.results import Result
 
@@ -33,19 +34,12 @@ class Named:
     def parse(cls, text: str, depth: int) -> Named:
         """Raises OptionError for a name that no map of a model of `depth` layers has."""
         method, at, layer = text.partition("@")
-        if method not in METHODS:
-            close = nearest(method, METHODS) or "; choose one of the list."
-            raise OptionError(f"There is no method {method!r}{close}")
+        found = find_method(method)
         if not at:
             return cls(method)
-        if "layer" not in METHODS[method].defaults:
+        if not found.takes_layer:
             raise OptionError(f"The method {method!r} reads all layers; leave out {at + layer!r}.")
-        if not re.fullmatch(r"[0-9]{1,4}", layer) or int(layer) >= depth:
-            raise OptionError(
-                f"The layer of {method!r} was {layer!r}, expected a whole number from 0 to "
-                f"{depth - 1}."
-            )
-        return cls(method, int(layer))
+        return cls(method, index_from_text(f"layer of {method!r}", layer, depth))
 
     def __str__(self) -> str:
         return self.method if self.layer is None else f"{self.method}@{self.layer}"
