@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from vit_explorer.cli import explaining, measuring, page, training, viewing
-from vit_explorer.cli.options import joined, line
+from vit_explorer.cli.listed import Command, WithMethods, WithViews
+from vit_explorer.cli.options import line
+from vit_explorer.cli.spread import spread
 from vit_explorer.errors import ExplorerError
 from vit_explorer.version import __version__
 
@@ -30,6 +31,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export-images": training.export_images,
     "benchmarks": measuring.benchmarks,
 }
+# Commands whose help lists what they take, as the registries have it.
+LISTED: dict[str, type[Command]] = {
+    "explain": WithMethods,
+    "batch": WithMethods,
+    "view": WithViews,
+}
 
 app = typer.Typer(
     name="vit-explorer",
@@ -38,17 +45,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class _Command(TyperCommand):
-    """A command whose options of several numbers take as many as are given."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, joined(args))
-
-
 for _name, _command in COMMANDS.items():
-    app.command(_name, cls=_Command)(_command)
+    app.command(_name, cls=LISTED.get(_name, Command))(spread(_command))
 
 
 def _print_version(wanted: bool) -> None:

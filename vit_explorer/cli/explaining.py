@@ -19,29 +19,17 @@ import vit_explorer as vx
 from vit_explorer.cli import tables
 from vit_explorer.cli.options import (
     AsJson,
-    Bands,
-    Device,
-    Goal,
-    Halved,
+    Asked,
     ImageSize,
-    Labels,
-    Mean,
-    Meant,
-    Methods,
-    Model,
-    Options,
+    Opening,
     Out,
     Pretrained,
-    Std,
-    StretchRule,
-    TrainedAt,
+    Source,
+    SourceAsArgument,
+    SourceOfPrecision,
     Weights,
     check_out,
-    how_opened,
     line,
-    load,
-    method_names,
-    method_options,
 )
 from vit_explorer.cli.progress_bars import counted, method_bars
 from vit_explorer.errors import ModelError
@@ -49,22 +37,9 @@ from vit_explorer.errors import ModelError
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Pictures.", metavar="IMAGE...")],
-    model: Model = "bundled",
-    weights: Weights = None,
-    labels: Labels = None,
-    method: Methods = None,
-    option: Options = None,
-    target: Goal = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    device: Device = "auto",
-    precision: Halved = "float32",
-    pretrained: Pretrained = True,
-    mean: Mean = None,
-    std: Std = None,
-    bands: Bands = None,
-    stretch: StretchRule = "auto",
-    outputs: Meant = None,
+    source: SourceOfPrecision,
+    asked: Asked,
+    opening: Opening,
     trust: Annotated[
         bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
     ] = False,
@@ -75,33 +50,20 @@ def explain(
     from vit_explorer.explaining.folders import distinct
     from vit_explorer.models.outputs import no_predictions
 
-    methods, options = method_names(method), method_options(option or ())
+    methods, options, how = asked.names(), asked.options(), opening.options()
     check_out(out)
-    how = how_opened(bands, stretch)
 
     def opened(image: Path) -> vx.Picture:
         return vx.open_picture(image, **how)
 
     for image in images:  # nothing is written if one of them is wrong, and none is held
         opened(image)
-    loaded = load(
-        model,
-        weights,
-        labels,
-        image_size,
-        device,
-        pretrained,
-        mean,
-        std,
-        precision,
-        trained_at=weights_image_size,
-        outputs=outputs,
-    )
+    loaded = source.load()
     console = Console()
     names = distinct(folder_name(image.name) for image in images)
     with method_bars() as progress:
         results = vx.explain_many(
-            loaded, map(opened, images), methods, target, options=options, progress=progress
+            loaded, map(opened, images), methods, asked.target, options=options, progress=progress
         )
         for name, result in zip(names, counted(results, len(images), "explaining"), strict=True):
             judged = _judged(loaded, result) if trust else result
@@ -123,22 +85,9 @@ def explain(
 
 def batch(
     folder: Annotated[Path, typer.Argument(help="Pictures, also in its subfolders.")],
-    model: Model = "bundled",
-    weights: Weights = None,
-    labels: Labels = None,
-    method: Methods = None,
-    option: Options = None,
-    target: Goal = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    device: Device = "auto",
-    precision: Halved = "float32",
-    pretrained: Pretrained = True,
-    mean: Mean = None,
-    std: Std = None,
-    bands: Bands = None,
-    stretch: StretchRule = "auto",
-    outputs: Meant = None,
+    source: SourceOfPrecision,
+    asked: Asked,
+    opening: Opening,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a pass; else as many as pay.", min=1)
     ] = None,
@@ -155,27 +104,14 @@ def batch(
     """
     from vit_explorer.explaining.folders import explain_folder, find_pictures
 
-    methods, options = method_names(method), method_options(option or ())
+    methods, options, opened = asked.names(), asked.options(), opening.options()
     check_out(out)
-    opened = how_opened(bands, stretch)
     total = len(find_pictures(folder, out))
-    loaded = load(
-        model,
-        weights,
-        labels,
-        image_size,
-        device,
-        pretrained,
-        mean,
-        std,
-        precision,
-        trained_at=weights_image_size,
-        outputs=outputs,
-    )
+    loaded = source.load()
     failed = 0
     with method_bars() as progress:
         found = explain_folder(
-            loaded, folder, out, methods, target,
+            loaded, folder, out, methods, asked.target,
             options=options, progress=progress, batch_size=batch_size, resume=resume,
             **opened,
         )  # fmt: skip
@@ -215,7 +151,8 @@ def methods(
     console = Console()
     reasons: dict[str, list[str]] = {}
     if model is not None:
-        loaded = load(model, weights, None, image_size, "cpu", pretrained, None, None)
+        asked = Source(model=model, weights=weights, image_size=image_size)
+        loaded = asked.load(device="cpu", pretrained=pretrained)
         for name, method in vx.METHODS.items():
             reasons.setdefault(why_not(loaded.card, method.needed), []).append(name)
     allowed = reasons.pop("", vx.METHODS)
@@ -225,32 +162,11 @@ def methods(
 
 
 def inspect(
-    model: Annotated[
-        str, typer.Argument(help="'bundled', 'bundled-cifar10', a timm name, or a checkpoint.")
-    ],
-    weights: Weights = None,
-    labels: Labels = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    pretrained: Pretrained = True,
-    mean: Mean = None,
-    std: Std = None,
-    outputs: Meant = None,
+    source: SourceAsArgument,
     as_json: AsJson = False,
 ) -> None:
     """Show what is detected in a model."""
-    loaded = load(
-        model,
-        weights,
-        labels,
-        image_size,
-        "cpu",
-        pretrained,
-        mean,
-        std,
-        trained_at=weights_image_size,
-        outputs=outputs,
-    )
+    loaded = source.load(device="cpu")
     if as_json:
         metrics = loaded.metadata.get("metrics", {})
         content = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,7 @@ Methods = Annotated[
     typer.Option(
         "--method",
         help="A method, several with commas between, 'fast' for all of one pass, or 'all'; else "
-        "those of rollout,grad_cam that the model allows.",
+        "rollout and Grad-CAM where the model allows them.",
     ),
 ]
 Options = Annotated[
@@ -109,35 +110,92 @@ Pretrained = Annotated[
 ]
 
 
-def load(
-    model: str,
-    weights: Path | None,
-    labels: Path | None,
-    image_size: tuple[int, int] | None,
-    device: str,
-    pretrained: bool,
-    mean: Mean,
-    std: Std,
-    precision: str = "float32",
-    outputs: str | None = None,
-    *,
-    trained_at: tuple[int, int] | None = None,
-) -> vx.LoadedModel:
-    texts = {"mean": mean, "std": std}
-    given = {name: _numbers(name, text) for name, text in texts.items() if text is not None}
-    with status(f"loading {model}"):
-        return vx.load_model(
-            model,
-            weights=weights,
-            labels=labels,
-            image_size=image_size,
-            weights_image_size=trained_at,
-            device=device,
-            pretrained=pretrained,
-            precision=precision,
-            outputs=outputs,
-            preprocess=given,
-        )
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Which model, and how its file is read; the names are those of `load_model`."""
+
+    model: Model = "bundled"
+    weights: Weights = None
+    labels: Labels = None
+    image_size: ImageSize = None
+    weights_image_size: TrainedAt = None
+    mean: Mean = None
+    std: Std = None
+    outputs: Meant = None
+
+    def load(self, **more: Any) -> vx.LoadedModel:
+        given = {one.name: getattr(self, one.name) for one in fields(self)} | more
+        name, texts = given.pop("model"), {key: given.pop(key) for key in ("mean", "std")}
+        preprocess = {key: _numbers(key, text) for key, text in texts.items() if text is not None}
+        with status(f"loading {name}"):
+            return vx.load_model(name, preprocess=preprocess, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOnDevice(Source):
+    """A model that is to run."""
+
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOrRandom(SourceOnDevice):
+    """A model that is looked into, with random weights too."""
+
+    pretrained: Pretrained = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOfPrecision(SourceOrRandom):
+    """A model that explains pictures, in half of the bytes too."""
+
+    precision: Halved = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceAsArgument(Source):
+    """A model that is named first, and stays on the CPU."""
+
+    model: Annotated[
+        str, typer.Argument(help="'bundled', 'bundled-cifar10', a timm name, or a checkpoint.")
+    ] = field()
+    pretrained: Pretrained = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How pictures of many bands or bits are opened."""
+
+    bands: Bands = None
+    stretch: StretchRule = "auto"
+
+    def options(self) -> dict[str, Any]:
+        """The options of `open_picture`, checked before anything is loaded."""
+        from vit_explorer.pictures.stretch import check_stretch
+
+        opened: dict[str, Any] = {"stretch": self.stretch}
+        if "," in self.stretch:
+            opened["stretch"] = tuple(_number(part) for part in self.stretch.split(","))
+        check_stretch(opened["stretch"])
+        if self.bands is not None:
+            opened["bands"] = tuple(_number(part) for part in self.bands.split(","))
+        return opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be explained, and by which methods."""
+
+    method: Methods = None
+    option: Options = None
+    target: Goal = None
+
+    def names(self) -> list[str] | None:
+        given = self.method
+        return None if not given else [name for names in given for name in names.split(",")]
+
+    def options(self) -> dict[str, dict[str, Any]]:
+        return method_options(self.option or ())
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -169,10 +227,6 @@ def check_out(out: Path) -> None:
         raise OutputError(f"The output folder {out} is a file; name a folder.")
 
 
-def method_names(given: Sequence[str] | None) -> list[str] | None:
-    return None if not given else [name for names in given for name in names.split(",")]
-
-
 def method_options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Parse "rollout.fusion=max" and the like; numbers become numbers."""
     options: dict[str, dict[str, Any]] = {}
@@ -195,19 +249,6 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
-
-
-def how_opened(bands: str | None, stretch: str) -> dict[str, Any]:
-    """The options of `open_picture` from the command's, checked before anything is loaded."""
-    from vit_explorer.pictures.stretch import check_stretch
-
-    opened: dict[str, Any] = {"stretch": stretch}
-    if "," in stretch:
-        opened["stretch"] = tuple(_number(part) for part in stretch.split(","))
-    check_stretch(opened["stretch"])
-    if bands is not None:
-        opened["bands"] = tuple(_number(part) for part in bands.split(","))
-    return opened
 
 
 def line(message: str) -> str:

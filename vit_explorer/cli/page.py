@@ -7,36 +7,15 @@ from typing import Annotated
 
 import typer
 
-from vit_explorer.cli.options import (
-    Device,
-    ImageSize,
-    Labels,
-    Mean,
-    Meant,
-    Model,
-    Pretrained,
-    Std,
-    TrainedAt,
-    Weights,
-    load,
-)
+from vit_explorer.cli.options import SourceOrRandom
 
 
 def serve(
+    source: SourceOrRandom,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 7860,
-    model: Model = "bundled",
-    weights: Weights = None,
-    labels: Labels = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    device: Device = "auto",
-    pretrained: Pretrained = True,
-    mean: Mean = None,
-    std: Std = None,
-    outputs: Meant = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(help="A further name the page answers to, such as a proxy's."),
@@ -62,26 +41,15 @@ def serve(
     """Start the page."""
     from vit_explorer import page as ui
 
-    loaded = load(
-        model,
-        weights,
-        labels,
-        image_size,
-        device,
-        pretrained,
-        mean,
-        std,
-        trained_at=weights_image_size,
-        outputs=outputs,
-    )
+    loaded = source.load()
     ui.serve(
         loaded,
         host=host,
         port=port,
-        device=device,
+        device=source.device,
         hosts=allow_host or (),
         open_browser=open_browser,
-        film=ui.find_film(model, weights),
+        film=ui.find_film(source.model, source.weights),
         runs=runs if allow_training else None,
         mcp=mcp,
     )

@@ -65,11 +65,14 @@ def trust_table(trust: Faithfulness) -> Table:
 
 
 def methods_table(methods: Mapping[str, Method]) -> Table:
-    """What each method shows, its options, source and caveat."""
-    table = Table("method", "what it shows", "options", "source", "caveat", show_lines=True)
+    """What each method shows, its cost, options, source and caveat."""
+    table = Table("method", "what it shows, and takes", "options", "source", "caveat")
+    table.show_lines = True
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True  # names that are typed
     for name, method in methods.items():
         options = "\n".join(f"{key}={value}" for key, value in method.defaults.items())
-        table.add_row(name, method.summary, options, method.source, method.caveat)
+        shows = f"{method.summary} ({method.costs})"
+        table.add_row(name, *map(escape, (shows, options, method.source, method.caveat)))
     return table
 
 

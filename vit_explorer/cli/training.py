@@ -9,20 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vit_explorer.cli.options import (
-    Data,
-    Device,
-    ImageSize,
-    Labels,
-    Mean,
-    Meant,
-    Model,
-    Precision,
-    Std,
-    TrainedAt,
-    Weights,
-    load,
-)
+from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice
 
 if TYPE_CHECKING:
     from vit_explorer import training
@@ -75,33 +62,14 @@ def train(
 
 
 def evaluate(
+    source: SourceOnDevice,
     data: Data = "cifar10",
-    model: Model = "bundled",
-    weights: Weights = None,
-    labels: Labels = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    device: Device = "auto",
-    mean: Mean = None,
-    std: Std = None,
-    outputs: Meant = None,
     precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
 ) -> None:
     """Measure a model on a data set's test pictures."""
     from vit_explorer import training
 
-    loaded = load(
-        model,
-        weights,
-        labels,
-        image_size,
-        device,
-        True,
-        mean,
-        std,
-        trained_at=weights_image_size,
-        outputs=outputs,
-    )
+    loaded = source.load()
     metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     _print_metrics(metrics)
     if len(metrics.classes) < len(loaded.labels):

@@ -11,26 +11,7 @@ from rich.console import Console
 
 import vit_explorer as vx
 from vit_explorer.cli import tables
-from vit_explorer.cli.options import (
-    AsJson,
-    Bands,
-    Device,
-    Goal,
-    ImageSize,
-    Labels,
-    Mean,
-    Meant,
-    Model,
-    Out,
-    Pretrained,
-    Std,
-    StretchRule,
-    TrainedAt,
-    Weights,
-    check_out,
-    how_opened,
-    load,
-)
+from vit_explorer.cli.options import AsJson, Goal, Opening, Out, SourceOrRandom, check_out
 from vit_explorer.errors import OptionError
 
 
@@ -43,40 +24,20 @@ def view(
         ),
     ] = None,
     image: Annotated[Path | None, typer.Argument(help="Picture.")] = None,
-    model: Model = "bundled",
-    weights: Weights = None,
-    labels: Labels = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    device: Device = "auto",
-    pretrained: Pretrained = True,
-    mean: Mean = None,
-    std: Std = None,
-    bands: Bands = None,
-    stretch: StretchRule = "auto",
-    outputs: Meant = None,
+    *,
+    source: SourceOrRandom,
+    opening: Opening,
     out: Out = Path("out"),
 ) -> None:
-    """Draw views that are no heatmaps: heads, lens, artifacts, filters, tokens, positions."""
+    """Draw views that are no heatmaps, and write their numbers."""
     if names is None:
         Console().print(tables.views_table(vx.VIEWS))
         return
     if image is None:
         raise OptionError(f"The view {names!r} needs a picture; give one after it.")
     check_out(out)
-    picture = vx.open_picture(image, **how_opened(bands, stretch))
-    loaded = load(
-        model,
-        weights,
-        labels,
-        image_size,
-        device,
-        pretrained,
-        mean,
-        std,
-        trained_at=weights_image_size,
-        outputs=outputs,
-    )
+    picture = vx.open_picture(image, **opening.options())
+    loaded = source.load()
     folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
     for name, reason in skipped.items():
         print(f"{name} left out: {reason}")
@@ -85,6 +46,8 @@ def view(
 
 def intervene(
     image: Annotated[Path, typer.Argument(help="Picture.")],
+    source: SourceOrRandom,
+    opening: Opening,
     head: Annotated[
         list[str] | None,
         typer.Option(help="A head to switch off, counted from 0.", metavar="LAYER,HEAD"),
@@ -95,35 +58,12 @@ def intervene(
     ] = None,
     how: Annotated[str, typer.Option(help="What happens to patches: drop or grey.")] = "drop",
     target: Goal = None,
-    model: Model = "bundled",
-    weights: Weights = None,
-    labels: Labels = None,
-    image_size: ImageSize = None,
-    weights_image_size: TrainedAt = None,
-    device: Device = "auto",
-    pretrained: Pretrained = True,
-    mean: Mean = None,
-    std: Std = None,
-    bands: Bands = None,
-    stretch: StretchRule = "auto",
-    outputs: Meant = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with heads switched off or patches gone, before and after."""
-    opened = how_opened(bands, stretch)
+    opened = opening.options()
     change = vx.intervene(
-        load(
-            model,
-            weights,
-            labels,
-            image_size,
-            device,
-            pretrained,
-            mean,
-            std,
-            trained_at=weights_image_size,
-            outputs=outputs,
-        ),
+        source.load(),
         vx.open_picture(image, **opened),
         heads_off=[_pair("--head", one) for one in head or ()],
         patches_off=[_pair("--patch", one) for one in patch or ()],
