@@ -122,7 +122,7 @@ def test_lists(capsys: pytest.CaptureFixture[str], checkpoint: Path) -> None:
     assert "vit_tiny_patch16_224\n" in capsys.readouterr().out
     assert run("methods") == 0
     printed = capsys.readouterr().out
-    assert all(name[:10] in printed for name in vx.METHODS)
+    assert all(name in printed for name in vx.METHODS)
     assert run("inspect", checkpoint) == 0
     printed = capsys.readouterr().out
     assert "4, 4" in printed

@@ -21,7 +21,7 @@ from tests.browser import (
     watched_page,
 )
 from tests.stage_models import write_resnet
-from vit_explorer.page.payloads.tabs import TABS
+from vit_explorer.page.payloads.tabs import needs_of_tabs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -51,7 +51,7 @@ def test_every_tab_shows_something_or_says_why_not(page: Page) -> None:
         wait_quiet(page)
         view = page.locator(f"#vx-view-{tab}")
         lack = view.locator(".lack")
-        if tab in TABS:
+        if tab in needs_of_tabs():
             assert "no softmax attention between patches" in lack.inner_text()
             assert view.locator(".view:visible").count() == 0
         else:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,34 +14,29 @@ from vit_explorer.analysis.tokens import artifacts, token_similarity
 from vit_explorer.analysis.weights import patch_filters, position_similarity
 from vit_explorer.drawing import figures
 from vit_explorer.drawing import overlays as render
-from vit_explorer.errors import ExplorerError, OptionError, UnsupportedModelError, nearest
+from vit_explorer.errors import ExplorerError, OptionError, UnsupportedModelError
 from vit_explorer.explaining.explanation import folder_name, versions
+from vit_explorer.explaining.view_registry import VIEWS, Drawn, View, view
 from vit_explorer.models.card import LARGEST_DRAWN_GRID
 from vit_explorer.models.needs import require
 from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.options import find
 from vit_explorer.result_folder import fill_folder
 from vit_explorer.tracing.trace import Trace, trace
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["VIEWS", "View", "save_views", "view"]
 
 MANIFEST = "views.json"
 
-Drawn = tuple["Figure", dict[str, Any]]
 
-
-@dataclass(frozen=True)
-class View:
-    """What a view shows, and the function that draws it and gives its arrays."""
-
-    title: str
-    summary: str
-    source: str
-    draw: Callable[[Trace], Drawn]
-    requires: tuple[str, ...]  # names of `NEEDS`
-
-
-def _heads(passed: Trace) -> Drawn:
+@view(
+    title="Heads",
+    summary="How far each head looks, in pixels, and how widely it spreads.",
+    source="Dosovitskiy et al. 2021, Fig. 7 (right)",
+    requires=("attention",),
+    tab="attention",
+)
+def draw_heads(passed: Trace) -> Drawn:
     arrays = {
         "distance": attention_distance(passed),
         "distance_renormalised": attention_distance(passed, renormalise=True),
@@ -55,14 +48,28 @@ def _heads(passed: Trace) -> Drawn:
     return drawn, arrays
 
 
-def _lens(passed: Trace) -> Drawn:
+@view(
+    title="Logit lens",
+    summary="What the model would say if it ended after each layer.",
+    source="nostalgebraist 2020; Vilas et al. 2023",
+    requires=("tokens", "class"),
+    tab="layers",
+)
+def draw_lens(passed: Trace) -> Drawn:
     lens = logit_lens(passed)
     classes = np.array([[p.index for p in row] for row in lens.predictions])
     arrays = {"logits": lens.logits, "target_probability": lens.curve, "top_classes": classes}
     return figures.lens_figure(lens), arrays
 
 
-def _artifacts(passed: Trace) -> Drawn:
+@view(
+    title="Artifacts",
+    summary="Patch tokens of high norm after the last layer, and the attention they take.",
+    source="Darcet et al. 2024",
+    requires=("tokens", "attention"),
+    tab="layers",
+)
+def draw_artifacts(passed: Trace) -> Drawn:
     layers = [artifacts(passed, layer=layer) for layer in range(passed.card.depth)]
     class_shares = [one.class_share for one in layers if one.class_share is not None]
     arrays = {
@@ -76,12 +83,26 @@ def _artifacts(passed: Trace) -> Drawn:
     return figures.artifact_figure(passed.prepared.crop, layers[-1]), arrays
 
 
-def _filters(passed: Trace) -> Drawn:
+@view(
+    title="Patch filters",
+    summary="Principal components of the patch embedding.",
+    source="Dosovitskiy et al. 2021, Fig. 7 (left)",
+    requires=("embedding",),
+    tab="patches",
+)
+def draw_filters(passed: Trace) -> Drawn:
     found = patch_filters(passed.model)
     return figures.filter_sheet(found), {"filters": found.filters, "explained": found.explained}
 
 
-def _similarity(passed: Trace) -> Drawn:
+@view(
+    title="Token similarity",
+    summary="Cosine similarity of the middle patch's token to every patch, after each layer.",
+    source="Amir et al. 2022",
+    requires=("tokens",),
+    tab="layers",
+)
+def draw_tokens(passed: Trace) -> Drawn:
     patch = (passed.card.grid[0] // 2, passed.card.grid[1] // 2)
     maps = token_similarity(passed, patch, layer=None)
     return figures.similarity_figure(passed.prepared.crop, maps, patch=patch), {
@@ -90,7 +111,14 @@ def _similarity(passed: Trace) -> Drawn:
     }
 
 
-def _positions(passed: Trace) -> Drawn:
+@view(
+    title="Position similarity",
+    summary="Cosine similarity of every position embedding to every other.",
+    source="Dosovitskiy et al. 2021, Fig. 7 (middle)",
+    requires=("positions",),
+    tab="positions",
+)
+def draw_positions(passed: Trace) -> Drawn:
     card = passed.card
     if not card.position_maps:
         raise UnsupportedModelError(
@@ -100,54 +128,6 @@ def _positions(passed: Trace) -> Drawn:
         )
     similarity = position_similarity(passed.model)
     return render.position_maps(similarity), {"similarity": similarity}
-
-
-VIEWS: Mapping[str, View] = MappingProxyType(
-    {
-        "heads": View(
-            "Heads",
-            "How far each head looks, in pixels, and how widely it spreads.",
-            "Dosovitskiy et al. 2021, Fig. 7 (right)",
-            _heads,
-            ("attention",),
-        ),
-        "lens": View(
-            "Logit lens",
-            "What the model would say if it ended after each layer.",
-            "nostalgebraist 2020; Vilas et al. 2023",
-            _lens,
-            ("tokens", "class"),
-        ),
-        "artifacts": View(
-            "Artifacts",
-            "Patch tokens of high norm after the last layer, and the attention they take.",
-            "Darcet et al. 2024",
-            _artifacts,
-            ("tokens", "attention"),
-        ),
-        "filters": View(
-            "Patch filters",
-            "Principal components of the patch embedding.",
-            "Dosovitskiy et al. 2021, Fig. 7 (left)",
-            _filters,
-            ("embedding",),
-        ),
-        "tokens": View(
-            "Token similarity",
-            "Cosine similarity of the middle patch's token to every patch, after each layer.",
-            "Amir et al. 2022",
-            _similarity,
-            ("tokens",),
-        ),
-        "positions": View(
-            "Position similarity",
-            "Cosine similarity of every position embedding to every other.",
-            "Dosovitskiy et al. 2021, Fig. 7 (middle)",
-            _positions,
-            ("positions",),
-        ),
-    }
-)
 
 
 def save_views(
@@ -176,37 +156,35 @@ def save_views(
         OutputError: the folder can't be made or written to.
     """
     asked = (views,) if isinstance(views, str) else tuple(views)
-    for view in asked:
-        if view != "all" and view not in VIEWS:
-            raise OptionError(
-                f"There is no view {view!r}{nearest(view, VIEWS)}; the views: {', '.join(VIEWS)}."
-            )
+    for one in asked:
+        if one != "all":
+            find("view", one, VIEWS)
     if not asked:
         raise OptionError(f"No views were named; the views: all, {', '.join(VIEWS)}.")
     passed = trace(model, picture)
     skipped: dict[str, str] = {}
 
     def write(folder: Path) -> dict[str, Any]:
-        for view in VIEWS if "all" in asked else asked:
+        for one in VIEWS if "all" in asked else asked:
             try:
-                require(model.card, *VIEWS[view].requires)
-                figure, arrays = VIEWS[view].draw(passed)
+                require(model.card, *VIEWS[one].requires)
+                figure, arrays = VIEWS[one].draw(passed)
             except ExplorerError as error:
-                if view in asked:
+                if one in asked:
                     raise
-                skipped[view] = str(error)
+                skipped[one] = str(error)
                 continue
-            figure.savefig(folder / f"{view}.png")
-            with (folder / f"{view}.npz").open("wb") as file:
+            figure.savefig(folder / f"{one}.png")
+            with (folder / f"{one}.npz").open("wb") as file:
                 np.savez_compressed(file, **arrays)
         return {
             "format": 1,
             "picture": passed.prepared.picture.name,
             "model": model.to_dict(),
             "views": {
-                view: {"title": VIEWS[view].title, "source": VIEWS[view].source}
-                for view in VIEWS
-                if (folder / f"{view}.png").exists()
+                one: {"title": VIEWS[one].title, "source": VIEWS[one].source}
+                for one in VIEWS
+                if (folder / f"{one}.png").exists()
             },
             "skipped": skipped,
             "versions": versions(),

@@ -12,5 +12,11 @@ from vit_explorer.methods.registry import METHODS, Method, find_method, in_order
 
 __all__ = ["METHODS", "Heatmap", "Method", "Noted", "find_method", "in_order", "method"]
 
-for _module in iter_modules(__path__, f"{__name__}."):
-    import_module(_module.name)
+
+def import_modules() -> None:
+    """Import each module of this folder, which registers the methods in it."""
+    for module in iter_modules(__path__, f"{__name__}."):
+        import_module(module.name)
+
+
+import_modules()

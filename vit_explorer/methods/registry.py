@@ -88,6 +88,11 @@ class Method(Facts):
         return "forward" if self.gradients == "none" else "backward"
 
     @property
+    def costs(self) -> str:
+        """The cost in words."""
+        return COSTS[self.cost]
+
+    @property
     def class_specific(self) -> bool:
         """Whether the map is another one for another target class."""
         return self.gradients != "none" or self.runs_model
