@@ -17,7 +17,7 @@ from torch import nn
 from torchvision import transforms
 
 import vit_explorer as vx
-from vit_explorer.analysis.interventions import Change
+from vit_explorer.analysis.intervention_result import Change
 from vit_explorer.errors import ExplorerError, OptionError, TargetError, UnsupportedModelError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 

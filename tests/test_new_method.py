@@ -19,7 +19,7 @@ from tests.test_cli import run
 from tests.test_ui_analyses import asked
 from tests.test_zoo import checkpoint
 from vit_explorer import methods
-from vit_explorer.explaining import view_registry
+from vit_explorer.explaining.views import registry as view_registry
 from vit_explorer.explaining.views import view
 from vit_explorer.methods import registry
 from vit_explorer.page import Workbench

@@ -11,7 +11,7 @@ import pytest
 
 import vit_explorer as vx
 from tests.browser import open_explorer, pixels, settle, show, wait_quiet
-from vit_explorer.explaining.explain import rollout_by_layer
+from vit_explorer.methods.attention import rollout_by_layer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

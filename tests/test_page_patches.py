@@ -16,7 +16,7 @@ import vit_explorer as vx
 from tests.browser import open_explorer, pixels, saved, settle, show, wait_quiet
 from tests.conftest import load_small
 from tests.packed import unpack
-from vit_explorer.explaining.explain import position_components
+from vit_explorer.analysis.position_components import position_components
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.page.payloads.positions import bias_bytes, component_bytes, interpolated_bytes
 from vit_explorer.page.state.results import Result

@@ -26,7 +26,8 @@ from torchvision.transforms import v2
 from vit_explorer.errors import OptionError, PictureError
 from vit_explorer.pictures import decode
 from vit_explorer.pictures.config_transform import ConfigTransform
-from vit_explorer.pictures.preprocess import Picture, Preprocess, open_picture
+from vit_explorer.pictures.decode import Picture, open_picture
+from vit_explorer.pictures.preprocess import Preprocess
 
 DEIT: dict[str, Any] = {
     "input_size": (3, 224, 224),

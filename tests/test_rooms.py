@@ -106,3 +106,32 @@ def test_no_file_is_too_long() -> None:
     lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
     long = {str(f.relative_to(ROOT)): n for f, n in lengths.items() if n > LINES and f not in LONG}
     assert long == {}
+
+
+def defined(module: Path) -> set[str]:
+    """The names that a module makes itself."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+def test_a_name_is_imported_from_where_it_is_made() -> None:
+    """The facade alone hands on what others make, and a folder what its own modules do."""
+    wrong = []
+    for file in (*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
+                f"{PACKAGE.name}."
+            ):
+                continue
+            source = (ROOT / str(node.module).replace(".", "/")).with_suffix(".py")
+            if source.is_file():
+                borrowed = {name.name for name in node.names} - defined(source)
+                wrong += [
+                    f"{file.relative_to(ROOT)}: {node.module}.{name}" for name in sorted(borrowed)
+                ]
+    assert wrong == []

@@ -16,7 +16,8 @@ import vit_explorer as vx
 from vit_explorer.errors import ExplorerError, OptionError, TargetError
 from vit_explorer.models.interception import AttentionCall, attention_error
 from vit_explorer.models.structure.anatomy import PLAIN
-from vit_explorer.tracing.trace import Layer, trace
+from vit_explorer.tracing.attention_layer import Layer
+from vit_explorer.tracing.trace import trace
 
 
 def call_of(layer: Layer) -> AttentionCall:

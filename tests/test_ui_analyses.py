@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from vit_explorer.errors import OptionError
-from vit_explorer.explaining.explain import rollout_by_layer
+from vit_explorer.methods.attention import rollout_by_layer
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.payloads.maps import describe_methods, layered, shown_of
 from vit_explorer.page.state.extra_maps import RANDOM_MAPS, Analyses, Named

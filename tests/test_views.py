@@ -433,7 +433,7 @@ def test_views_are_saved_whole_or_not_at_all(
     def fail(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vit_explorer.explaining.views.np.savez_compressed", fail)
+    monkeypatch.setattr("vit_explorer.explaining.views.saving.np.savez_compressed", fail)
     with pytest.raises(OutputError, match="No space left"):
         vx.save_views(small, cat, tmp_path / "full", ("lens", "heads"))
     assert list((tmp_path / "full").iterdir()) == []

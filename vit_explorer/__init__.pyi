@@ -6,45 +6,34 @@ from .analysis.faithfulness import (
     faithfulness,
     weight_randomisation,
 )
-from .analysis.weights import PatchFilters
-from .errors import ExplorerError
-from .explaining.explain import (
-    METHODS,
+from .analysis.head_statistics import attention_distance, attention_entropy
+from .analysis.intervention_result import Change, Intervention
+from .analysis.interventions import intervene, intervene_many
+from .analysis.logit_lens import LogitLens, logit_lens
+from .analysis.position_components import position_components
+from .analysis.readout_path import ReadoutPath, readout_path
+from .analysis.tokens import (
     Artifacts,
-    Change,
-    Explanation,
-    Intervention,
-    LoadedModel,
-    LogitLens,
-    ModelCard,
     PatchEmbeddingCheck,
-    Prediction,
-    ReadoutPath,
     artifacts,
-    attention_distance,
-    attention_entropy,
-    available_models,
     check_patch_embedding,
-    explain,
-    explain_many,
-    intervene,
-    intervene_many,
-    load_model,
-    logit_lens,
-    open_picture,
-    patch_filters,
     patch_grid,
-    position_components,
-    position_similarity,
-    readout_path,
     token_similarity,
-    trace,
 )
+from .analysis.weights import PatchFilters, patch_filters, position_similarity
+from .errors import ExplorerError
+from .explaining.explain import explain, explain_many
+from .explaining.explanation import Explanation
 from .explaining.folders import Outcome, explain_folder
 from .explaining.views import VIEWS, View, save_views
-from .methods import Heatmap, Method
-from .pictures.preprocess import Picture, Prepared
-from .tracing.trace import Trace
+from .methods import METHODS, Heatmap, Method
+from .models.card import ModelCard
+from .models.loaded import LoadedModel
+from .models.predictions import Prediction
+from .models.zoo import available_models, load_model
+from .pictures.decode import Picture, open_picture
+from .pictures.preprocess import Prepared
+from .tracing.trace import Trace, trace
 from .version import __version__
 
 __all__ = [

@@ -24,12 +24,12 @@ from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.interception import evaluating
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes
-from vit_explorer.models.targets import Aim
-from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.models.targets import Aim, Target, find_target
 from vit_explorer.options import whole_number
 from vit_explorer.pictures.preprocess import Prepared
-from vit_explorer.tracing.trace import Target, find_target, trace
+from vit_explorer.tracing.trace import trace
 
 Grid = NDArray[np.float32]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vit_explorer.models.needs import require
-from vit_explorer.tracing.trace import Layer, Trace
+from vit_explorer.tracing.attention_layer import Layer
+from vit_explorer.tracing.trace import Trace
 
 
 def attention_distance(trace: Trace, *, renormalise: bool = False) -> npt.NDArray[np.float32]:

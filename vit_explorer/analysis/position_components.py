@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from vit_explorer.analysis.weights import position_embeddings
-from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True, eq=False)

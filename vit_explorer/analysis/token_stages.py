@@ -16,7 +16,7 @@ from vit_explorer.models.card import find_core, find_patch_embed, find_positions
 from vit_explorer.models.interception import AttentionCall, recording
 from vit_explorer.models.needs import require
 from vit_explorer.models.structure.anatomy import Block, tokens_in
-from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from vit_explorer.analysis.weights import patch_projection
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.vit import embed_patches_by_hand
-from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.options import is_whole
 from vit_explorer.tracing.trace import Trace
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.models.card import find_core, find_positions
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import require
 from vit_explorer.models.structure.positions import added
 from vit_explorer.models.vit import interpolate_positions
-from vit_explorer.models.zoo import LoadedModel
 from vit_explorer.options import whole_number
 from vit_explorer.pictures.bands import shown_bands
 

@@ -9,73 +9,14 @@ from functools import partial
 from itertools import islice
 from typing import Any, overload
 
-from vit_explorer.analysis.faithfulness import Faithfulness, faithfulness
-from vit_explorer.analysis.head_statistics import attention_distance, attention_entropy
-from vit_explorer.analysis.interventions import Change, Intervention, intervene, intervene_many
-from vit_explorer.analysis.logit_lens import LogitLens, logit_lens
-from vit_explorer.analysis.position_components import position_components
-from vit_explorer.analysis.readout_path import ReadoutPath, readout_path
-from vit_explorer.analysis.token_stages import stages
-from vit_explorer.analysis.tokens import (
-    Artifacts,
-    PatchEmbeddingCheck,
-    artifacts,
-    check_patch_embedding,
-    patch_grid,
-    token_similarity,
-)
-from vit_explorer.analysis.weights import patch_filters, patch_projection, position_similarity
 from vit_explorer.errors import ExplorerError, TargetError
 from vit_explorer.explaining.explanation import Explanation, versions
 from vit_explorer.explaining.plan import Request
-from vit_explorer.methods import METHODS, Heatmap, Method
-from vit_explorer.methods.attention import rollout_by_layer
-from vit_explorer.models.card import ModelCard
-from vit_explorer.models.predictions import Prediction, best, predicted
+from vit_explorer.methods import METHODS, Heatmap
+from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.predictions import best, predicted
 from vit_explorer.models.targets import Aim, Target, find_target
-from vit_explorer.models.zoo import LoadedModel, available_models, load_model
-from vit_explorer.pictures.preprocess import open_picture
-from vit_explorer.tracing.trace import Trace, trace, trace_batch
-
-__all__ = [
-    "METHODS",
-    "Artifacts",
-    "Change",
-    "Explanation",
-    "Faithfulness",
-    "Heatmap",
-    "Intervention",
-    "LoadedModel",
-    "LogitLens",
-    "Method",
-    "ModelCard",
-    "PatchEmbeddingCheck",
-    "Prediction",
-    "ReadoutPath",
-    "artifacts",
-    "attention_distance",
-    "attention_entropy",
-    "available_models",
-    "check_patch_embedding",
-    "explain",
-    "explain_many",
-    "faithfulness",
-    "intervene",
-    "intervene_many",
-    "load_model",
-    "logit_lens",
-    "open_picture",
-    "patch_filters",
-    "patch_grid",
-    "patch_projection",
-    "position_components",
-    "position_similarity",
-    "readout_path",
-    "rollout_by_layer",
-    "stages",
-    "token_similarity",
-    "trace",
-]
+from vit_explorer.tracing.trace import Trace, trace_batch
 
 Progress = Callable[[str, int, int], None]
 

@@ -23,9 +23,10 @@ from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import OptionError, nearest
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.predictions import Prediction
-from vit_explorer.models.zoo import LoadedModel
-from vit_explorer.pictures.preprocess import Picture, Prepared
+from vit_explorer.pictures.decode import Picture
+from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.result_folder import fill_folder
 from vit_explorer.tracing.trace import Trace
 from vit_explorer.version import __version__

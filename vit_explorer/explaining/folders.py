@@ -23,7 +23,7 @@ from vit_explorer.explaining.explanation import MANIFEST, folder_name
 from vit_explorer.explaining.plan import Request
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.targets import Aim, Target, find_target
-from vit_explorer.pictures.preprocess import FORMATS, Picture, open_picture
+from vit_explorer.pictures.decode import FORMATS, Picture, open_picture
 from vit_explorer.pictures.stretch import Stretch, check_stretch
 
 SUMMARY = "summary"

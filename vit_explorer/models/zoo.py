@@ -12,18 +12,14 @@ from torch import nn
 
 from vit_explorer.errors import ModelError, OptionError, nearest
 from vit_explorer.models.card import Pair, find_core
-from vit_explorer.models.checkpoints.checkpoint import (
-    WEIGHT_ENDINGS,
-    Checkpoint,
-    is_timm_name,
-    read_checkpoint,
-)
+from vit_explorer.models.checkpoints.checkpoint import Checkpoint, is_timm_name, read_checkpoint
 from vit_explorer.models.checkpoints.filling import load_state
 from vit_explorer.models.checkpoints.folders import from_folder
 from vit_explorer.models.checkpoints.quantised import check_gradients
 from vit_explorer.models.checkpoints.timm_folders import LOCAL
 from vit_explorer.models.checkpoints.timm_names import from_checkpoint, from_timm, timm_labels
 from vit_explorer.models.checkpoints.transformers_modules import check_size, describe
+from vit_explorer.models.checkpoints.weight_files import WEIGHT_ENDINGS
 from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.finishing import finish
 from vit_explorer.models.loaded import Built, LoadedModel

@@ -14,12 +14,14 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from vit_explorer.errors import ExplorerError, OptionError, PictureError
-from vit_explorer.explaining.explain import Explanation, available_models, open_picture, trace
 from vit_explorer.explaining.explain import explain as explain_picture
+from vit_explorer.explaining.explanation import Explanation
 from vit_explorer.methods.attention import one_or_fused
+from vit_explorer.models.zoo import available_models
 from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
-from vit_explorer.pictures.preprocess import Picture
+from vit_explorer.pictures.decode import Picture, open_picture
+from vit_explorer.tracing.trace import trace
 
 DATA_ADDRESS = "data:image/"
 

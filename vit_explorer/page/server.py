@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from vit_explorer.errors import OptionError
-from vit_explorer.explaining.explain import LoadedModel
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.gradio_api import check_mcp
 from vit_explorer.page.gradio_shell import HEAD, STYLES, build_blocks
 from vit_explorer.page.guard import Guard

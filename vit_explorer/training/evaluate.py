@@ -15,8 +15,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vit_explorer.errors import DataError, OptionError, TargetError
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes
-from vit_explorer.models.zoo import LoadedModel, load_model
+from vit_explorer.models.zoo import load_model
 from vit_explorer.training.data import Source, find_pictures
 from vit_explorer.training.precision import choose_precision
 from vit_explorer.training.tiny_imagenet import named

@@ -15,9 +15,9 @@ from vit_explorer.analysis.head_statistics import attention_distance
 from vit_explorer.analysis.weights import patch_filters, position_similarity
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.attention import rollout
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.shipped import SHIPPED
-from vit_explorer.models.zoo import LoadedModel
-from vit_explorer.pictures.preprocess import Picture
+from vit_explorer.pictures.decode import Picture
 from vit_explorer.tracing.trace import trace
 from vit_explorer.training.recipe import Measured
 from vit_explorer.training.tiny_imagenet import named

@@ -19,10 +19,12 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from PIL import Image
 
-from vit_explorer.explaining.explain import versions
+from vit_explorer.explaining.explanation import versions
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
+from vit_explorer.models.devices import find_device
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.shipped import asset
-from vit_explorer.models.zoo import LoadedModel, find_device, load_model
+from vit_explorer.models.zoo import load_model
 from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.preprocess import Preprocess
 from vit_explorer.training.data import decode, find_splits, hold_out

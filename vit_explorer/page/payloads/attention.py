@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vit_explorer.explaining.explain import attention_distance, attention_entropy, rollout_by_layer
+from vit_explorer.analysis.head_statistics import attention_distance, attention_entropy
+from vit_explorer.methods.attention import rollout_by_layer
 from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.state.results import Result
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_explorer.errors import DataError
-from vit_explorer.models.zoo import LoadedModel
+from vit_explorer.models.loaded import LoadedModel
 
 # More than this would keep a browser busy; then the position maps stay out.
 MAX_SIMILARITY_BYTES = 64 * 2**20

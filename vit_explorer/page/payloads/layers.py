@@ -10,14 +10,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from vit_explorer.analysis.logit_lens import logit_lens
+from vit_explorer.analysis.readout_path import readout_path
+from vit_explorer.analysis.tokens import Artifacts, artifacts, token_similarity
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explaining.explain import (
-    Artifacts,
-    artifacts,
-    logit_lens,
-    readout_path,
-    token_similarity,
-)
 from vit_explorer.models.outputs import measured
 from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.result import describe_prediction

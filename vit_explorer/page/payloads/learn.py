@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.analysis.token_stages import Stages
+from vit_explorer.analysis.token_stages import Stages, stages
+from vit_explorer.analysis.weights import patch_filters, patch_projection
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explaining.explain import LoadedModel, patch_filters, patch_projection, stages
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.state.results import Result
 

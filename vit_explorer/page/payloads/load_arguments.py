@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vit_explorer.explaining.explain import LoadedModel
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import GIVEN
 from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.page.payloads.phrases import keyed

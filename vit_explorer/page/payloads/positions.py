@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from vit_explorer.analysis.position_components import position_components
+from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explaining.explain import position_components, position_similarity
 from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.state.results import Result
 

@@ -10,17 +10,15 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from vit_explorer.analysis.tokens import check_patch_embedding
+from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explaining.explain import (
-    Explanation,
-    LoadedModel,
-    ModelCard,
-    Prediction,
-    check_patch_embedding,
-    position_similarity,
-)
+from vit_explorer.explaining.explanation import Explanation
 from vit_explorer.methods import in_order
 from vit_explorer.models.calibration import read_calibration
+from vit_explorer.models.card import ModelCard
+from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.predictions import Prediction
 from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.page.payloads.learn import has_projection, has_two_heads
 from vit_explorer.page.payloads.load_arguments import load_arguments

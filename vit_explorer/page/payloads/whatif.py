@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from vit_explorer.analysis.intervention_result import Change, Intervention
+from vit_explorer.analysis.interventions import intervene_many
 from vit_explorer.errors import OptionError
-from vit_explorer.explaining.explain import Change, Intervention, intervene_many
 from vit_explorer.page.state.results import Result
 
 # Classes that are told, at most: the target, the best before, then those that rose among them.

@@ -36,7 +36,7 @@ from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
 from vit_explorer.page.state.uploads import ENDINGS, MAX_BYTES
-from vit_explorer.pictures.preprocess import open_picture
+from vit_explorer.pictures.decode import open_picture
 from vit_explorer.training.recipe import describe_recipes
 
 logger = logging.getLogger(__name__)

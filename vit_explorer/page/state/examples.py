@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from vit_explorer.explaining.explain import LoadedModel, Prediction, open_picture
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer
-from vit_explorer.models.predictions import best
+from vit_explorer.models.predictions import Prediction, best
 from vit_explorer.models.shipped import asset
+from vit_explorer.pictures.decode import open_picture
 
 # Words of which one is in the name of a class that is in the picture.
 _HOLDS = {

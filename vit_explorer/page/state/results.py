@@ -9,9 +9,10 @@ from pathlib import Path
 
 from torch import nn
 
-from vit_explorer.explaining.explain import Explanation, LoadedModel
+from vit_explorer.explaining.explanation import Explanation
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.state.cache import ByteCache
-from vit_explorer.pictures.preprocess import Picture
+from vit_explorer.pictures.decode import Picture
 
 RESULT_BYTES = 600 * 2**20
 # Weights of models that nothing but results holds: enough for some ViT-B, and a page that still

@@ -16,26 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.errors import ModelError, PictureError, nearest
-from vit_explorer.explaining.explain import (
-    LoadedModel,
-    available_models,
-    explain,
-    load_model,
-    open_picture,
-)
+from vit_explorer.explaining.explain import explain
 from vit_explorer.models.checkpoints.labels import read_labels
 from vit_explorer.models.finishing import with_outputs
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import check_outputs
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.targets import Target
-from vit_explorer.models.zoo import NoArchitectureError, is_model_name
+from vit_explorer.models.zoo import NoArchitectureError, available_models, is_model_name, load_model
 from vit_explorer.page.state.cache import ByteCache, Once
 from vit_explorer.page.state.examples import EXAMPLES, judge_examples
 from vit_explorer.page.state.results import Result, Results, picture_bytes
 from vit_explorer.page.state.stopped_requests import Stops
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.state.uploads import Given, Uploads, cut_name
-from vit_explorer.pictures.preprocess import Picture
+from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.training.film import find_film
 
 MAX_UPLOAD_BYTES = 20 * 10**6

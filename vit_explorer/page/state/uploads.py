@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vit_explorer.errors import ModelError
-from vit_explorer.models.checkpoints.checkpoint import WEIGHT_ENDINGS
 from vit_explorer.models.checkpoints.labels import LABEL_ENDINGS
+from vit_explorer.models.checkpoints.weight_files import WEIGHT_ENDINGS
 from vit_explorer.models.outputs import Outputs
 
 MAX_BYTES = {"weights": 2 * 10**9, "labels": 2 * 10**6}
