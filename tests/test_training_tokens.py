@@ -65,7 +65,7 @@ def _tokens(path: Path, pictures: Path) -> Tensor:
         block.register_forward_hook(lambda _, __, out, kept=kept: kept.append(out))
     with torch.inference_mode():
         for file in files:
-            model.module(model.prepare(vx.decode.open_picture(file)).pixels)
+            model.module(model.prepare(vx.open_picture(file)).pixels)
     return torch.stack([torch.cat(kept) for kept in found], dim=1)
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import Functions
 from vit_explorer.models.needs import require
 from vit_explorer.models.outputs import measured
 from vit_explorer.models.predictions import Prediction, best, first_aims, predicted
@@ -107,7 +107,7 @@ def _check_end(trace: Trace, last: Tensor) -> None:
         )
 
 
-class _LastStatistics(TorchFunctionMode):
+class _LastStatistics(Functions):
     """The first layer norm over a batch of depths takes mean and variance from the last depth."""
 
     def __init__(self, depths: int) -> None:
@@ -115,14 +115,7 @@ class _LastStatistics(TorchFunctionMode):
         self.depths = depths
         self.found = False
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # The blocks that run beside see one picture, so the batch tells the final norm.
         if func is F.layer_norm and not self.found and len(args[0]) == self.depths:
             self.found = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from vit_explorer.analysis.weights import position_embeddings
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import Hooks, capture
 from vit_explorer.models.card import find_core, find_patch_embed, find_positions, first_tensor
 from vit_explorer.models.interception import AttentionCall, recording
+from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import require
 from vit_explorer.models.structure.anatomy import Block, tokens_in
-from vit_explorer.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +89,12 @@ class _Maps:
         self.before: list[nn.Linear] = []
         self.after: nn.Linear | None = None
 
-    def watching(self, block: Block, calls: Sequence[AttentionCall]) -> ExitStack:
-        """Hooks on a block's linear layers while `calls` grows."""
+    def watch(self, hooks: Hooks, block: Block, calls: Sequence[AttentionCall]) -> None:
+        """Hook a block's linear layers while `calls` grows."""
         behind = block.norm if block.norm_after else block.mlp_norm
         closed = behind is None
 
-        def ran(layer: nn.Module, _: Any) -> None:
+        def ran(layer: nn.Module, *_: Any) -> None:
             nonlocal closed
             heads = sum(call.heads for call in calls if call.block == 0)
             if layer is behind:
@@ -103,11 +104,9 @@ class _Maps:
             elif isinstance(layer, nn.Linear) and heads == block.heads and not closed:
                 self.after = self.after or layer
 
-        hooks = ExitStack()
         for part in block.module.modules():
             if isinstance(part, nn.Linear) or part is behind:
-                hooks.callback(part.register_forward_pre_hook(ran).remove)
-        return hooks
+                hooks.entering(part, ran)
 
 
 @contextmanager
@@ -131,12 +130,11 @@ def _keeping(
         kept[f"leave {index}"] = anatomy.arrange(tokens)[0].float()
         return tokens
 
-    with ExitStack() as hooks:
-        calls = hooks.enter_context(recording(model.module, anatomy, on_output=leaving))
-        hooks.enter_context(maps.watching(anatomy.blocks[0], calls))
+    with recording(model.module, anatomy, on_output=leaving) as calls, capture() as hooks:
+        maps.watch(hooks, anatomy.blocks[0], calls)
         embed = find_patch_embed(model.module) or anatomy.embedding
         if embed is not None:
-            hooks.callback(embed.register_forward_hook(embedded).remove)
+            hooks.leaving(embed, embedded)
         before = {"summed": getattr(core, "norm_pre", None)}
         for index, block in enumerate(anatomy.blocks):
             before[f"enter {index}"] = block.first
@@ -144,8 +142,7 @@ def _keeping(
             before[f"norm2 {index}"] = block.mlp_norm
         for name, part in before.items():
             if isinstance(part, nn.Module):
-                hook = part.register_forward_pre_hook(entering(name), with_kwargs=True)
-                hooks.callback(hook.remove)
+                hooks.entering(part, entering(name))
         yield
 
 

@@ -15,6 +15,7 @@ from timm.utils import AttentionExtract
 from torch import Tensor
 
 import vit_explorer as vx
+from vit_explorer.models.capture import capture
 
 
 class ExplicitRollout:
@@ -25,16 +26,10 @@ class ExplicitRollout:
 
     def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
         kept: list[Tensor] = []
-        handles = [
-            block.attn.attn_drop.register_forward_hook(lambda _, __, a: kept.append(a))  # type: ignore[union-attr]
-            for block in self.model.blocks
-        ]
-        try:
-            with _explicit(self.model), torch.no_grad():
-                self.model.module(pixels)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with capture() as hooks, _explicit(self.model), torch.no_grad():
+            for block in self.model.blocks:
+                hooks.leaving(block.attn.attn_drop, lambda _, __, a: kept.append(a))  # type: ignore[union-attr,arg-type]
+            self.model.module(pixels)
         return multiply(kept, self.model.card.prefix_tokens)
 
 

@@ -1,4 +1,4 @@
-"""The commands as Typer's classes: how arguments are read, and lists at the end of a command's help.
+"""The commands as Typer has them: how arguments are read, and what a command's help lists last.
 
 Such a list is made when it is asked for: it takes packages that help needs none of otherwise.
 """

@@ -19,6 +19,7 @@ from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.model_queries import Asked, asking
 from vit_explorer.methods.registry import method
 from vit_explorer.methods.stage_ablation import ablate_stage
+from vit_explorer.models.capture import capture
 from vit_explorer.models.card import Pair
 from vit_explorer.models.cells import cell_means, over_pixels
 from vit_explorer.models.loaded import LoadedModel
@@ -343,11 +344,9 @@ def _copying(model: Asked, anatomy: Anatomy, block: Block, place: _Place) -> Ite
         # What the blocks before gave is read again behind this one, or changed: all copies run.
         yield copies.throughout()
         return
-    hook = block.first.register_forward_pre_hook(copies.multiply(anatomy), with_kwargs=True)
-    try:
+    with capture() as hooks:
+        hooks.entering(block.first, copies.multiply(anatomy))
         yield copies
-    finally:
-        hook.remove()
 
 
 def _starts(side: int, window: int, stride: int) -> list[int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vit_explorer.methods.gradients import kept_features
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.model_queries import Asked, asking
+from vit_explorer.models.capture import capture
 from vit_explorer.models.card import Stage
 from vit_explorer.models.structure.stage_outputs import as_grid, fits, tensor_of, with_first
 from vit_explorer.tracing.trace import Trace
@@ -84,8 +85,6 @@ def _changing(module: nn.Module, stage: Stage, change: Any) -> Iterator[None]:
             return None
         return with_first(output, change(tensor))
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with capture() as hooks:
+        hooks.leaving(module, hook)
         yield
-    finally:
-        handle.remove()

@@ -8,9 +8,9 @@ from typing import Any
 from weakref import WeakSet
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import Functions
 
 # Networks whose forward hooks a tensor's gradient, as explanation code does: by their classes, so
 # that copies of them count too.
@@ -30,17 +30,11 @@ class NoHandle:
         """Nothing was registered."""
 
 
-class _Unhooked(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+class _Unhooked(Functions):
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is Tensor.register_hook and not args[0].requires_grad:
             return NoHandle()
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import Hooks, capture
 from vit_explorer.models.gradient_hooks import unhooked
 from vit_explorer.models.structure.anatomy import PLAIN, Anatomy, Block, Layout, replaced, tokens_in
 from vit_explorer.models.structure.attention_calls import Fused, Watch, answering, probabilities
@@ -245,16 +246,17 @@ def _watching(
             borrowed.enter_context(watch)
         else:
             borrowed.callback(watch.leave)
+        hooks = borrowed.enter_context(capture())
         for index, block in enumerate(anatomy.blocks):
             for owner in block.owners:
-                borrowed.callback(_mark(owner, watch, index, enter=not anatomy.cut))
+                _mark(hooks, owner, watch, index, enter=not anatomy.cut)
             if on_output is not None:
-                borrowed.callback(_at_output(block, watch, index, on_output))
+                _at_output(hooks, block, watch, index, on_output)
         yield
 
 
-def _mark(owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> Any:
-    """Tell the watch while a block's attention runs; returns what undoes it."""
+def _mark(hooks: Hooks, owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> None:
+    """Tell the watch while a block's attention runs."""
 
     def begin(*_: Any) -> None:
         watch.block = index
@@ -267,10 +269,13 @@ def _mark(owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> A
             watch.leave()
         watch.block = None
 
-    return _removing(owner.register_forward_pre_hook(begin), owner.register_forward_hook(end))
+    hooks.entering(owner, begin)
+    hooks.leaving(owner, end)
 
 
-def _at_output(block: Block, watch: _BlockWatch, index: int, told: BlockOutput) -> Any:
+def _at_output(
+    hooks: Hooks, block: Block, watch: _BlockWatch, index: int, told: BlockOutput
+) -> None:
     """Tell of a block's output, which its last part's is only where the block is a module."""
     anatomy = watch.anatomy
 
@@ -293,15 +298,7 @@ def _at_output(block: Block, watch: _BlockWatch, index: int, told: BlockOutput) 
         changed = tell(found)
         return None if changed is found else replaced(output, found, lambda _: changed)
 
-    return _removing(block.last.register_forward_hook(leave))
-
-
-def _removing(*handles: Any) -> Callable[[], None]:
-    def undo() -> None:
-        for handle in handles:
-            handle.remove()
-
-    return undo
+    hooks.leaving(block.last, leave)
 
 
 @contextmanager

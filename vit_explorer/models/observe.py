@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from vit_explorer.models.capture import Functions, capture
 from vit_explorer.models.card import Pair
 from vit_explorer.models.interception import evaluating
 
@@ -66,21 +66,14 @@ class Seen:
         return self.source[0] > 1 or own
 
 
-class _Observer(TorchFunctionMode):
+class _Observer(Functions):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.seen: list[Seen] = []
         self.running: list[tuple[nn.Module, tuple[int, ...]]] = []
         self.blocks = dict(_blocks(module))
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             key = args[1] if len(args) > 1 else kwargs["key"]
@@ -134,22 +127,18 @@ def _following(
 ) -> Iterator[None]:
     """Keep in `running` the modules at work, outermost first, with their inputs' shapes."""
 
-    def enter(child: nn.Module, args: tuple[Any, ...]) -> None:
+    def enter(child: nn.Module, args: tuple[Any, ...], _: Any) -> None:
         first = args[0] if args else None
         running.append((child, tuple(first.shape) if isinstance(first, Tensor) else ()))
 
     def leave(*_: Any) -> None:
         running.pop()
 
-    handles = []
-    try:
+    with capture() as hooks:
         for child in module.modules():
-            handles.append(child.register_forward_pre_hook(enter))
-            handles.append(child.register_forward_hook(leave))
+            hooks.entering(child, enter)
+            hooks.leaving(child, leave)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def uses_global_attention(module: nn.Module, seen: Sequence[Seen]) -> bool:

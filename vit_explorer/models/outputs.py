@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import OptionError, TargetError, nearest
+from vit_explorer.models.capture import Functions
 from vit_explorer.models.card import ModelCard, first_tensor
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def as_rows(output: Tensor, classes: int) -> Tensor:
     return output.reshape(-1, classes) if output.ndim < 2 and classes else output
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(Functions):
     """Keeps what entered the last softmax or sigmoid of a pass."""
 
     def __init__(self, name: str) -> None:
@@ -95,16 +95,10 @@ class _Watch(TorchFunctionMode):
         self.name = name
         self.entered: Tensor | None = None
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if SQUASHES.get(func) == self.name:
-            self.entered = args[0] if args else (kwargs or {})["input"]
-        return func(*args, **(kwargs or {}))
+            self.entered = args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
 
 
 def probabilities(raw: Tensor, outputs: str) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vit_explorer.models.capture import capture
 from vit_explorer.models.interception import frozen, recording
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import Answer, answer, no_classes
@@ -85,14 +86,14 @@ def _skipping(blocks: Sequence[Block]) -> Iterator[None]:
     def skip(*_: Any, **__: Any) -> Any:
         return first[0]
 
-    hook = blocks[0].module.register_forward_hook(keep)
     own = [block.module.__dict__.get("forward") for block in blocks[1:]]
     try:
         for block in blocks[1:]:
             block.module.forward = skip
-        yield
+        with capture() as hooks:
+            hooks.leaving(blocks[0].module, keep)
+            yield
     finally:
-        hook.remove()
         for block, forward in zip(blocks[1:], own, strict=True):
             block.module.__dict__.pop("forward", None)
             if forward is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.models.capture import capture
 from vit_explorer.models.card import ModelCard, first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.gradient_hooks import differentiating
@@ -305,15 +306,10 @@ def _keeping(
 
         return hook
 
-    handles = []
-    try:
+    with capture() as hooks:
         if first < len(anatomy.blocks):
-            block = anatomy.blocks[first]
-            handles.append(block.first.register_forward_pre_hook(begin, with_kwargs=True))
+            hooks.entering(anatomy.blocks[first].first, begin)
         for index, block in enumerate(anatomy.blocks[since:], since):
             if block.norm is not None:
-                handles.append(block.norm.register_forward_hook(keep(index)))
+                hooks.leaving(block.norm, keep(index))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

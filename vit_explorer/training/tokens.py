@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vit_explorer.models.capture import capture
 from vit_explorer.models.vit import take_tokens
 
 _STEPS = 31.75  # bytes in a standard deviation, so that a byte reaches 4 of them
@@ -28,10 +29,9 @@ def block_outputs(blocks: Sequence[nn.Module], layers: Sequence[int]) -> Iterato
     def keep(place: int, block: nn.Module, args: Any, out: Tensor) -> None:
         found[place] = out
 
-    with ExitStack() as hooks:
+    with capture() as hooks:
         for place, layer in enumerate(layers):
-            handle = blocks[layer].register_forward_hook(partial(keep, place))
-            hooks.callback(handle.remove)
+            hooks.leaving(blocks[layer], partial(keep, place))
         yield found
 
 

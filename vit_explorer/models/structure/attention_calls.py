@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import Functions
 
 SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
 # What switches gradients off, and what cuts a graph: a frozen backbone under a new head has these.
@@ -93,7 +93,7 @@ class _Awaited:
     then: Run
 
 
-class Watch(TorchFunctionMode):
+class Watch(Functions):
     """Hands attention to `fused` and `written`, and lets every other call run as it is."""
 
     def __init__(self) -> None:
@@ -136,17 +136,11 @@ class Watch(TorchFunctionMode):
         and go on with what that gives."""
         self._awaited = _Awaited(shape, steps, then)
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         handler = self._handlers.get(func)
         if handler is not None:
-            return handler(func, args, kwargs or {})
-        output = func(*args, **kwargs) if kwargs else func(*args)
+            return handler(func, args, kwargs)
+        output = func(*args, **kwargs)
         awaited = self._awaited
         if awaited is not None and isinstance(output, Tensor) and output.shape == awaited.shape:
             awaited.steps -= 1

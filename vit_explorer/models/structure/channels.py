@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from vit_explorer.models.capture import Functions, capture
 from vit_explorer.models.interception import evaluating
 
 RGB = 3
@@ -95,25 +95,21 @@ class _Reached(BaseException):
 @contextmanager
 def _following(module: nn.Module, running: list[nn.Module]) -> Iterator[None]:
     """Keep in `running` the modules at work, outermost first; one that fails stays."""
-    handles = []
 
-    def enter(child: nn.Module, _: Any) -> None:
+    def enter(child: nn.Module, *_: Any) -> None:
         running.append(child)
 
     def leave(*_: Any) -> None:
         running.pop()
 
-    try:
+    with capture() as hooks:
         for child in module.modules():
-            handles.append(child.register_forward_pre_hook(enter))
-            handles.append(child.register_forward_hook(leave))
+            hooks.entering(child, enter)
+            hooks.leaving(child, leave)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-class _FirstWeight(TorchFunctionMode):
+class _FirstWeight(Functions):
     """Follow pixels through whatever is done to them, up to the first function with weights."""
 
     def __init__(self, pixels: Tensor) -> None:
@@ -123,14 +119,7 @@ class _FirstWeight(TorchFunctionMode):
         # All that was made of the pixels; held, or another tensor could take an id over.
         self.made: dict[int, Tensor] = {id(pixels): pixels}
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
         if not any(id(each) in self.made for each in given):
             return func(*args, **kwargs)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import Hooks, capture
 from vit_explorer.models.card import first_tensor
 from vit_explorer.models.interception import accept, frozen, recording
 from vit_explorer.models.structure.anatomy import Anatomy, tokens_in
@@ -82,11 +83,11 @@ def _differentiated(
     with ExitStack() as borrowed:
         borrowed.enter_context(torch.no_grad())
         borrowed.enter_context(frozen(module))
-        borrowed.enter_context(chain.watching())
-        borrowed.enter_context(head.watching())
+        hooks = borrowed.enter_context(capture())
+        chain.watch(hooks)
+        head.watch(hooks)
         if after is not None:
-            hook = after.register_forward_hook(lambda _, __, out: normed.append(first_tensor(out)))
-            borrowed.callback(hook.remove)
+            hooks.leaving(after, lambda _, __, out: normed.append(first_tensor(out)))
         calls = borrowed.enter_context(recording(module, anatomy, on_output=leaving))
         output = first_tensor(module(pixels))
     _check_chain(module, anatomy, pixels, chain, name)
@@ -139,13 +140,11 @@ class _LastLinear:
         self.layers = [one for one in module.modules() if isinstance(one, nn.Linear)]
         self.given: Tensor | None = None
 
-    def watching(self) -> ExitStack:
-        hooks = ExitStack()
+    def watch(self, hooks: Hooks) -> None:
         for layer in self.layers:
-            hooks.callback(layer.register_forward_pre_hook(self._keep).remove)
-        return hooks
+            hooks.entering(layer, self._keep)
 
-    def _keep(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+    def _keep(self, _: nn.Module, args: tuple[Any, ...], __: Any) -> None:
         self.given = args[0]
 
 
@@ -165,12 +164,9 @@ class _Chain:
             given, version = self.entered
             self.in_place |= given._version > version
 
-    def watching(self) -> ExitStack:
-        hooks = ExitStack()
+    def watch(self, hooks: Hooks) -> None:
         for index, block in enumerate(self.anatomy.blocks):
-            hook = block.first.register_forward_pre_hook(self._entering(index), with_kwargs=True)
-            hooks.callback(hook.remove)
-        return hooks
+            hooks.entering(block.first, self._entering(index))
 
     def _entering(self, index: int) -> Any:
         def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -221,10 +217,7 @@ def _follows(module: nn.Module, anatomy: Anatomy, pixels: Tensor, index: int) ->
             if given is not None:
                 found.append(given.detach().clone())
 
-        hook = anatomy.blocks[index].first.register_forward_pre_hook(entering, with_kwargs=True)
-        try:
-            with torch.no_grad(), recording(module, anatomy, on_output=leaving):
-                module(pixels)
-        finally:
-            hook.remove()
+        with capture() as hooks, torch.no_grad(), recording(module, anatomy, on_output=leaving):
+            hooks.entering(anatomy.blocks[index].first, entering)
+            module(pixels)
     return len(found) == 2 and not torch.equal(found[0], found[1])

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vit_explorer.errors import OptionError
+from vit_explorer.models.capture import Functions, capture
 from vit_explorer.models.card import Pair, Stage, find_core, first_tensor
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.outputs import GIVEN, SQUASHES, Meaning, Outputs, as_rows
@@ -328,7 +328,7 @@ class _Probe:
         return observer.ending(returned)
 
 
-class _Observer(TorchFunctionMode):
+class _Observer(Functions):
     """Notes each linear map after the last block, and the last softmax or sigmoid."""
 
     def __init__(self, names: dict[int, str], replaced: int | None) -> None:
@@ -339,14 +339,7 @@ class _Observer(TorchFunctionMode):
         self.maps: list[_Map] = []
         self.squash: tuple[str, Tensor, Tensor] | None = None
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = func(*args, **kwargs)
         if func in LINEAR and isinstance(output, Tensor):
             return self._note(func, args, kwargs, output)
@@ -388,9 +381,7 @@ def _leaving(blocks: Sequence[nn.Module], observer: _Observer) -> Iterator[None]
     """Forget the linear maps before the end of the last block."""
     # A list of parts that a network loops over is never called itself: its parts are.
     parts = [part for block in blocks for part in block.modules()]
-    hooks = [part.register_forward_hook(lambda *_: observer.maps.clear()) for part in parts]
-    try:
+    with capture() as hooks:
+        for part in parts:
+            hooks.leaving(part, lambda *_: observer.maps.clear())
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vit_explorer.models.capture import capture
 from vit_explorer.models.gradient_hooks import NoHandle
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import tensors_in
@@ -270,15 +271,11 @@ def _following(module: nn.Module, observer: _Observer) -> Iterator[None]:
         if id(call) not in observer.holders:
             call.given = None
 
-    handles = []
-    try:
+    with capture() as hooks:
         for child in names:
-            handles.append(child.register_forward_pre_hook(enter, with_kwargs=True))
-            handles.append(child.register_forward_hook(leave))
+            hooks.entering(child, enter)
+            hooks.leaving(child, leave)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # --- why an attention can't be explored ---------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vit_explorer.models.capture import capture
 from vit_explorer.models.card import Stage
 
 
@@ -55,15 +56,10 @@ def keeping(
 
         return hook
 
-    handles = []
-    try:
+    with capture() as hooks:
         for index, stage in enumerate(stages[since:], since):
-            child = module.get_submodule(stage.name)
-            handles.append(child.register_forward_hook(keep(index, stage)))
+            hooks.leaving(module.get_submodule(stage.name), keep(index, stage))
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def with_first(output: Any, tensor: Tensor) -> Any:

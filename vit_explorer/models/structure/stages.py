@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.capture import capture
 from vit_explorer.models.card import (
     Pair,
     Stage,
@@ -172,14 +173,10 @@ def _hearing(
         return hook
 
     chosen = dict(module.named_modules())
-    handles = []
-    try:
+    with capture() as hooks:
         for name in filter(None, chosen if names is None else names):
-            handles.append(chosen[name].register_forward_hook(hear(name)))  # noqa: PERF401
+            hooks.leaving(chosen[name], hear(name))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vit_explorer.models.capture import capture
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import Block, Layout, tensors_in, tokens_in
 from vit_explorer.models.structure.attention_calls import Foreign, Fused, Watch, answering
@@ -89,17 +90,11 @@ def run_to_attention(
     with ExitStack() as borrowed:
         borrowed.enter_context(evaluating(module))
         borrowed.enter_context(answering(watch, foreign))
-        hooks = (
-            block.first.register_forward_pre_hook(enter, with_kwargs=True),
-            block.owners[-1].register_forward_hook(enough),
-        )
-        for hook in hooks:
-            borrowed.callback(hook.remove)
-        try:
-            with watch:
-                module(pixels)
-        except _EnoughError:
-            pass
+        hooks = borrowed.enter_context(capture())
+        hooks.entering(block.first, enter)
+        hooks.leaving(block.owners[-1], enough)
+        with suppress(_EnoughError), watch:
+            module(pixels)
     return _tensor(entered[0]) if entered else None, watch.found
 
 
@@ -118,14 +113,9 @@ def run_to_block(module: nn.Module, block: Block, pixels: Tensor, tokens: int) -
         entered.append(found)
         raise _EnoughError
 
-    hook = block.first.register_forward_pre_hook(enough, with_kwargs=True)
-    try:
-        with evaluating(module):
-            module(pixels)
-    except _EnoughError:
-        pass
-    finally:
-        hook.remove()
+    with capture() as hooks, suppress(_EnoughError), evaluating(module):
+        hooks.entering(block.first, enough)
+        module(pixels)
     return entered[0]
 
 
@@ -136,14 +126,8 @@ class _Steps(Watch):
         super().__init__()
         self.made: list[Tensor] | None = None
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        output = super().__torch_function__(func, types, args, kwargs)
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = super().called(func, args, kwargs)
         if self.made is not None and isinstance(output, Tensor):
             self.made.append(output)
         return output
@@ -172,18 +156,13 @@ def find_steps(module: nn.Module, blocks: Sequence[Block], pixels: Tensor, token
 
     with ExitStack() as borrowed:
         borrowed.enter_context(evaluating(module))
-        hooks = (
-            blocks[0].last.register_forward_hook(left),
-            blocks[1].first.register_forward_pre_hook(entered, with_kwargs=True),
-        )
-        for hook in hooks:
-            borrowed.callback(hook.remove)
+        hooks = borrowed.enter_context(capture())
+        hooks.leaving(blocks[0].last, left)
+        hooks.entering(blocks[1].first, entered)
         borrowed.callback(watch.leave)
-        try:
+        with suppress(_EnoughError):
             watch.enter()
             module(pixels)
-        except _EnoughError:
-            pass
     if not found:
         raise NoOrderError(
             f"what enters its part {blocks[1].name!r} is not made of what leaves "
