@@ -251,7 +251,7 @@ def _watching(
             for owner in block.owners:
                 _mark(hooks, owner, watch, index, enter=not anatomy.cut)
             if on_output is not None:
-                _at_output(hooks, block, watch, index, on_output)
+                _end(hooks, block, watch, index, on_output)
         yield
 
 
@@ -273,9 +273,7 @@ def _mark(hooks: Hooks, owner: nn.Module, watch: _BlockWatch, index: int, *, ent
     hooks.leaving(owner, end)
 
 
-def _at_output(
-    hooks: Hooks, block: Block, watch: _BlockWatch, index: int, told: BlockOutput
-) -> None:
+def _end(hooks: Hooks, block: Block, watch: _BlockWatch, index: int, told: BlockOutput) -> None:
     """Tell of a block's output, which its last part's is only where the block is a module."""
     anatomy = watch.anatomy
 
