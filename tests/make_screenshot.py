@@ -1,6 +1,7 @@
-"""Pictures of the page: `python -m tests.make_screenshot [--all FOLDER] [options of the app]`.
+"""Pictures of the page: `python -m tests.make_screenshot [--tour | --all FOLDER] [app's options]`.
 
-Without --all the README's two; with it every view in both languages and themes, into that folder.
+Alone the README's two, with --tour those of docs/tour.md; with --all every view in both languages
+and themes, into that folder.
 """
 
 from __future__ import annotations
@@ -38,18 +39,35 @@ SHEET = (
     ("training?epoch=6", "light"),
     ("learn?step=5&lang=zh", "dark"),
 )
-SHEET_WIDTH = 960
+# The tour's pictures by their views.
+TOUR = {
+    "attention": "attention?patch=5,3&layer=4",
+    "patches": "patches",
+    "positions": "positions",
+    "layers": "layers",
+    "whatif": "whatif?without=p19-21.27-29.35-37&ranking=generic_attention",
+    "compare": "compare?beside=picture%3Acoffee.png",
+    "learn": "learn?step=5",
+    "training": "training?epoch=6",
+    "model": "model",
+}
+WIDTH = 960
 
 
 def main(arguments: list[str]) -> None:
-    folder = None
-    if arguments[:1] == ["--all"]:
+    folder, tour = None, arguments[:1] == ["--tour"]
+    if tour:
+        arguments = arguments[1:]
+    elif arguments[:1] == ["--all"]:
         folder, arguments = Path(arguments[1]), arguments[2:]
     with (
         tempfile.TemporaryDirectory() as scratch,
         running_app(*arguments, scratch=Path(scratch)) as address,
         running_browser() as browser,
     ):
+        if tour:
+            make_tour(browser, address, ROOT / "docs" / "images")
+            return
         if folder is None:
             shoot(browser, address, {"explain": ROOT / "assets" / "screenshot.png"})
             make_sheet(browser, address, ROOT / "assets" / "views.jpg")
@@ -84,21 +102,40 @@ def shoot(browser: Browser, address: str, targets: dict[str, Path], **options: A
             sys.exit("\n".join(wrong))
 
 
+def make_tour(browser: Browser, address: str, folder: Path) -> None:
+    """The views of `TOUR`, one picture each."""
+    folder.mkdir(exist_ok=True)
+    for name, link in TOUR.items():
+        save(shoot_link(browser, address, link, "light"), folder / f"tour_{name}.jpg")
+
+
 def make_sheet(browser: Browser, address: str, target: Path) -> None:
     """The views of `SHEET` in one picture."""
-    size = (SHEET_WIDTH, SHEET_WIDTH * SIZE["height"] // SIZE["width"])
-    sheet = Image.new("RGB", (2 * size[0], len(SHEET) // 2 * size[1]))
-    for at, (link, scheme) in enumerate(SHEET):
-        options: dict[str, Any] = {"viewport": SIZE, "color_scheme": scheme}
-        with watched_page(browser, address, **options) as (page, wrong):
-            open_explorer(page, address, link)
-            wait_quiet(page)
-            page.wait_for_timeout(500)  # charts are drawn anew once their place is known
-            view = Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize(size)
-            sheet.paste(view, (at % 2 * size[0], at // 2 * size[1]))
-            if wrong:
-                sys.exit("\n".join(wrong))
-    sheet.save(target, quality=82, optimize=True)
+    views = [shoot_link(browser, address, link, scheme) for link, scheme in SHEET]
+    width, height = views[0].size
+    sheet = Image.new("RGB", (2 * width, len(SHEET) // 2 * height))
+    for at, view in enumerate(views):
+        sheet.paste(view, (at % 2 * width, at // 2 * height))
+    save(sheet, target)
+
+
+def shoot_link(browser: Browser, address: str, link: str, scheme: str) -> Image.Image:
+    """What a link opens; ends the script if anything went wrong on the page."""
+    size = (WIDTH, WIDTH * SIZE["height"] // SIZE["width"])
+    options: dict[str, Any] = {"viewport": SIZE, "color_scheme": scheme}
+    with watched_page(browser, address, **options) as (page, wrong):
+        open_explorer(page, address, link)
+        wait_quiet(page)
+        page.wait_for_timeout(500)  # charts are drawn anew once their place is known
+        view = Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize(size)
+        if wrong:
+            sys.exit("\n".join(wrong))
+    return view
+
+
+def save(picture: Image.Image, target: Path) -> None:
+    """As a JPEG."""
+    picture.save(target, quality=82, optimize=True)
     print(f"written to {target}")
 
 

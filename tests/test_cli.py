@@ -250,22 +250,17 @@ def test_the_page_starts_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert run() == 0
     listed = capsys.readouterr().out
     names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
     assert len(names) >= 5
     for name in names:
         assert name in listed
-        assert f"vit-explorer {name}" in readme
         assert run(name, "--help") == 0
         assert len(capsys.readouterr().out) > 100
 
 
-def test_every_method_and_public_name_is_documented() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in (*vx.METHODS, *vx.__all__):
-        assert f"`{name}`" in readme or f"vx.{name}" in readme, name
+def test_every_method_says_what_to_keep_in_mind() -> None:
     for method in vx.METHODS.values():
         assert method.function.__doc__
         assert method.caveat

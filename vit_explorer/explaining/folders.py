@@ -72,7 +72,8 @@ def explain_folder(
         batch_size: pictures a pass, as in `explain_many`.
         resume: keep the results that the same picture, model, methods, options and target gave
             before, where without it all are made anew.
-        bands, stretch: how pictures are opened, as in `open_picture`.
+        bands: which bands of a picture of many are shown, as in `open_picture`.
+        stretch: which values become black and white, as in `open_picture`.
 
     Raises:
         ExplorerError: as `explain`, for anything but a picture.
