@@ -22,6 +22,15 @@ from vit_explorer.page.state.results import Result
 __all__ = ["address", "browser", "page", "silent", "small_checkpoint"]
 
 ROOT = Path(__file__).resolve().parents[1]
+# What asks for one of these loads real weights, or drives a browser.
+SLOW_FIXTURES = {"shared", "browser", "page"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what asks for a slow fixture, by itself or through another."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def test_the_command_prints_every_ratio_and_writes_json(
     assert "does not exist; make it first" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_peak_is_this_process_s_alone() -> None:
     held = np.ones(300 * 2**17)  # 300 MB, given back before it is looked at again
     low = memory._highest()

@@ -178,6 +178,7 @@ def test_nohup_is_heeded() -> None:
     assert hangup() is None
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_numbers(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -223,6 +224,7 @@ def test_a_full_disk_loses_nothing_written_before(
     _assert_same(train(recipe, **options, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_the_vit_from_scratch_overfits_64_pictures(pictures: Path, tmp_path: Path) -> None:
     overrides = [
         "epochs=24",
@@ -238,6 +240,7 @@ def test_the_vit_from_scratch_overfits_64_pictures(pictures: Path, tmp_path: Pat
     assert result.metrics.accuracy == 1.0
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(pictures: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "plain.yaml"
     recipe.write_text("""
