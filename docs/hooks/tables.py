@@ -18,18 +18,9 @@ from mkdocs.exceptions import PluginError
 import vit_explorer as vx
 from vit_explorer import cli
 from vit_explorer.methods import Method
+from vit_explorer.models.needs import NEEDS
 
 MADE = re.compile(r"^<!-- made: (\w+) -->$", flags=re.MULTILINE)
-
-# What `NEEDS` calls them, for a reader who has not seen the code.
-NEEDED = {
-    "attention": "attention from all patches to all patches",
-    "tokens": "the tokens of patches from block to block",
-    "embedding": "the embedding of patches",
-    "positions": "the positions of patches",
-    "features": "features on a grid",
-    "class": "a class",
-}
 
 # Until the records hold them.
 FORMULAS = {
@@ -77,6 +68,12 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([row(*heads), row(*("---" for _ in heads)), *(row(*cells) for cells in rows)])
 
 
+def needed(name: str) -> str:
+    """What a method or view needs of a model, in the words of its refusal."""
+    words = NEEDS[name].words
+    return words[0].lower() + words[1:]
+
+
 def methods() -> str:
     """A line a method, then a section each."""
     short = table(
@@ -101,7 +98,7 @@ def method_section(method: Method) -> str:
         "Formula": FORMULAS[method.name],
         "Source": method.source,
         "Keep in mind": method.caveat,
-        "Needs": ", ".join(NEEDED[need] for need in method.needed) or "any image model",
+        "Needs": ", ".join(needed(need) for need in method.needed) or "any image model",
         "Costs": cost(method),
         "Sign": "for and against the class" if method.signed else "not signed",
         "Class": "another map for another class" if method.class_specific else "one for all",
@@ -116,7 +113,7 @@ def views() -> str:
     return table(
         ("view", "shows", "source", "needs"),
         (
-            (f"`{name}`", view.summary, view.source, ", ".join(NEEDED[n] for n in view.requires))
+            (f"`{name}`", view.summary, view.source, ", ".join(needed(n) for n in view.requires))
             for name, view in vx.VIEWS.items()
         ),
     )
