@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -217,6 +218,7 @@ def test_export_images_writes_every_picture_once(
     assert "not empty" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_starts_as_the_readme_says(tmp_path: Path) -> None:
     gradio_client = pytest.importorskip("gradio_client")
     bench = Workbench(vx.load_model("bundled"))
@@ -266,14 +268,22 @@ def test_every_method_says_what_to_keep_in_mind() -> None:
         assert method.caveat
 
 
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """A small file of 900 megapixels; making it takes two seconds."""
+    written = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(written, "PNG")
+    return written.getvalue()
+
+
 @pytest.fixture
-def bad(tmp_path: Path, cat: Path) -> Path:
+def bad(tmp_path: Path, cat: Path, bomb: bytes) -> Path:
     """A folder of things a person might give by mistake."""
     (tmp_path / "text.png").write_text("this is no picture")
     (tmp_path / "truncated.jpg").write_bytes((ROOT / "assets/rocket.jpg").read_bytes()[:5000])
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
-    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "bomb.png").write_bytes(bomb)
     (tmp_path / "file").write_text("")
     (tmp_path / "two.txt").write_text("one\ntwo\n")
     (tmp_path / "evil.pth").write_bytes(b"cposix\nsystem\n(S'touch pickle-was-run'\ntR.")
