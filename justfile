@@ -7,7 +7,7 @@ default:
 app *options:
     python app.py {{options}}
 
-# The tests that are not slow: three minutes on two quiet cores
+# The tests that are not slow: meant to take three minutes on two quiet cores
 test *options:
     pytest -m "not slow" {{options}}
 

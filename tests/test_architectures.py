@@ -67,6 +67,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "prefix", "pooling", "position", "grid"), ACCEPTED)
 def test_accepted(
     name: str, prefix: int, pooling: str, position: str, grid: tuple[int, int], cat: Path

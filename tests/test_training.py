@@ -78,6 +78,7 @@ def _assert_same(one: RunResult, other: RunResult) -> None:
     assert all(torch.allclose(weights[key], others[key], atol=1e-6) for key in weights)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_folder_and_a_model_that_explains(whole: RunResult, cat: Path) -> None:
     assert whole.finished
     files = {path.name for path in whole.folder.iterdir()}
@@ -115,6 +116,7 @@ def test_the_film_has_a_frame_an_epoch_that_the_model_confirms(whole: RunResult)
         assert np.allclose(film["position_similarity"][-1], similarity, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_within_an_epoch_resumes_to_the_same_numbers(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_run_stopped_within_an_epoch_resumes_to_the_same_numbers(
     _assert_same(train(recipe, **options, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_first_epoch_has_the_whole_film(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +160,7 @@ def test_one_process_of_several_says_how_to_go_on(
     assert (again in capsys.readouterr().out) is main
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.usefixtures("terminal")
 def test_ctrl_c_or_a_closed_terminal_keeps_a_state_that_resumes(
@@ -204,6 +208,7 @@ train({str(recipe)!r}, data={str(pictures)!r}, out={str(out)!r}, precision="no",
     _assert_same(result, whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_written_before(
     whole: RunResult, recipe: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +305,7 @@ def test_a_distillation_token_learns_from_a_checkpoint(
         assert torch.allclose(labels[:, 0].float(), passed.logits, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_epochs_are_measured_on_held_out_pictures_and_the_test_once(
     recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -472,6 +478,7 @@ def test_a_look_at_a_run_does_not_keep_it_from_starting(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).is_training()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_data_and_precision(
     recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -495,6 +502,7 @@ def test_a_run_goes_on_with_its_own_data_and_precision(
     assert json.loads((out / "run.json").read_text())["precision"] == "no"
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_recipe_goes_on(recipe: Path, pictures: Path, tmp_path: Path) -> None:
     stop = threading.Event()
     options = {"data": pictures, "out": tmp_path, "precision": "no", "device": "cpu:0"}
