@@ -17,44 +17,12 @@ from mkdocs.exceptions import PluginError
 
 import vit_explorer as vx
 from vit_explorer import cli
-from vit_explorer.methods import Method
+from vit_explorer.methods import Method, in_order
 from vit_explorer.models.needs import NEEDS
 
+# Around a table that `python -m tests.document_tables` writes into the page itself.
+TABLE = re.compile(r"^<!-- (?:end of )?\w+ -->$", flags=re.MULTILINE)
 MADE = re.compile(r"^<!-- made: (\w+) -->$", flags=re.MULTILINE)
-
-# Until the records hold them.
-FORMULAS = {
-    "attention": "class-token row of one layer's A; heads by mean, max, min, or one",
-    "rollout": "class row of Â_L … Â_1, each Â = A + I with its rows divided by their sums",
-    "gradient_rollout": "rollout with A replaced by relu(mean over heads of A∘∂y/∂A)",
-    "generic_attention": "R ← R + mean over heads of relu(A∘∂y/∂A)·R, from R = I; class row",
-    "attention_grad_cam": "last layer's class row of A, each head weighted by its mean ∂y/∂A, relu",
-    "legrad": "relu(∂s/∂A), s the class's logit that the head reads off that layer's tokens; mean "
-    "over heads, queries and layers",
-    "grad_cam": "relu(Σ_D mean over patches(∂y/∂F)·F), F the features at a block's `norm1` or of a "
-    "stage",
-    "hires_cam": "relu(Σ_D ∂y/∂F∘F)",
-    "grad_cam_plus_plus": "Grad-CAM with weights Σ α·relu(g), g = ∂y/∂F, α = g² / (2g² + ΣF·g³)",
-    "xgrad_cam": "Grad-CAM with ∂y/∂F weighted by each patch's share of its feature",
-    "layer_cam": "relu(Σ_D relu(∂y/∂F)∘F)",
-    "eigen_cam": "relu of the first principal component of F; the strongest patch is positive",
-    "eigen_grad_cam": "relu of the first principal component of ∂y/∂F∘F",
-    "saliency": "Σ over a patch of abs(∂y/∂pixel) (captum)",
-    "input_x_gradient": "Σ over a patch of pixel·∂y/∂pixel (captum)",
-    "integrated_gradients": "Σ over a patch of (pixel − plain)·mean of ∂y/∂pixel on the line from "
-    "a plain picture (captum); the note gives the completeness residual",
-    "occlusion": "the logit lost when a patch is covered with the mean colour",
-    "rise": "Σ (p(mask) − p̄)·mask over random masks, by how many of them show a patch on average",
-    "score_cam": "relu(Σ_D w·F), w the softmax over features of the logit of the picture masked by "
-    "each (grad-cam package)",
-    "ablation_cam": "relu(Σ_D w·F), w the share of the logit that is lost without each feature "
-    "(grad-cam package)",
-}
-GRADIENTS = {
-    "none": "the one forward pass",
-    "last": "one backward pass more",
-    "all": "one backward pass more",
-}
 
 
 def row(*cells: str) -> str:
@@ -75,48 +43,25 @@ def needed(name: str) -> str:
 
 
 def methods() -> str:
-    """A line a method, then a section each."""
-    short = table(
-        ("method", "shows", "cost"),
-        (
-            (f"[`{name}`](#{name})", method.summary, cost(method))
-            for name, method in vx.METHODS.items()
-        ),
-    )
-    return "\n\n".join([short, *(method_section(method) for method in vx.METHODS.values())])
-
-
-def cost(method: Method) -> str:
-    """What a method asks of the model, beside the one pass of them all."""
-    return "more passes" if method.runs_model else GRADIENTS[method.gradients]
+    """A section a method, in the order in which they are offered."""
+    return "\n\n".join(method_section(method) for method in in_order())
 
 
 def method_section(method: Method) -> str:
     """All that a method's record says."""
     options = ", ".join(f"`{name}={value}`" for name, value in method.defaults.items()) or "none"
     facts = {
-        "Formula": FORMULAS[method.name],
+        "Formula": method.formula,
         "Source": method.source,
         "Keep in mind": method.caveat,
         "Needs": ", ".join(needed(need) for need in method.needed) or "any image model",
-        "Costs": cost(method),
+        "Costs": method.costs,
         "Sign": "for and against the class" if method.signed else "not signed",
         "Class": "another map for another class" if method.class_specific else "one for all",
         "Options": options,
     }
     lines = [f"## {method.title} {{ #{method.name} }}", f"`{method.name}`: {method.summary}"]
     return "\n\n".join([*lines, "\n".join(f"- **{name}**: {fact}" for name, fact in facts.items())])
-
-
-def views() -> str:
-    """A line a view that is no heatmap."""
-    return table(
-        ("view", "shows", "source", "needs"),
-        (
-            (f"`{name}`", view.summary, view.source, ", ".join(needed(n) for n in view.requires))
-            for name, view in vx.VIEWS.items()
-        ),
-    )
 
 
 def commands() -> str:
@@ -154,7 +99,6 @@ def reference() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "methods": methods,
-    "views": views,
     "commands": commands,
     "recipes": recipes,
     "reference": reference,
@@ -174,7 +118,7 @@ def fill(markdown: str) -> str:
             raise PluginError(f"Nothing makes {name!r}, expected one of {', '.join(PARTS)}.")
         return PARTS[name]()
 
-    return MADE.sub(made, markdown)
+    return TABLE.sub("", MADE.sub(made, markdown))
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
