@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -343,7 +344,8 @@ def test_the_page_can_be_installed(client: TestClient) -> None:
     worker = client.get("/worker.js")
     assert worker.headers["cache-control"] == "no-cache"
     files = json.loads(worker.text.partition("const FILES = ")[2].partition(";\n")[0])
-    assert {"explorer/static/app/offline_page.html", "explorer/static/lang/zh.json"} <= set(files)
+    (lost,) = re.findall('const LOST = "(.+)";', worker.text)
+    assert {lost, "explorer/static/lang/zh.json"} <= set(files)
     assert all(client.get(f"/{file}").status_code == 200 for file in files)
 
 

@@ -51,7 +51,8 @@ def _manifest() -> Response:
 def _worker() -> Response:
     """The service worker with what it keeps: every static file, under this version's name."""
     folder = static_folder()
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    # Types are for the checker of the scripts: no page loads them.
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".ts")
     names = [f"explorer/static/{file.relative_to(folder).as_posix()}" for file in files]
     code = (folder / "app/worker.js").read_text(encoding="utf-8")
     stamp = max(file.stat().st_mtime_ns for file in files)

@@ -98,6 +98,7 @@ export function createActions({ store, setup, bridge, adopt }) {
     if (wanted.model === store.get().result.model.id) explain({ target: index }, label);
   }
 
+  /** @param {string} model */
   function explainModel(model) {
     if (model) explain({ model, target: null }, model);
     else fail(t("model.empty"));

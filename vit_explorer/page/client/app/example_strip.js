@@ -5,6 +5,7 @@ import { el } from "../base/dom.js";
 import { t } from "../base/words.js";
 import { readJudged } from "../server/requests.js";
 
+/** @param {Context} context */
 export function createExampleStrip({ store, setup, actions }) {
   const buttons = new Map(setup.examples.map((one) => [one.name, createExample(one, actions)]));
   let marked = "";
@@ -38,6 +39,10 @@ export function createExampleStrip({ store, setup, actions }) {
   );
 }
 
+/**
+ * @param {any} values
+ * @param {Actions} actions
+ */
 function createExample({ name, url }, actions) {
   return el(
     "button",

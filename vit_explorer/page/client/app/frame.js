@@ -5,6 +5,7 @@ import { t } from "../base/words.js";
 
 const TOLD_TIME = 2500;
 
+/** @param {Store} store */
 export function createTabs(store, names) {
   const tabs = names.map((name) =>
     el(
@@ -33,6 +34,7 @@ export function createTabs(store, names) {
     if (narrow.matches) requestAnimationFrame(() => requestAnimationFrame(showTabs));
   }
 
+  /** @param {State} state */
   const show = ({ tab }) => {
     if (tab === "learn") store.set({ learnt: true });
     for (const link of tabs) {
@@ -51,6 +53,7 @@ export function createTabs(store, names) {
   };
   const learn = tabs[names.indexOf("learn")];
   learn.append(el("span", { class: "start-here" }, t("tab.learn.start")));
+  /** @param {State} state */
   const hint = ({ learnt }) => learn.classList.toggle("fresh", !learnt);
   store.on(["tab"], show);
   store.on(["learnt"], hint);
@@ -64,6 +67,7 @@ export function createTabs(store, names) {
   return node;
 }
 
+/** @param {Context} context */
 export function createStatus({ store, actions }) {
   const doing = el("p", { role: "status" });
   const stop = el("button", { type: "button", onclick: actions.stop }, t("action.stop"));

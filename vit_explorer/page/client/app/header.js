@@ -14,6 +14,7 @@ function remarkOf({ downloaded, shipped }, name) {
   return downloaded.includes(name) ? t("model.downloaded") : null;
 }
 
+/** @param {Context} context */
 export function createHeader({ store, setup, actions }) {
   const model = el("input", {
     id: "vx-model",

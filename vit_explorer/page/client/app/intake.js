@@ -3,10 +3,14 @@
 import { el } from "../base/dom.js";
 import { t } from "../base/words.js";
 
+/** @param {any} event */
 const isField = ({ target }) => Boolean(target.closest?.('input[type="file"]'));
 const inDialog = () => Boolean(document.querySelector("dialog[open]"));
 
-/** Returns the veil that covers the page while a picture is held over it. */
+/**
+ * Returns the veil that covers the page while a picture is held over it.
+ * @param {Context} context
+ */
 export function listenForPictures({ actions, signal }) {
   const veil = el(
     "div",

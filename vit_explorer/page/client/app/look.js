@@ -3,6 +3,7 @@
 import { el, segmented } from "../base/dom.js";
 import { t } from "../base/words.js";
 
+/** @param {Context} context */
 export function createLook({ store, setup }) {
   const opacity = el("input", {
     type: "range",
@@ -34,6 +35,7 @@ export function createLook({ store, setup }) {
     el("label", { class: "tool" }, t("tool.colormap"), colormap),
     sampling.node,
   );
+  /** @param {State} state */
   const show = (state) => {
     node.dataset.tab = state.tab;
     opacity.value = String(state.opacity);

@@ -34,13 +34,13 @@ export async function mount(root, bridge) {
   store.on(["theme"], ({ theme }) => applyTheme(theme));
   applyTheme(store.get().theme);
   setTables(setup);
-  const actions = createActions({
+  const requests = createActions({
     store,
     setup,
     bridge,
-    adopt: (...answer) => adopt(store, ...answer),
+    adopt: (result, isNewest, problem) => adopt(store, result, isNewest, problem),
   });
-  actions.other = followOther({ store, setup, bridge });
+  const actions = { ...requests, other: followOther({ store, setup, bridge }) };
   keepPlace(store, tabs, setup, actions.explainPlace);
   keepEdit(store);
   translateOnChange(root, { store, setup, actions });
@@ -65,7 +65,11 @@ function keepOffline() {
   navigator.serviceWorker?.register(worker).catch(() => {});
 }
 
-/** Build the page, and build it anew in each language the reader turns to; the store stays. */
+/**
+ * Build the page, and build it anew in each language the reader turns to; the store stays.
+ * @param {HTMLElement} root
+ * @param {Context & { store: RootStore }} context
+ */
 function translateOnChange(root, context) {
   const { store, setup } = context;
   let spoken = store.get().language;
@@ -74,6 +78,7 @@ function translateOnChange(root, context) {
   let life = new AbortController();
   build(root, { ...context, signal: life.signal });
 
+  /** @param {State} state */
   async function rebuild({ language }) {
     if (language === spoken) return;
     spoken = language;
@@ -96,7 +101,7 @@ function keepTyped(root) {
   const top = window.scrollY;
   return () => {
     for (const [id, value] of typed) {
-      const input = document.getElementById(id);
+      const input = /** @type {HTMLInputElement | null} */ (document.getElementById(id));
       if (input) input.value = value;
     }
     if (focused) document.getElementById(focused)?.focus();
@@ -104,6 +109,7 @@ function keepTyped(root) {
   };
 }
 
+/** @param {Context} context */
 function build(root, context) {
   const { store } = context;
   const bar = el(
@@ -114,6 +120,7 @@ function build(root, context) {
   );
   const main = el("div", { class: "main" }, bar, createStatus(context));
   let seen = false;
+  /** @param {State} state */
   const tell = ({ result, busy }) => {
     root.dataset.state = result && seen ? "ready" : "empty";
     root.setAttribute("aria-busy", String(Boolean(busy)));
@@ -127,7 +134,11 @@ function build(root, context) {
   replace(root, createHeader(context), createSidebar(context), main, listenForPictures(context));
 }
 
-/** Make a result ready to draw, then show it all at once; attention follows as it arrives. */
+/**
+ * Make a result ready to draw, then show it all at once; attention follows as it arrives.
+ * @param {Store} store
+ * @param {Result} result
+ */
 async function adopt(store, result, isNewest, problem) {
   const before = store.get();
   const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });

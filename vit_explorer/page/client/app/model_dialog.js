@@ -7,6 +7,7 @@ import { loadFiles, sendFile } from "../server/requests.js";
 
 const OUTPUTS = ["classes", "labels", "probabilities", "value", "embedding"];
 
+/** @param {Context} context */
 export function openModelDialog({ store, setup, actions }) {
   const weights = file("vx-weights", setup.endings.weights.join(","));
   const labels = file("vx-labels", setup.endings.labels.join(","));
@@ -85,6 +86,7 @@ export function openModelDialog({ store, setup, actions }) {
     }
   }
 
+  /** @param {AbortSignal} signal */
   function send(kind, chosen, signal) {
     const limit = setup.max_upload[kind];
     if (chosen.size > limit) {

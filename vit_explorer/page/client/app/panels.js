@@ -5,7 +5,10 @@ import { lackOfTab } from "../base/lacks.js";
 import { createLack } from "../controls/lack.js";
 import { VIEWS } from "./views.js";
 
-/** Panels by the views' names; `onFirst` runs once, when the first of them can be seen. */
+/**
+ * Panels by the views' names; `onFirst` runs once, when the first of them can be seen.
+ * @param {Context} context
+ */
 export function createPanels(context, onFirst) {
   const { store, signal } = context;
   const views = {};
@@ -31,6 +34,7 @@ export function createPanels(context, onFirst) {
     show(store.get());
   }
 
+  /** @param {State} state */
   function show(state) {
     const { tab } = state;
     for (const [name, panel] of Object.entries(panels)) panel.hidden = name !== tab;
@@ -52,7 +56,10 @@ export function createPanels(context, onFirst) {
   return Object.values(panels);
 }
 
-/** The store for a view: there is no result, and listeners rest, while the model lacks what it shows. */
+/**
+ * The store for a view: there is no result, and listeners rest, while the model lacks what it shows.
+ * @param {Store} store
+ */
 const onlyWhere = (store, name) => ({
   ...store,
   get() {

@@ -46,7 +46,7 @@ export function createPictureValues({ store, actions }) {
 }
 
 function bandChoice(colour, { count, shown }, at) {
-  const numbers = Array.from({ length: count }, (_, band) => el("option", { value: band }, band + 1));
+  const numbers = Array.from({ length: count }, (_, band) => el("option", { value: band }, String(band + 1)));
   const control = el("select", { id: `vx-band-${colour}` }, numbers);
   control.value = String(shown[at]);
   return { words: `picture.band.${colour}`, control };

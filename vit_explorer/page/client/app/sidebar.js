@@ -16,6 +16,7 @@ const SHOWN = 5; // As many predictions as the server sends.
 // What is said of numbers that don't sum to 1.
 const KINDS = ["labels", "probabilities", "value"];
 
+/** @param {Context} context */
 export function createSidebar({ store, setup, actions }) {
   const picture = createPicture(store);
   const tools = [createClassList({ store, actions }), createClassSearch({ store, actions })];
@@ -49,11 +50,13 @@ export function createSidebar({ store, setup, actions }) {
   );
 }
 
+/** @param {Store} store */
 function createPicture(store) {
   const canvas = el("canvas", { class: "picture", role: "img" });
   const caption = el("p", { class: "note" });
   new ResizeObserver(() => draw(store.get())).observe(canvas);
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result) return;
     const { picture } = state.result;
@@ -86,6 +89,10 @@ function createPicture(store) {
   return el("div", {}, canvas, caption);
 }
 
+/**
+ * @param {Store} store
+ * @param {Actions} actions
+ */
 function createPredictions(store, actions, tools) {
   const rows = el(
     "div",
@@ -100,6 +107,7 @@ function createPredictions(store, actions, tools) {
   const time = el("p", { class: "note time" });
   const hint = el("small", {}, t("predictions.hint"));
 
+  /** @param {Prediction} prediction */
   function row(prediction, target) {
     const { index, label } = prediction;
     return el(
@@ -123,15 +131,15 @@ function createPredictions(store, actions, tools) {
   }
 
   store.on(["result"], ({ result }) => {
-    const focused = rows.contains(document.activeElement)
-      ? document.activeElement.dataset.index
-      : null;
+    const active = /** @type {HTMLElement} */ (document.activeElement);
+    const focused = rows.contains(active) ? active.dataset.index : null;
     const { target, model } = result;
     replace(
       rows,
       result.predictions.map((prediction) => row(prediction, target)),
     );
-    rows.querySelector(`[data-index="${focused}"]`)?.focus();
+    const again = rows.querySelector(`[data-index="${focused}"]`);
+    if (again instanceof HTMLElement) again.focus();
     const listed = result.predictions.some(({ index }) => index === target?.index);
     hint.hidden = !target;
     setText(kind, KINDS.includes(model.outputs) && !model.sums_to_one ? t(`predictions.${model.outputs}`) : "");

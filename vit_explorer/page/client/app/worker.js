@@ -3,7 +3,7 @@
 
 const NAME = "{{name}}";
 const FILES = ["{{files}}"];
-const LOST = "explorer/static/lost.html";
+const LOST = "explorer/static/app/offline_page.html";
 // Files vary by Origin, which module scripts send and the keeping of the files does not.
 const SAME = { ignoreVary: true };
 

@@ -2,7 +2,10 @@
 
 const chinese = new Map();
 
-/** Keep the Chinese names that a model's file brings, by its labels. */
+/**
+ * Keep the Chinese names that a model's file brings, by its labels.
+ * @param {Model} model
+ */
 export function learnNames({ labels_zh: names }) {
   for (const [label, name] of Object.entries(names ?? {})) chinese.set(label, name);
 }

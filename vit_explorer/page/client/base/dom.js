@@ -2,7 +2,14 @@
 
 import { t } from "./words.js";
 
-/** Make an element; `attributes` may hold listeners (`onclick`), `dataset`, and plain attributes. */
+/**
+ * Make an element; `attributes` may hold listeners (`onclick`), `dataset`, and plain attributes.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {(Node | string | null | undefined | (Node | string | null | undefined)[])[]} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -26,12 +33,21 @@ export function replace(node, ...children) {
   node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
 }
 
+/**
+ * A node's element children.
+ * @param {HTMLElement} node
+ */
+export const childrenOf = (node) => /** @type {HTMLElement[]} */ ([...node.children]);
+
 /** Write text only where it changed, so a live region is not read twice. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** A canvas's size in device pixels for its size on the page; at most 2 a CSS pixel. */
+/**
+ * A canvas's size in device pixels for its size on the page; at most 2 a CSS pixel.
+ * @param {HTMLCanvasElement} canvas
+ */
 export function fitCanvas(canvas, cssWidth, cssHeight) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   const width = Math.max(1, Math.round(cssWidth * ratio));

@@ -5,22 +5,38 @@ import { el } from "./dom.js";
 import { percent, short } from "./format.js";
 import { t } from "./words.js";
 
+/** @param {Model} model */
 export const isValued = ({ outputs }) => outputs === "value";
 
-/** How the numbers of a model's curves and rows are written. */
+/**
+ * How the numbers of a model's curves and rows are written.
+ * @param {Model} model
+ */
 export const writerOf = (model) => (isValued(model) ? short : percent);
 
-/** What curves and rows hold of a prediction: its probability, or its value. */
+/**
+ * What curves and rows hold of a prediction: its probability, or its value.
+ * @param {Prediction} prediction
+ */
 export const numberOf = ({ probability, score }) => probability ?? score;
 
-/** What Python calls that. */
+/**
+ * What Python calls that.
+ * @param {Model} model
+ */
 export const fieldOf = (model) => (isValued(model) ? "score" : "probability");
 
-/** That number in words. */
+/**
+ * That number in words.
+ * @param {Prediction} prediction
+ */
 export const told = ({ probability, score }) =>
   probability === null ? short(score) : percent(probability);
 
-/** A bar as long as the probability; null for a value, which has no length. */
+/**
+ * A bar as long as the probability; null for a value, which has no length.
+ * @param {Prediction} prediction
+ */
 export function shareBar({ probability }) {
   if (probability === null) return null;
   const bar = el("span", { class: "share-bar" });
@@ -28,12 +44,18 @@ export function shareBar({ probability }) {
   return bar;
 }
 
-/** What is explained, in the reader's language: a class, or what speaks against it. */
+/**
+ * What is explained, in the reader's language: a class, or what speaks against it.
+ * @param {Target} target
+ */
 export const targetName = ({ negated, of, label }) =>
   negated ? t("target.not", { label: nameOf(of) }) : nameOf(label);
 
 /** What is explained as Python's argument, "" where there is no class. */
 export const targetCode = ({ target }) => (target ? `, target=${JSON.stringify(target.name)}` : "");
 
-/** What the key of a sentence about probabilities ends in for its twin about values. */
+/**
+ * What the key of a sentence about probabilities ends in for its twin about values.
+ * @param {Model} model
+ */
 export const twinOf = (model) => (isValued(model) ? ".value" : "");

@@ -4,12 +4,20 @@ import { nameUndrawn } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/**
+ * @template {keyof SVGElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, string | number>} attributes
+ * @param {string | number} text
+ * @returns {SVGElementTagNameMap[T]}
+ */
 export function svg(tag, attributes, text = "") {
   const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  node.textContent = String(text);
   nameUndrawn(node);
-  return node;
+  // The checker does not follow a tag's name through createElementNS.
+  return /** @type {any} */ (node);
 }
 
 /** The largest of …, 1, 2, 5, 10, 20, … that is at most `size`. */

@@ -37,5 +37,8 @@ export const list = (items) => [...items].join(t("list"));
 /** Sentences one after the other, empty ones left out. */
 export const sentences = (...parts) => parts.filter(Boolean).join(t("gap"));
 
-/** A sentence of the server's: a key and its values, or plain text that has no key. */
+/**
+ * A sentence of the server's: a key and its values, or plain text that has no key.
+ * @param {Said} told
+ */
 export const said = ({ key, values, text }) => (key ? t(key, values) : text);

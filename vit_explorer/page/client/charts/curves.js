@@ -33,6 +33,10 @@ export function createCurves({ onPick = null, context = null } = {}) {
   return { node, draw };
 }
 
+/**
+ * @param {any} values
+ * @param {Context} context
+ */
 function createChart({ name, format, top }, onPick, context) {
   const values = Object.fromEntries(PARTS.map((part) => [part, el("span", { class: "value" })]));
   const names = Object.fromEntries(PARTS.map((part) => [part, el("span")]));
@@ -77,6 +81,7 @@ function createChart({ name, format, top }, onPick, context) {
     const lines = PARTS.map((part) => ({ part, values: curves[`${part}_${name}`] ?? [] }));
     const high = top(lines.flatMap((line) => line.values.filter((value) => value !== null)));
     scale = { last, wide: width - LEFT - RIGHT };
+    /** @param {number} epoch */
     const x = (epoch) => LEFT + (epoch / Math.max(1, last)) * scale.wide;
     const y = (value) => height - BOTTOM - (value / high) * (height - BOTTOM - TOP);
     plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -99,6 +104,7 @@ function createChart({ name, format, top }, onPick, context) {
     return train.map((value, at) => [at + 1, value ?? "", test[at] ?? ""]);
   }
 
+  /** @param {number} epoch */
   function describe(lines, epoch) {
     const [train, test] = lines.map(({ part }) => values[part].textContent);
     const measured = nameOf("test");

@@ -24,12 +24,27 @@ const MEASURES = {
 /**
  * One dot a head; `layers` is a list of [layer, its heads' values of the measure], `reach` the
  * largest value on the axis, and `chosen(layer, head)` says which dots stand out.
+ * @param {{
+ *   height?: number,
+ *   onChoose?: ((layer: number, head: number) => void) | null,
+ *   measure?: string,
+ * }} [options]
  */
 export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "distance" } = {}) {
   const { format } = MEASURES[measure];
   const node = svg("svg", { role: "img", height });
 
+  /**
+   * @param {{
+   *   width: number,
+   *   layers: [layer: number, values: Numbers][],
+   *   depth: number,
+   *   reach: number,
+   *   chosen?: (layer: number, head: number) => boolean,
+   * }} what
+   */
   function paint({ width, layers, depth, reach, chosen = () => false }) {
+    /** @param {number} layer */
     const x = (layer) => LEFT + ((layer + 0.5) / depth) * (width - LEFT - 6);
     const y = (value) => height - BOTTOM - (value / reach) * (height - BOTTOM - TOP);
     const dots = layers.flatMap(([layer, values]) =>
@@ -45,6 +60,7 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
     node.setAttribute("aria-label", all.length ? t("measure.ends", { title, ...ends }) : title);
   }
 
+  /** @param {number} layer */
   function dot(layer, head, value, [cx, cy], chosen) {
     const name = ["dot", chosen ? "chosen" : "", onChoose ? "choosable" : ""].join(" ").trim();
     const circle = svg("circle", { cx, cy, r: chosen ? 5 : 4, class: name });
@@ -56,7 +72,10 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
   return { node, paint };
 }
 
-/** Both measures of the picture's attention; choosing a dot shows its head. */
+/**
+ * Both measures of the picture's attention; choosing a dot shows its head.
+ * @param {Context} context
+ */
 export function createMeasurePlots(context) {
   const { store } = context;
   const plots = Object.keys(MEASURES).map((measure) => createMeasurePlot(context, measure));
@@ -65,6 +84,7 @@ export function createMeasurePlots(context) {
   let drawn = "";
   new ResizeObserver(() => store.get().result && draw(store.get())).observe(node);
 
+  /** @param {State} state */
   function draw(state) {
     const numbers = numbersOf(store, state.result, "heads");
     setText(failure, numbers?.failed ? t("measure.failed") : "");
@@ -79,8 +99,10 @@ export function createMeasurePlots(context) {
   return { node, draw };
 }
 
+/** @param {Context} context */
 function createMeasurePlot(context, measure) {
   const { store } = context;
+  /** @param {number} layer */
   const onChoose = (layer, head) => store.set({ layer, head });
   const plot = createHeadPlot({ onChoose, measure });
   const menu = createFigureMenu(context, measure, {
@@ -97,8 +119,14 @@ function createMeasurePlot(context, measure) {
     el("p", { class: "note" }, t(`measure.${measure}.help`)),
   );
 
+  /**
+   * @param {State} state
+   * @param {number} width
+   * @param {Model} model
+   */
   function paint({ layer, head }, width, values, model) {
     const { depth, heads } = model;
+    /** @type {[number, Numbers][]} */
     const layers = Array.from({ length: values.length / heads }, (_, index) => [
       index,
       values.slice(index * heads, (index + 1) * heads),
@@ -110,6 +138,10 @@ function createMeasurePlot(context, measure) {
   return { node, measure, paint };
 }
 
+/**
+ * @param {Store} store
+ * @param {State} state
+ */
 function headTable(store, { result }, measure) {
   const values = numbersOf(store, result, "heads")?.arrays?.[measure] ?? [];
   const { heads } = result.model;

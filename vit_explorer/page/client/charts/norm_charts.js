@@ -10,6 +10,7 @@ const [SIDE, FOOT, HEAD] = [8, 32, 18];
 /** How many patches have which norm; outliers stand out in colour, right of the dashed line. */
 export function createHistogram() {
   const node = svg("svg", { role: "img", class: "norm-chart" });
+  /** @type {Parameters<typeof draw> | null} */
   let shown = null;
   const size = keepSize(node, () => shown && draw(...shown));
 
@@ -66,6 +67,10 @@ export function createHistogram() {
   return { node, draw };
 }
 
+/**
+ * @param {any} values
+ * @param {number} height
+ */
 function ends([low, high], x, height) {
   const place = { y: height - FOOT + 15 };
   return [
@@ -74,12 +79,17 @@ function ends([low, high], x, height) {
   ];
 }
 
-/** Attention that outliers take, a pair of bars a layer, with their number above. */
+/**
+ * Attention that outliers take, a pair of bars a layer, with their number above.
+ * @param {Store} store
+ */
 export function createTaken(store) {
   const node = svg("svg", { role: "img", class: "norm-chart" });
+  /** @type {Parameters<typeof draw> | null} */
   let shown = null;
   const size = keepSize(node, () => shown && draw(...shown));
 
+  /** @param {State} state */
   function draw(state, layers) {
     shown = [state, layers];
     const { width, height } = size;

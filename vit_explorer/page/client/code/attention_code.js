@@ -4,7 +4,10 @@ import { fusionOf } from "../state/fusion.js";
 
 const FUSED = { mean: ".mean(0)", max: ".amax(0)" };
 
-/** The pinned token's map: what the pointer is over is no part of a copy. */
+/**
+ * The pinned token's map: what the pointer is over is no part of a copy.
+ * @param {State} state
+ */
 export function pythonOf(state) {
   const { mass } = state;
   const lines = state.rolled ? rolledLines(state) : layerLines(state);
@@ -17,6 +20,7 @@ export function pythonOf(state) {
   ];
 }
 
+/** @param {State} state */
 function layerLines(state) {
   const { layer, direction, pinned, result } = state;
   const { grid, prefix } = result.model;
@@ -29,6 +33,7 @@ function layerLines(state) {
   ];
 }
 
+/** @param {State} state */
 function rolledLines(state) {
   const { layer, direction, pinned, result } = state;
   const { grid, prefix } = result.model;
@@ -47,7 +52,10 @@ function rolledLines(state) {
   ];
 }
 
-/** The command knows the class token's whole row alone, and rollout through all layers. */
+/**
+ * The command knows the class token's whole row alone, and rollout through all layers.
+ * @param {State} state
+ */
 export function commandOf(state) {
   const { layer, direction, mass, pinned, result, rolled } = state;
   const { model } = result;

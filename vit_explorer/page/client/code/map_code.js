@@ -2,8 +2,12 @@
 
 import { targetCode } from "../base/outputs.js";
 
-/** `map` as the page holds it; `limits` are those of its colours where maps share a scale. */
-export function pythonOf(map, { result, opacity, colormap, smooth, whole, shared }, limits) {
+/**
+ * `map` as the page holds it; `limits` are those of its colours where maps share a scale.
+ * @param {any} map
+ * @param {State} state
+ */
+export function pythonOf(map, { result, opacity, colormap, smooth, whole, shared }, limits = []) {
   const options = Number.isInteger(map.layer)
     ? `, options={"${map.name}": {"layer": ${map.layer}}}`
     : "";
@@ -22,6 +26,10 @@ export function pythonOf(map, { result, opacity, colormap, smooth, whole, shared
   ];
 }
 
+/**
+ * @param {any} map
+ * @param {State} state
+ */
 export function optionsOf(map, { result }) {
   const target = result.target ? ["--target", String(result.target.name)] : [];
   const layer = Number.isInteger(map.layer) ? ["--option", `${map.name}.layer=${map.layer}`] : [];

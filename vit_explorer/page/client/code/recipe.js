@@ -3,13 +3,19 @@
 const text = (value) => JSON.stringify(value);
 const word = (value) => (/^[\w./:=,@+-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`);
 
-/** An example's own path; of any other picture the page knows the name alone. */
+/**
+ * An example's own path; of any other picture the page knows the name alone.
+ * @param {State} state
+ */
 function picturePath({ result }) {
   const { name } = result.picture;
   return result.place.picture === name ? `assets/${name}` : name;
 }
 
-/** How a model is loaded; of a module that was passed in only its own program knows. */
+/**
+ * How a model is loaded; of a module that was passed in only its own program knows.
+ * @param {LoadArguments} load
+ */
 function loading({ model, module, ...options }) {
   if (module)
     return [
@@ -23,7 +29,10 @@ function loading({ model, module, ...options }) {
 /** Whether a command can load a result's model. */
 export const isNamed = ({ model }) => !model.load.module;
 
-/** Python: the model and the picture, then `lines`. */
+/**
+ * Python: the model and the picture, then `lines`.
+ * @param {State} state
+ */
 export function code(state, lines) {
   return [
     "import vit_explorer as vx",
@@ -51,7 +60,10 @@ function python(value) {
   return value === false ? "False" : text(value);
 }
 
-/** The command `explain` with the model, the target and `options`, such as ["--method", "rollout"]. */
+/**
+ * The command `explain` with the model, the target and `options`, such as ["--method", "rollout"].
+ * @param {State} state
+ */
 export function command(state, options) {
   const { model, weights, labels, pretrained, preprocess, outputs, ...sizes } =
     state.result.model.load;

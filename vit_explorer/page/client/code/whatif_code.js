@@ -3,12 +3,16 @@
 import { fieldOf } from "../base/outputs.js";
 import { headsOf } from "../state/edit_answers.js";
 
-/** Parts of a call: the heads as a tuple of pairs, and how patches go. */
+/**
+ * Parts of a call: the heads as a tuple of pairs, and how patches go.
+ * @param {State} state
+ */
 export function headsCode(state) {
   const pairs = headsOf(state).map((pair) => `(${pair.join(", ")}),`);
   return { heads: `(${pairs.join(" ")})`, how: state.edit.how };
 }
 
+/** @param {State} state */
 export function changeCode(state) {
   const { heads, how } = headsCode(state);
   const { patches } = state.edit;

@@ -1,13 +1,14 @@
 // The Attention view's toolbar: the query, the direction, the layer, the heads; one layer or all up
 // to it; and how much of the attention to show.
 
-import { el, segmented, setText } from "../base/dom.js";
+import { childrenOf, el, segmented, setText } from "../base/dom.js";
 import { percent } from "../base/format.js";
 import { t } from "../base/words.js";
 import { tokenName } from "../maps/geometry.js";
 import { fusionOf } from "../state/fusion.js";
 import { queryToken } from "../state/store.js";
 
+/** @param {Store} store */
 export function createAttentionTools(store) {
   const prefixes = el("span", { class: "prefixes" });
   const value = el("output", { for: "vx-layer" });
@@ -54,6 +55,7 @@ export function createAttentionTools(store) {
   let built = "";
   let headButtons = null;
 
+  /** @param {Model} model */
   function rebuild(model) {
     layer.max = String(model.depth);
     const each = Array.from({ length: model.heads }, (_, head) => [head, String(head + 1)]);
@@ -76,7 +78,10 @@ export function createAttentionTools(store) {
     );
   }
 
-  /** `kept`: how many patches hold the chosen share of the attention, null while it is not here. */
+  /**
+   * `kept`: how many patches hold the chosen share of the attention, null while it is not here.
+   * @param {State} state
+   */
   function show(state, kept) {
     const { model, attention } = state.result;
     const key = `${model.depth} ${model.heads} ${model.prefix}`;
@@ -94,13 +99,14 @@ export function createAttentionTools(store) {
     direction.node.hidden = !attention.whole;
     mass.show(state, kept);
     const token = queryToken(state);
-    for (const chip of prefixes.children) {
+    for (const chip of childrenOf(prefixes)) {
       chip.setAttribute("aria-pressed", String(Number(chip.dataset.token) === token));
     }
   }
   return { node, show };
 }
 
+/** @param {Store} store */
 function createMassTool(store) {
   const value = el("output", { for: "vx-mass", class: "mass" });
   const range = el("input", {
@@ -119,6 +125,7 @@ function createMassTool(store) {
     value,
   );
 
+  /** @param {State} state */
   function show({ mass }, kept) {
     range.value = String(Math.round(mass * 100));
     const share = percent(mass).replace(".0", "");

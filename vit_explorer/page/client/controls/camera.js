@@ -3,6 +3,7 @@
 import { el } from "../base/dom.js";
 import { t } from "../base/words.js";
 
+/** @param {Actions} actions */
 export async function openCamera(actions) {
   let stream;
   try {

@@ -9,6 +9,7 @@ const OFFERED = 40;
 // "not cat" is what speaks against cat.
 const AGAINST = /^(?:not\s+|非\s*)/i;
 
+/** @param {Context} context */
 export function createClassSearch({ store, actions }) {
   const list = el("datalist", { id: "vx-classes" });
   const input = el("input", {
@@ -59,6 +60,7 @@ export function createClassSearch({ store, actions }) {
     return found.flat();
   }
 
+  /** @param {Prediction} prediction */
   function choose({ index, label }) {
     input.value = "";
     replace(list);
@@ -82,6 +84,7 @@ export function createClassSearch({ store, actions }) {
     );
   }
 
+  /** @param {Model} model */
   async function load({ key, labels }) {
     model = key;
     node.hidden = !labels;

@@ -1,7 +1,7 @@
 // The menu at a figure: save it as PNG or SVG with a caption, its numbers as CSV or NPZ, copy the code.
 
 import { address } from "../base/address.js";
-import { el, placeUnder } from "../base/dom.js";
+import { childrenOf, el, placeUnder } from "../base/dom.js";
 import { targetName } from "../base/outputs.js";
 import { t } from "../base/words.js";
 import { code, command, isNamed } from "../code/recipe.js";
@@ -17,6 +17,7 @@ import { makeNpz } from "../server/requests.js";
  * path of the exact numbers under results/KEY/data/, without its ending, or null where the table's
  * columns are all there is; `python`: lines after `model` and `picture` are there; `options`: of the
  * command `explain`. An entry is not offered where its part is left out, nor code where it is null.
+ * @param {Context} context
  */
 export function createFigureMenu({ store, actions }, name, parts) {
   const entries = {
@@ -72,7 +73,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
       python: parts.python?.(state) === null,
       command: !isNamed(state.result) || parts.options?.(state) === null,
     };
-    for (const entry of box.children) entry.hidden = Boolean(missing[entry.dataset.save]);
+    for (const entry of childrenOf(box)) entry.hidden = Boolean(missing[entry.dataset.save]);
   }
 
   async function choose(entry) {
@@ -86,6 +87,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
     }
   }
 
+  /** @param {State} state */
   function makeSvg(state) {
     return drawFigure(parts.figure(state), {
       title: parts.title(state),
@@ -111,7 +113,10 @@ function follow(href, download = "") {
   el("a", { href, download }).click();
 }
 
-/** Model, target and picture of what is shown; then what the figure itself adds, and the version. */
+/**
+ * Model, target and picture of what is shown; then what the figure itself adds, and the version.
+ * @param {State} state
+ */
 function captionLines({ result }, detail, targeted) {
   const { model, target, picture, version } = result;
   const aim = targeted && target ? t("figure.target", { label: targetName(target) }) : "";
@@ -119,6 +124,7 @@ function captionLines({ result }, detail, targeted) {
   return [what, `${model.name} · ${picture.name} · ViT Explorer ${version}`].filter(Boolean);
 }
 
+/** @param {State} state */
 function fileStem({ result }) {
   return result.picture.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "_") || "picture";
 }
@@ -132,7 +138,10 @@ function csv(rows) {
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
-/** What a canvas shows, as a `figure`; its cells stay sharp. */
+/**
+ * What a canvas shows, as a `figure`; its cells stay sharp.
+ * @param {HTMLCanvasElement} canvas
+ */
 export const canvasFigure = (canvas) => ({
   paint: (context, width, height) => {
     context.imageSmoothingEnabled = false;

@@ -6,6 +6,7 @@ import { tableFor } from "../maps/colours.js";
 import { tokenName } from "../maps/geometry.js";
 import { maximum, thumbnail } from "../maps/pixels.js";
 
+/** @param {Context} context */
 export function createHeadMatrix({ store }) {
   const title = el("h3");
   const rows = el("div", { class: "matrix", role: "group", onkeydown: move });
@@ -14,6 +15,7 @@ export function createHeadMatrix({ store }) {
   let built = "";
   let drawn = "";
 
+  /** @param {Model} model */
   function rebuild(model) {
     cells = [];
     rows.style.setProperty("--heads", String(model.heads));
@@ -57,6 +59,7 @@ export function createHeadMatrix({ store }) {
     cells[next].button.click();
   }
 
+  /** @param {State} state */
   function mark(state) {
     const chosen = (cell) =>
       cell.layer === state.layer && (typeof state.head !== "number" || cell.head === state.head);
@@ -67,6 +70,7 @@ export function createHeadMatrix({ store }) {
     }
   }
 
+  /** @param {State} state */
   function paint(state) {
     const { model, attention } = state.result;
     const table = tableFor(state.colormap);
@@ -80,6 +84,7 @@ export function createHeadMatrix({ store }) {
     }
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { model } = state.result;
     const shape = `${model.depth} ${model.heads} ${model.grid}`;

@@ -7,7 +7,10 @@ import { t } from "../base/words.js";
 // Where there is something to see of every model.
 const ELSEWHERE = ["explain", "whatif", "compare", "model"];
 
-/** A card in a view's place: why it can't be shown, and what can. */
+/**
+ * A card in a view's place: why it can't be shown, and what can.
+ * @param {Context} context
+ */
 export function createLack({ store }) {
   const title = el("h3");
   const why = el("p");
@@ -27,6 +30,7 @@ export function createLack({ store }) {
     ),
   );
 
+  /** @param {State} state */
   function draw({ tab, result }, missing) {
     node.hidden = !missing;
     if (!missing) return;

@@ -1,7 +1,6 @@
 // A thumbnail a layer: pointing at one points at its patch in every view, clicking chooses the layer.
 
 import { el, setText } from "../base/dom.js";
-import { t } from "../base/words.js";
 import { cellOf, tokenAt } from "../maps/geometry.js";
 import { thumbnail } from "../maps/pixels.js";
 import { queryToken } from "../state/store.js";
@@ -16,6 +15,7 @@ export function createLayerStrip({ store, label }) {
   let thumbs = [];
   let built = "";
 
+  /** @param {Model} model */
   function rebuild({ depth, grid }) {
     node.style.setProperty("--cell-aspect", String(grid[1] / grid[0]));
     thumbs = Array.from({ length: depth }, (_, layer) => {
@@ -39,6 +39,7 @@ export function createLayerStrip({ store, label }) {
     node.replaceChildren(...thumbs.map(({ button }) => button));
   }
 
+  /** @param {HTMLCanvasElement} canvas */
   function point(event, canvas) {
     if (event.pointerType !== "mouse") return;
     const { model } = store.get().result;
@@ -59,7 +60,10 @@ export function createLayerStrip({ store, label }) {
     next.button.click();
   }
 
-  /** `maps`: values a layer; `limits(layer)`: the scale; `caption(layer)`: what stands beneath. */
+  /**
+   * `maps`: values a layer; `limits(layer)`: the scale; `caption(layer)`: what stands beneath.
+   * @param {State} state
+   */
   function draw(state, { maps, table, limits, caption }) {
     const { model } = state.result;
     const shape = `${model.depth} ${model.grid}`;

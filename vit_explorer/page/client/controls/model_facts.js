@@ -24,7 +24,10 @@ export const pixelSize = (size) =>
 // Others that timm knows are called as timm calls them.
 const POOLINGS = { class: "class", mean: "mean", attention: "attention", none: "none", "class + mean": "both" };
 
-/** From which tokens a model's answer is read. */
+/**
+ * From which tokens a model's answer is read.
+ * @param {Model} model
+ */
 export function poolingName({ pooling, two_heads: two }) {
   if (two) return t("pooling.two");
   return pooling in POOLINGS ? t(`pooling.${POOLINGS[pooling]}`) : pooling;
@@ -36,6 +39,7 @@ export function positionName(position) {
   return names.map((name) => t(`position.${POSITIONS[name]}`)).join(" + ");
 }
 
+/** @param {Model} model */
 export function summary(model) {
   const { image, prefix } = model;
   const size = image[0] === image[1] ? image[0] : by(image);
@@ -65,7 +69,10 @@ function calibrated({ temperature, pictures }) {
   return t("fact.calibration.value", values);
 }
 
-/** Of a model whose patches are the cells of its last stage. */
+/**
+ * Of a model whose patches are the cells of its last stage.
+ * @param {Model} model
+ */
 function stageFacts(model) {
   const cell = model.grid.map((count, axis) => Number((model.image[axis] / count).toFixed(2)));
   return {
@@ -76,6 +83,7 @@ function stageFacts(model) {
   };
 }
 
+/** @param {Model} model */
 function tokenFacts(model) {
   return {
     patches: t("fact.patches.value", { grid: by(model.grid), size: pixelSize(model.patch) }),
@@ -94,6 +102,7 @@ function tokenFacts(model) {
   };
 }
 
+/** @param {Model} model */
 export function facts(model) {
   const { accuracy, calibration, classes, measured } = model;
   const numbers = (values) => values.map((value) => value.toFixed(3)).join(", ");

@@ -9,17 +9,26 @@ import { thumbnail } from "../maps/pixels.js";
 import { drawnChannels } from "./channels.js";
 import { createFigureMenu } from "./figure_menu.js";
 
+/** @type {Head[]} */
 const TOGETHER = ["mean", "max"];
 
 /** A number with its sign, as wide as others of its column. */
 export const exact = (value) => fixed(value, 3);
 
-/** The patch a step speaks of: a prefix token has no pixels, so the middle patch stands in. */
+/**
+ * The patch a step speaks of: a prefix token has no pixels, so the middle patch stands in.
+ * @param {Model} model
+ * @param {number} token
+ */
 export function patchOf(model, token) {
   return cellOf(model, token) ? token : middleToken(model);
 }
 
-/** A token's name where the sentence begins with it. */
+/**
+ * A token's name where the sentence begins with it.
+ * @param {Model} model
+ * @param {number} token
+ */
 export function beginning(model, token) {
   const name = tokenName(model, token);
   return name[0].toUpperCase() + name.slice(1);
@@ -38,6 +47,7 @@ export const firstOf = (values, count = values.length) => [
 /**
  * Rows of numbers under one another, to be saved as `file`. A row is { name, cells, kind }; a column
  * is its heading, or { shown, name } where the file calls it otherwise.
+ * @param {Context} context
  */
 export function createNumbers(context, file, label) {
   const head = el("thead");
@@ -114,6 +124,7 @@ export function createStrip(label) {
 /**
  * Which layer and head a step shows: those of the Attention view, so that both speak of one. A step
  * shows one head; `together` offers the heads' mean and maximum as well.
+ * @param {Store} store
  */
 export function createChooser(store, { heads = true, together = false } = {}) {
   const value = el("output", {});
@@ -126,7 +137,7 @@ export function createChooser(store, { heads = true, together = false } = {}) {
   const head = el("select", {
     "aria-label": t("learn.head"),
     onchange: () =>
-      store.set({ head: TOGETHER.includes(head.value) ? head.value : Number(head.value) }),
+      store.set({ head: TOGETHER.find((name) => name === head.value) ?? Number(head.value) }),
   });
   const node = el(
     "div",
@@ -136,6 +147,7 @@ export function createChooser(store, { heads = true, together = false } = {}) {
   );
   let count = 0;
 
+  /** @param {State} state */
   function show(state) {
     const { model } = state.result;
     slider.max = String(model.depth);
@@ -155,10 +167,18 @@ export function createChooser(store, { heads = true, together = false } = {}) {
   return { node, show };
 }
 
-/** A step looks at one head: the first where the Attention view shows several together. */
+/**
+ * A step looks at one head: the first where the Attention view shows several together.
+ * @param {Pick<State, "head">} state
+ */
 export const oneHead = ({ head }) => (typeof head === "number" ? head : 0);
 
-/** A patch's own pixels, enlarged by the browser. */
+/**
+ * A patch's own pixels, enlarged by the browser.
+ * @param {HTMLCanvasElement} canvas
+ * @param {State} state
+ * @param {number} token
+ */
 export function drawPatch(canvas, state, token) {
   const { model } = state.result;
   const [row, column] = cellOf(model, token);
@@ -170,7 +190,10 @@ export function drawPatch(canvas, state, token) {
     .drawImage(state.seen, column * wide, row * high, wide, high, 0, 0, canvas.width, canvas.height);
 }
 
-/** Numbers of a patch or filter (C, h, w) as a picture, the largest size being full colour. */
+/**
+ * Numbers of a patch or filter (C, h, w) as a picture, the largest size being full colour.
+ * @param {HTMLCanvasElement} canvas
+ */
 export function drawColours(canvas, values, [channels, high, wide]) {
   const size = high * wide;
   const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);

@@ -3,6 +3,12 @@
 import { el, fitCanvas } from "../base/dom.js";
 import { cellOf, startToken, step, tokenAt } from "../maps/geometry.js";
 
+// Black under white is seen on any colour.
+/** @type {Stroke[]} */
+export const OUTLINE = [
+  ["#000", 4],
+  ["#fff", 2],
+];
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /**
@@ -16,7 +22,7 @@ export function createPatchCanvas({
   store,
   label,
   paint,
-  region,
+  region = null,
   keyboard = true,
   marker = "pinned",
   shown = (state, token) => token,
@@ -36,6 +42,10 @@ export function createPatchCanvas({
   });
   new ResizeObserver(draw).observe(canvas);
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
   function gridRegion(width, height) {
     return region ? region(store.get(), width, height) : [0, 0, width, height];
   }
@@ -85,6 +95,12 @@ export function createPatchCanvas({
     event.preventDefault();
   }
 
+  /**
+   * @param {Painter} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} token
+   */
   function mark(context, width, height, token, ratio, dashed) {
     const { model } = store.get().result;
     markCell(context, gridRegion(width, height), model, token, ratio, dashed);
@@ -107,17 +123,20 @@ export function createPatchCanvas({
   return { canvas, draw };
 }
 
-/** Outline a token's patch in a drawing of the grid, in black and white to be seen on any colour. */
+/**
+ * Outline a token's patch in a drawing of the grid, in black and white to be seen on any colour.
+ * @param {Painter} context
+ * @param {Box} box
+ * @param {Model} model
+ * @param {number} token
+ */
 export function markCell(context, [left, top, right, bottom], model, token, ratio, dashed = false) {
   const cell = cellOf(model, token);
   if (!cell) return;
   const [rows, columns] = model.grid;
   const [high, wide] = [(bottom - top) / rows, (right - left) / columns];
   const [x, y] = [left + cell[1] * wide, top + cell[0] * high];
-  for (const [colour, line] of [
-    ["#000", 4],
-    ["#fff", 2],
-  ]) {
+  for (const [colour, line] of OUTLINE) {
     context.strokeStyle = colour;
     context.lineWidth = line * ratio;
     context.setLineDash(dashed && colour === "#fff" ? [3 * ratio, 3 * ratio] : []);

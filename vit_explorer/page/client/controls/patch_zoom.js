@@ -9,16 +9,26 @@ import { queryToken } from "../state/store.js";
 import { pixelKind } from "./channels.js";
 import { exact } from "./number_tables.js";
 
+// Black under white is seen on any colour.
+/** @type {Stroke[]} */
+const OUTLINE = [
+  ["#000", 3],
+  ["#fff", 1.5],
+];
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 // Numbers are written into pixels that are at least so large.
 const WRITTEN = 34;
 
-/** The patch shown: a prefix token has no pixels, so the middle patch stands in. */
+/**
+ * The patch shown: a prefix token has no pixels, so the middle patch stands in.
+ * @param {State} state
+ */
 export function zoomedToken(state, query = queryToken(state)) {
   const { model } = state.result;
   return cellOf(model, query) ? query : middleToken(model);
 }
 
+/** @param {Context} context */
 export function createPatchZoom({ store }) {
   const canvas = el("canvas", {
     class: "zoom",
@@ -36,6 +46,7 @@ export function createPatchZoom({ store }) {
 
   const rests = createRest(store);
 
+  /** @param {Result} result */
   const sizes = ({ model: { patch } }) => patch;
 
   function point(event) {
@@ -59,13 +70,17 @@ export function createPatchZoom({ store }) {
     store.set({ pixel: next[0] * wide + next[1] });
   }
 
-  /** Row and column of the pixel that is pointed at, within this model's patch. */
+  /**
+   * Row and column of the pixel that is pointed at, within this model's patch.
+   * @param {Result} result
+   */
   function pixelAt(result, pixel) {
     const [high, wide] = sizes(result);
     const at = Math.min(pixel, high * wide - 1);
     return [Math.floor(at / wide), at % wide];
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { model } = state.result;
     const token = zoomedToken(state);
@@ -95,7 +110,11 @@ export function createPatchZoom({ store }) {
     setText(value, sayValue(state, token, [y, x], colour));
   }
 
-  /** The pixel's colour, and the very numbers the model is given once they are here. */
+  /**
+   * The pixel's colour, and the very numbers the model is given once they are here.
+   * @param {State} state
+   * @param {number} token
+   */
   function sayValue(state, token, [y, x], colour) {
     const { model } = state.result;
     const shown = model.channels === 1 ? colour.slice(0, 1) : colour;
@@ -114,6 +133,10 @@ export function createPatchZoom({ store }) {
   return { node, draw };
 }
 
+/**
+ * @param {Model} model
+ * @param {number} token
+ */
 function facts(model, token, row, column) {
   return {
     row: row + 1,
@@ -125,7 +148,11 @@ function facts(model, token, row, column) {
   };
 }
 
-/** Red, green and blue as numbers on each pixel, in the ink that can be read on it. */
+/**
+ * Red, green and blue as numbers on each pixel, in the ink that can be read on it.
+ * @param {Painter} context
+ * @param {Model} model
+ */
 function write(context, { channels, patch: [rows, columns] }, [wide, high], colourOf) {
   const inks = Array.from({ length: rows * columns }, (_, at) =>
     colourOf(at % columns, Math.floor(at / columns)),
@@ -143,11 +170,9 @@ function write(context, { channels, patch: [rows, columns] }, [wide, high], colo
   });
 }
 
+/** @param {Painter} context */
 function mark(context, x, y, wide, high) {
-  for (const [colour, line] of [
-    ["#000", 3],
-    ["#fff", 1.5],
-  ]) {
+  for (const [colour, line] of OUTLINE) {
     context.strokeStyle = colour;
     context.lineWidth = line;
     context.strokeRect(x + 1, y + 1, wide - 2, high - 2);

@@ -9,10 +9,16 @@ import { zoomedToken } from "./patch_zoom.js";
 
 // The colours of the ViT paper's figure, whatever the other maps wear.
 export const POSITION_COLOURS = "viridis";
+/** @type {Pair} */
 export const COSINES = [-1, 1];
 const SHARPEST = 300;
 
-/** Draw similarities of a grid's positions, (rows·columns)² values, a pixel each. */
+/**
+ * Draw similarities of a grid's positions, (rows·columns)² values, a pixel each.
+ * @param {HTMLCanvasElement} canvas
+ * @param {any} similarities
+ * @param {Pair} grid
+ */
 export function drawPositionMaps(canvas, similarities, [rows, columns], limits) {
   const count = rows * columns;
   canvas.width = columns * (columns + 1) - 1;
@@ -38,7 +44,10 @@ export const positionBar = () => ({
   format: (value) => fixed(value, 0),
 });
 
-/** One position's similarities; a prefix token has no place in the grid, so the middle stands in. */
+/**
+ * One position's similarities; a prefix token has no place in the grid, so the middle stands in.
+ * @param {State} state
+ */
 export function positionsOf(state) {
   const { model, positions } = state.result;
   const token = zoomedToken(state);
@@ -50,6 +59,7 @@ export function positionsOf(state) {
 /** Every position's similarity to every other, a line a pair; places count from 1. */
 export function similarityTable(values, [rows, columns]) {
   const count = rows * columns;
+  /** @param {number} patch */
   const place = (patch) => [Math.floor(patch / columns) + 1, (patch % columns) + 1];
   const pairs = Array.from(values, (value, at) => [
     ...place(Math.floor(at / count)),
@@ -59,12 +69,17 @@ export function similarityTable(values, [rows, columns]) {
   return [["row", "column", "other row", "other column", "cosine"], ...pairs];
 }
 
-/** Which positions are most and least like a patch's own, by their cosines, in words. */
+/**
+ * Which positions are most and least like a patch's own, by their cosines, in words.
+ * @param {Model} model
+ * @param {number} token
+ */
 export function describeAlike(model, token, values) {
   const others = values.slice();
   others[token - model.prefix.length] = -2;
   const best = extremePatch(others, 0);
   const worst = extremePatch(values, 0, -1);
+  /** @param {number} patch */
   const place = (patch) => cellOf(model, patch + model.prefix.length).map((at) => at + 1);
   const [row, column] = place(best);
   const [lowRow, lowColumn] = place(worst);

@@ -33,7 +33,11 @@ function sumOf({ limits, error }) {
 /** The parts of a sum that can be shown: where it doesn't come out, what came of it alone. */
 const partsOf = (facts) => (sumOf(facts) === "unread" ? ["tokens"] : PARTS);
 
-/** First numbers of a token, of its patch and of its position, with the formula's signs. */
+/**
+ * First numbers of a token, of its patch and of its position, with the formula's signs.
+ * @param {any} values
+ * @param {number} token
+ */
 export function sumRows({ arrays, facts, shapes }, token) {
   const [, tokens, count] = shapes.first;
   const signs = ["z", "p", { added: "t = z + p", none: "t", unread: "t" }[sumOf(facts)]];
@@ -68,11 +72,13 @@ export const patches = {
       "=",
       `${grid[0] * grid[1]}`,
     ),
+  /** @param {Context} context */
   create({ store }) {
     const zoom = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const text = el("p", { class: "caption" });
     const node = el("div", { class: "learn-pair" }, zoom, text);
 
+    /** @param {State} state */
     function draw(state) {
       const { model } = state.result;
       const token = patchOf(model, state.hover ?? store.get().pinned);
@@ -108,12 +114,14 @@ export const embedding = {
           "b",
         )
       : null,
+  /** @param {Context} context */
   create(context) {
     const { store } = context;
     const pixels = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const filter = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const numbers = createNumbers(context, "embedding", t("learn.embedding.table"));
     const says = el("p", { class: "says", "aria-live": "polite" });
+    /** @param {HTMLCanvasElement} canvas */
     const figure = (canvas, text) =>
       el("figure", {}, canvas, el("figcaption", { class: "caption" }, text));
     const pair = el(
@@ -127,6 +135,7 @@ export const embedding = {
     pixels.setAttribute("aria-label", t("learn.embedding.pixels"));
     filter.setAttribute("aria-label", t("learn.embedding.filter"));
 
+    /** @param {State} state */
     function draw(state) {
       const { model } = state.result;
       const token = patchOf(model, state.pinned);
@@ -146,7 +155,7 @@ export const embedding = {
       }
       drawColours(filter, w, found.shapes.filter);
       const products = x.map((value, at) => value * w[at]);
-      const total = products.reduce((sum, value) => sum + value, 0);
+      const total = products.reduce((before, value) => before + value, 0);
       numbers.show(
         [],
         [
@@ -185,14 +194,16 @@ export const positions = {
     const added = kind === "added" ? ["+", sub("p", "i")] : [];
     return kind === "unread" ? null : formula(sub("t", "i"), "=", sub("z", "i"), ...added);
   },
+  /** @param {Context} context */
   create(context) {
     const { store } = context;
     const numbers = createNumbers(context, "embedding-sums", t("learn.positions.table"));
-    const strips = PARTS.map((name) => [name, createStrip(t(`learn.positions.${name}`))]);
+    const strips = PARTS.map((name) => ({ name, strip: createStrip(t(`learn.positions.${name}`)) }));
     const says = el("p", { class: "says", "aria-live": "polite" });
-    const box = el("div", { class: "strips" }, strips.map(([, strip]) => strip.node));
+    const box = el("div", { class: "strips" }, strips.map(({ strip }) => strip.node));
     const node = el("div", { class: "learn-stack" }, box, numbers.node, says);
 
+    /** @param {State} state */
     function draw(state) {
       const { model } = state.result;
       const walk = numbersOf(store, state.result, "walk");
@@ -204,7 +215,7 @@ export const positions = {
       const token = patchOf(model, state.hover ?? state.pinned);
       const { limits } = walk.facts;
       const largest = Math.max(...Object.values(limits));
-      strips.forEach(([name, strip]) => {
+      strips.forEach(({ name, strip }) => {
         const matrix = walk.arrays[`${name} matrix`];
         strip.node.hidden = !matrix || !partsOf(walk.facts).includes(name);
         if (strip.node.hidden) return;

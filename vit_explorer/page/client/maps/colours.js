@@ -4,6 +4,7 @@ let tables = {};
 let divergingName = "";
 let floor = 0;
 
+/** @param {Setup} setup */
 export function setTables(setup) {
   tables = Object.fromEntries(
     Object.entries(setup.colormaps).map(([name, flat]) => [name, Uint8Array.from(flat)]),
@@ -19,7 +20,11 @@ export function tableFor(name, signed = false) {
   return tables[signed ? divergingName : name] ?? Object.values(tables)[0];
 }
 
-/** How the reader wants maps laid over the picture, for `overlay`. */
+/**
+ * How the reader wants maps laid over the picture, for `overlay`.
+ * @param {State} state
+ * @param {{ signed?: boolean, limits: Numbers, region?: Numbers }} map
+ */
 export function manner(state, { signed = false, limits, region }) {
   const { opacity, smooth, colormap } = state;
   return { opacity, smooth, signed, limits, region, floor, table: tableFor(colormap, signed) };

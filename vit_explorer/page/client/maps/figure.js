@@ -69,8 +69,8 @@ function draw(figure, { title, lines }) {
     top += LINE;
   }
   const size = { width: WIDTH + 2 * PAD, height: Math.ceil(top + PAD) };
-  root.setAttribute("width", size.width);
-  root.setAttribute("height", size.height);
+  root.setAttribute("width", String(size.width));
+  root.setAttribute("height", String(size.height));
   root.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
   return { text: new XMLSerializer().serializeToString(root), ...size };
 }

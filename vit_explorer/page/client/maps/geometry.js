@@ -2,18 +2,28 @@
 
 import { t } from "../base/words.js";
 
+/** @param {Model} model */
 export function patchCount(model) {
   return model.grid[0] * model.grid[1];
 }
 
-/** Row and column (from 0) of a token, or null for a prefix token. */
+/**
+ * Row and column (from 0) of a token, or null for a prefix token.
+ * @param {Model} model
+ * @param {number} token
+ * @returns {Pair | null}
+ */
 export function cellOf(model, token) {
   const patch = token - model.prefix.length;
   if (patch < 0) return null;
   return [Math.floor(patch / model.grid[1]), patch % model.grid[1]];
 }
 
-/** A map's value in the middle of a token's cell, null for one without; stages have other grids. */
+/**
+ * A map's value in the middle of a token's cell, null for one without; stages have other grids.
+ * @param {Model} model
+ * @param {number} token
+ */
 export function valueAt(map, model, token) {
   const cell = cellOf(model, token);
   if (!cell) return null;
@@ -23,10 +33,12 @@ export function valueAt(map, model, token) {
   return map.values[at[0] * map.grid[1] + at[1]];
 }
 
+/** @param {Model} model */
 export function tokenAt(model, row, column) {
   return model.prefix.length + row * model.grid[1] + column;
 }
 
+/** @param {Model} model */
 export function tokenName(model, token) {
   const cell = cellOf(model, token);
   if (cell) return t("token.patch", { row: cell[0] + 1, column: cell[1] + 1 });
@@ -38,17 +50,25 @@ export function prefixName(name) {
   return t(`token.${kind}`, { number });
 }
 
-/** The token to start from: the first prefix token, or the middle patch where there is none. */
+/**
+ * The token to start from: the first prefix token, or the middle patch where there is none.
+ * @param {Model} model
+ */
 export function startToken(model) {
   if (model.prefix.length) return 0;
   return middleToken(model);
 }
 
+/** @param {Model} model */
 export function middleToken(model) {
   return tokenAt(model, Math.floor(model.grid[0] / 2), Math.floor(model.grid[1] / 2));
 }
 
-/** Move a token one step in the grid; from a prefix token, a step leads to the middle. */
+/**
+ * Move a token one step in the grid; from a prefix token, a step leads to the middle.
+ * @param {Model} model
+ * @param {number} token
+ */
 export function step(model, token, down, right) {
   const cell = cellOf(model, token);
   if (!cell) return middleToken(model);

@@ -41,6 +41,12 @@ export function range(values) {
   return [low, high];
 }
 
+/**
+ * @param {Numbers} values
+ * @param {Pair} grid
+ * @param {number} width
+ * @param {number} height
+ */
 function enlargeSmooth(values, [rows, columns], width, height) {
   const across = bicubicTaps(columns, width);
   const down = bicubicTaps(rows, height);
@@ -67,6 +73,12 @@ function enlargeSmooth(values, [rows, columns], width, height) {
   return result;
 }
 
+/**
+ * @param {Numbers} values
+ * @param {Pair} grid
+ * @param {number} width
+ * @param {number} height
+ */
 function enlargeBlocks(values, [rows, columns], width, height) {
   const result = new Float32Array(width * height);
   for (let y = 0; y < height; y += 1) {
@@ -78,12 +90,20 @@ function enlargeBlocks(values, [rows, columns], width, height) {
   return result;
 }
 
-/** Values of a (rows, columns) grid for each pixel of a width × height picture. */
+/**
+ * Values of a (rows, columns) grid for each pixel of a width × height picture.
+ * @param {number} width
+ * @param {number} height
+ */
 export function enlarge(values, grid, width, height, smooth) {
   return (smooth ? enlargeSmooth : enlargeBlocks)(values, grid, width, height);
 }
 
-/** The colour table's entry, 0 to 255, for a value between the limits. */
+/**
+ * The colour table's entry, 0 to 255, for a value between the limits.
+ * @param {number} value
+ * @param {Numbers} limits
+ */
 export function level(value, [low, high]) {
   const share = Math.min(1, Math.max(0, (value - low) / (high - low)));
   return Math.min(255, Math.floor(256 * share));

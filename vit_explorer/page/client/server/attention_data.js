@@ -41,7 +41,10 @@ export class Attention {
     this.fused = new Map();
   }
 
-  /** Fetch a layer once; the promise is shared, and a failure may be tried again. */
+  /**
+   * Fetch a layer once; the promise is shared, and a failure may be tried again.
+   * @param {number} layer
+   */
   load(layer) {
     return this.#fetchOnce(
       this.layers,
@@ -55,7 +58,10 @@ export class Attention {
     for (let layer = 0; layer < this.info.depth; layer += 1) await this.load(layer);
   }
 
-  /** Fetch every layer's and head's row of one query, for thumbnails when whole layers are too large. */
+  /**
+   * Fetch every layer's and head's row of one query, for thumbnails when whole layers are too large.
+   * @param {number} query
+   */
   loadQuery(query) {
     return this.#fetchOnce(this.rows, query, `queries/${query}`, this.info.depth * this.info.heads);
   }
@@ -122,7 +128,10 @@ export class Attention {
     return Float32Array.from(mix);
   }
 
-  /** A layer's Â of all heads together, kept once made. */
+  /**
+   * A layer's Â of all heads together, kept once made.
+   * @param {number} layer
+   */
   #fused(layer, fusion) {
     const key = `${layer} ${fusion}`;
     if (!this.fused.has(key) && this.layers.has(layer))

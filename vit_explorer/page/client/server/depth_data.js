@@ -34,7 +34,10 @@ async function get(path) {
   return response;
 }
 
-/** Lens, path and norms of a result, or null while they are not here. */
+/**
+ * Lens, path and norms of a result, or null while they are not here.
+ * @param {Result} result
+ */
 export function depthOf(result, report) {
   const load = async () => (await get(`results/${result.key}/depth`)).json();
   return held(facts, result, load, report);
@@ -43,6 +46,8 @@ export function depthOf(result, report) {
 /**
  * Cosine similarity of a token's block outputs to every patch's, a Float32Array a layer; null while
  * it is not here.
+ * @param {Result} result
+ * @param {number} token
  */
 export function similarities(result, whole, token, report) {
   const pass = result.attention.data;
@@ -62,6 +67,10 @@ export function similarities(result, whole, token, report) {
   return last.get(pass).maps;
 }
 
+/**
+ * @param {any} values
+ * @param {Result} result
+ */
 function byLayer(values, { model }) {
   const count = values.length / model.depth;
   return Array.from({ length: model.depth }, (_, layer) =>
@@ -69,6 +78,11 @@ function byLayer(values, { model }) {
   );
 }
 
+/**
+ * @param {any} values
+ * @param {number} token
+ * @param {Model} model
+ */
 function compare(values, token, { depth, dim, tokens: count, prefix }) {
   return Array.from({ length: depth }, (_, layer) => {
     const start = layer * count * dim;

@@ -26,6 +26,8 @@ export function unpack(buffer) {
 /**
  * What lies at `path` of a result: null until it is here, `{ failed: true }` if it can't be had.
  * Arrivals are counted in the store's `numbers`, so that views draw again.
+ * @param {Store} store
+ * @param {Result} result
  */
 export function numbersOf(store, result, path) {
   const key = `${result.pass} ${path}`;

@@ -51,7 +51,10 @@ function read(text) {
   }
 }
 
-/** Send a checkpoint or labels; returns the file's key. `onProgress` gets the share that was sent. */
+/**
+ * Send a checkpoint or labels; returns the file's key. `onProgress` gets the share that was sent.
+ * @param {AbortSignal} signal
+ */
 export function sendFile(kind, file, signal, onProgress) {
   // fetch does not tell how far a request has come.
   const request = new XMLHttpRequest();
@@ -71,7 +74,10 @@ export function sendFile(kind, file, signal, onProgress) {
   });
 }
 
-/** Load a model of files that were sent; returns its name on the page. */
+/**
+ * Load a model of files that were sent; returns its name on the page.
+ * @param {AbortSignal} signal
+ */
 export async function loadFiles(order, signal) {
   return (await postJson("models", order, signal)).model;
 }
@@ -81,8 +87,11 @@ export async function makeNpz([columns, ...rows]) {
   return (await post("table.npz", { columns, rows })).blob();
 }
 
-/** POST JSON; returns the answer's JSON, or throws the server's own sentence. */
-async function postJson(path, content, signal) {
+/**
+ * POST JSON; returns the answer's JSON, or throws the server's own sentence.
+ * @param {AbortSignal} signal
+ */
+async function postJson(path, content, signal = null) {
   return (await post(path, content, signal)).json();
 }
 
@@ -94,7 +103,8 @@ async function refusal(response) {
   return new Error(error ?? told);
 }
 
-async function post(path, content, signal) {
+/** @param {AbortSignal} signal */
+async function post(path, content, signal = null) {
   const response = await fetch(address(path), {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -105,7 +115,11 @@ async function post(path, content, signal) {
   return response;
 }
 
-/** The names of all classes of a result's model. */
+/**
+ * The names of all classes of a result's model, by its key.
+ * @param {string} url
+ * @param {string} model
+ */
 export async function readLabels(url, model) {
   if (!labels.has(model)) {
     const response = await fetch(url);

@@ -8,7 +8,10 @@ const RESULTS_KEPT = 8;
 const held = new Map();
 const jobs = [];
 
-/** What was worked out for a result: `maps` by id, `layers` by method, `trust`, `failed` by job. */
+/**
+ * What was worked out for a result: `maps` by id, `layers` by method, `trust`, `failed` by job.
+ * @param {Result} result
+ */
 export function analysesOf({ key }) {
   const kept = held.get(key) ?? { maps: {}, layers: {}, trust: null, failed: {} };
   held.delete(key);
@@ -17,7 +20,10 @@ export function analysesOf({ key }) {
   return kept;
 }
 
-/** The map of a name such as "grad_cam" or "grad_cam@7", or null while it is not here. */
+/**
+ * The map of a name such as "grad_cam" or "grad_cam@7", or null while it is not here.
+ * @param {Result} result
+ */
 export function mapOf(result, id) {
   const [name, layer] = id.split("@");
   if (layer === undefined) {
@@ -28,12 +34,19 @@ export function mapOf(result, id) {
   return maps[id] ?? layers[name]?.[Number(layer)] ?? null;
 }
 
-/** How far a job is, or null where none is under way: `done` of `total`, null before it begins. */
+/**
+ * How far a job is, or null where none is under way: `done` of `total`, null before it begins.
+ * @param {Result} result
+ */
 export function jobOf(result, name) {
   return jobs.find((job) => job.result.key === result.key && job.name === name) ?? null;
 }
 
-/** Ask for something, such as `{ ask: "map", name: "rise" }`, under a job's name. */
+/**
+ * Ask for something, such as `{ ask: "map", name: "rise" }`, under a job's name.
+ * @param {Store} store
+ * @param {Result} result
+ */
 export function ask(store, result, name, body) {
   if (jobOf(result, name)) return;
   delete analysesOf(result).failed[name];
@@ -42,6 +55,10 @@ export function ask(store, result, name, body) {
   tick(store);
 }
 
+/**
+ * @param {Store} store
+ * @param {Result} result
+ */
 export function stop(store, result, name) {
   const job = jobOf(result, name);
   if (!job) return;
@@ -60,6 +77,7 @@ export function stopAll() {
   jobs[0]?.caller.abort();
 }
 
+/** @param {Store} store */
 const tick = (store) => store.set({ analysed: store.get().analysed + 1 });
 
 async function work(job) {
@@ -107,7 +125,11 @@ function take(job, line) {
   if (line.layers) kept.layers[line.layers.name] = unpack(line.layers, job.result);
 }
 
-/** A method's maps of all layers, from what they share and each one's values as bytes. */
+/**
+ * A method's maps of all layers, from what they share and each one's values as bytes.
+ * @param {any} values
+ * @param {Result} result
+ */
 function unpack({ layers, ...method }, result) {
   return layers.map(
     (one, layer) =>

@@ -11,28 +11,48 @@ export function mapTitle(id) {
   return layer === undefined ? title : t("explain.atLayer", { title, layer: Number(layer) + 1 });
 }
 
-/** The methods that are shown without a choice: of the model, or before there is one. */
+/**
+ * The methods that are shown without a choice: of the model, or before there is one.
+ * @param {State} state
+ * @param {Setup} setup
+ */
 export const usualMethods = ({ result }, setup) =>
   result?.model.usual ?? setup.methods.filter(({ shown }) => shown).map(({ name }) => name);
 
-/** Names of the chosen methods, in the server's order; without a choice, those it shows by itself. */
+/**
+ * Names of the chosen methods, in the server's order; without a choice, those it shows by itself.
+ * @param {State} state
+ * @param {Setup} setup
+ */
 export function chosenMethods(state, setup) {
   const wanted = state.methods ?? usualMethods(state, setup);
   return setup.methods.map(({ name }) => name).filter((name) => wanted.includes(name));
 }
 
+/**
+ * @param {Store} store
+ * @param {Setup} setup
+ */
 export function chooseMethods(store, setup, names) {
   const usual = usualMethods(store.get(), setup);
   const same = usual.length === names.length && usual.every((name) => names.includes(name));
   store.set({ methods: same ? null : names });
 }
 
-/** The layer whose map a method shows, or null for the one it reads by itself. */
+/**
+ * The layer whose map a method shows, or null for the one it reads by itself.
+ * @param {State} state
+ */
 export function layerOf(state, name) {
   const layer = state.mapLayers[name] ?? null;
   return layer === null || layer >= state.result.model.depth - 1 ? null : layer;
 }
 
+/**
+ * @param {Store} store
+ * @param {Setup} setup
+ * @param {number} layer
+ */
 export function chooseLayer(store, setup, name, layer) {
   const state = store.get();
   store.set({ mapLayers: { ...state.mapLayers, [name]: layer } });
@@ -40,7 +60,11 @@ export function chooseLayer(store, setup, name, layer) {
   if (!chosen.includes(name)) chooseMethods(store, setup, [...chosen, name]);
 }
 
-/** The chosen methods that the model does not allow, as the setup has them. */
+/**
+ * The chosen methods that the model does not allow, as the setup has them.
+ * @param {State} state
+ * @param {Setup} setup
+ */
 export const leftOut = (state, setup) => {
   const chosen = chosenMethods(state, setup);
   return setup.methods.filter(
@@ -48,7 +72,11 @@ export const leftOut = (state, setup) => {
   );
 };
 
-/** The ids of the maps to show: those that the model does not allow are left out. */
+/**
+ * The ids of the maps to show: those that the model does not allow are left out.
+ * @param {State} state
+ * @param {Setup} setup
+ */
 export function chosenIds(state, setup) {
   const without = leftOut(state, setup).map(({ name }) => name);
   return chosenMethods(state, setup)
@@ -59,12 +87,20 @@ export function chosenIds(state, setup) {
     });
 }
 
+/**
+ * @param {State} state
+ * @param {Setup} setup
+ */
 export const shownMaps = (state, setup) =>
   chosenIds(state, setup)
     .map((id) => mapOf(state.result, id))
     .filter(Boolean);
 
-/** Ask for the chosen maps that cost little and are not here yet. */
+/**
+ * Ask for the chosen maps that cost little and are not here yet.
+ * @param {Store} store
+ * @param {Setup} setup
+ */
 export function askForBrief(store, setup) {
   const state = store.get();
   const { failed } = analysesOf(state.result);
@@ -75,4 +111,8 @@ export function askForBrief(store, setup) {
   }
 }
 
+/**
+ * @param {Store} store
+ * @param {Result} result
+ */
 export const askForMap = (store, result, id) => ask(store, result, id, { ask: "map", name: id });

@@ -8,16 +8,23 @@ import { editKey, isPlain, layerAndHead } from "./edits.js";
 
 const answered = new WeakMap();
 
+/** @param {Result} result */
 function answersOf(result) {
   if (!answered.has(result)) answered.set(result, new Map());
   return answered.get(result);
 }
 
-/** The heads that are off, as pairs of layer and head. */
+/**
+ * The heads that are off, as pairs of layer and head.
+ * @param {State} state
+ */
 export const headsOf = (state) =>
   state.edit.heads.map((head) => layerAndHead(state.result.model, head));
 
-/** The change that is shown: its key, and what to ask. */
+/**
+ * The change that is shown: its key, and what to ask.
+ * @param {State} state
+ */
 export function changeOf(state) {
   const { patches, how } = state.edit;
   return {
@@ -27,20 +34,29 @@ export function changeOf(state) {
   };
 }
 
-/** The curve of a ranking of all patches, by the heads and the way that are chosen. */
+/**
+ * The curve of a ranking of all patches, by the heads and the way that are chosen.
+ * @param {State} state
+ */
 export function removalOf(state, name, ranking) {
   const { how, heads } = state.edit;
   const key = JSON.stringify([name, how, heads]);
   return { path: "removal", key, order: { ranking, how, heads: headsOf(state) } };
 }
 
-/** The answer to a question: `{ value }` or `{ error }`; null where it is not here. */
+/**
+ * The answer to a question: `{ value }` or `{ error }`; null where it is not here.
+ * @param {State} state
+ */
 export function answerTo(state, { path, key }) {
   if (path === "change" && isPlain(state.edit)) return { value: plain(state.result) };
   return answersOf(state.result).get(`${path} ${key}`) ?? null;
 }
 
-/** The answer to no change at all, which needs no model. */
+/**
+ * The answer to no change at all, which needs no model.
+ * @param {Result} result
+ */
 function plain({ predictions, target, model }) {
   const listed = predictions.some(({ index }) => index === target.index);
   const rows = (listed ? predictions : [...predictions, target]).map((each) => {
@@ -51,6 +67,11 @@ function plain({ predictions, target, model }) {
   return { rows, target: target.index, first: isValued(model) ? target.index : predictions[0].index };
 }
 
+/**
+ * @param {Result} result
+ * @param {{ path: string, order: object }} question
+ * @param {AbortSignal} signal
+ */
 async function ask(result, { path, order }, signal) {
   const response = await fetch(address(`results/${result.key}/${path}`), {
     method: "POST",
@@ -66,6 +87,7 @@ async function ask(result, { path, order }, signal) {
 
 /**
  * Ask what `wanted(state)` names until it is answered. A question of an earlier result is dropped.
+ * @param {Context} context
  */
 export function createAsker({ store, actions, signal }, wanted) {
   let running = null;

@@ -9,11 +9,18 @@ const sorted = (numbers) => [...new Set(numbers)].sort((a, b) => a - b);
 export const isPlain = ({ patches, heads }) => !patches.length && !heads.length;
 export const editKey = ({ patches, heads, how }) => JSON.stringify([patches, heads, how]);
 
-/** Heads are numbered layer by layer, as one number each. */
+/**
+ * Heads are numbered layer by layer, as one number each.
+ * @param {any} values
+ * @param {number} layer
+ */
 export const headNumber = ({ heads }, layer, head) => layer * heads + head;
 export const layerAndHead = ({ heads }, number) => [Math.floor(number / heads), number % heads];
 
-/** Change the edit; `joined` makes it one step with the change before, as along one stroke. */
+/**
+ * Change the edit; `joined` makes it one step with the change before, as along one stroke.
+ * @param {Store} store
+ */
 export function change(store, changes, { joined = false } = {}) {
   const { edit, editPast } = store.get();
   const next = { ...edit, ...changes };
@@ -25,6 +32,7 @@ export function change(store, changes, { joined = false } = {}) {
   return true;
 }
 
+/** @param {Store} store */
 export function undo(store) {
   const { edit, editPast, editFuture } = store.get();
   if (!editPast.length) return;
@@ -35,6 +43,7 @@ export function undo(store) {
   });
 }
 
+/** @param {Store} store */
 export function redo(store) {
   const { edit, editPast, editFuture } = store.get();
   if (!editFuture.length) return;
@@ -45,9 +54,13 @@ export function redo(store) {
   });
 }
 
+/** @param {Store} store */
 export const reset = (store) => change(store, { patches: [], heads: [] });
 
-/** Heads stay off for another picture of the same model; patches come back with another picture. */
+/**
+ * Heads stay off for another picture of the same model; patches come back with another picture.
+ * @param {Store} store
+ */
 export function keepEdit(store) {
   store.on(["result"], ({ result, edit, editOf }) => {
     if (!result) return;
@@ -78,7 +91,10 @@ export function writeEdit({ patches, heads, how }) {
   return parts.filter(Boolean).join("_") || null;
 }
 
-/** What `writeEdit` wrote, as far as the model has it; null for anything else. */
+/**
+ * What `writeEdit` wrote, as far as the model has it; null for anything else.
+ * @param {Model} model
+ */
 export function readEdit(text, model) {
   const found = /^(?:p([\d.-]+))?_?(?:h([\d.-]+))?_?(grey)?$/.exec(text);
   if (!found) return null;

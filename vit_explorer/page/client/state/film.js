@@ -13,6 +13,7 @@ const TYPES = {
 // Similarities are cosines times 127.
 export const SIMILARITY_LIMITS = [-127, 127];
 
+/** @param {number[]} sizes */
 const product = (sizes) => sizes.reduce((size, next) => size * next, 1);
 
 export class Film {
@@ -20,7 +21,19 @@ export class Film {
     const length = new DataView(buffer).getUint32(0, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     const { epochs, names, labels, measured, curves, shapes } = header;
-    Object.assign(this, { epochs, names, labels, measured, curves, shapes });
+    /** @type {number[]} */
+    this.epochs = epochs;
+    /** @type {string[]} */
+    this.names = names;
+    /** @type {string[]} */
+    this.labels = labels;
+    /** @type {Measured} */
+    this.measured = measured;
+    /** @type {Record<string, (number | null)[]>} */
+    this.curves = curves;
+    /** @type {Record<string, number[]>} */
+    this.shapes = shapes;
+    /** @type {Record<string, any>} */
     this.parts = {};
     let offset = 4 + length;
     for (const [name, shape] of Object.entries(shapes)) {
@@ -38,9 +51,13 @@ export class Film {
     return this.epochs.at(-1);
   }
 
-  /** Rows and columns of patches. */
+  /**
+   * Rows and columns of patches.
+   * @returns {Pair}
+   */
   get grid() {
-    return this.shapes.rollout.slice(2);
+    const [, , rows, columns] = this.shapes.rollout;
+    return [rows, columns];
   }
 
   /** Values of a part under its first indices: `at("rollout", frame, probe)`. */
@@ -54,7 +71,10 @@ export class Film {
     return this.parts[name].subarray(start, start + size);
   }
 
-  /** The `count` likeliest classes of a picture at a frame, as { label, probability }. */
+  /**
+   * The `count` likeliest classes of a picture at a frame, as { label, probability }.
+   * @param {number} frame
+   */
   top(frame, probe, count) {
     const probabilities = this.at("probabilities", frame, probe);
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
@@ -74,7 +94,11 @@ function wideLimits(values) {
   return [Math.min(low, mean / 2), Math.max(high, mean * 1.5)];
 }
 
-/** Bytes of RGB (height × width × 3) as an ImageData. */
+/**
+ * Bytes of RGB (height × width × 3) as an ImageData.
+ * @param {number} width
+ * @param {number} height
+ */
 export function rgbImage(bytes, width, height) {
   const image = new ImageData(width, height);
   const { data } = image;

@@ -26,6 +26,7 @@ function counted(text, last) {
  * the page starts with) and `read` back for a result, null where the text is not understood. What
  * is a `setting` stays as the reader has it where a link doesn't name it.
  */
+/** @type {LinkEntry[]} */
 const KEPT = [
   {
     name: "layer",
@@ -133,7 +134,7 @@ const KEPT = [
     write: ({ opacity }) => (opacity === START.opacity ? null : String(Math.round(opacity * 100))),
     read: (text) => (/^(100|\d{1,2})$/.test(text) ? { opacity: Number(text) / 100 } : null),
   },
-  ...["smooth", "whole", "shared"].map((key) => ({
+  .../** @type {("smooth" | "whole" | "shared")[]} */ (["smooth", "whole", "shared"]).map((key) => ({
     name: key,
     keys: [key],
     setting: true,
@@ -146,6 +147,7 @@ const KEPT = [
 /**
  * The tab, the language, whichever of model, example picture and target are known, and as `linked`
  * the texts of what only a result can check.
+ * @param {Setup} setup
  */
 export function readPlace(tabs, setup) {
   const [tab, query = ""] = location.hash.slice(1).split("?");
@@ -164,7 +166,10 @@ export function readPlace(tabs, setup) {
   return { tab: tabs.includes(tab) ? tab : "explain", place, language, linked };
 }
 
-/** What a link chose, as far as the result has it. */
+/**
+ * What a link chose, as far as the result has it.
+ * @param {Result} result
+ */
 export function choicesOf(linked, result) {
   const found = KEPT.filter(({ name }) => name in linked).map(({ name, read }) =>
     read(linked[name], result),
@@ -172,7 +177,11 @@ export function choicesOf(linked, result) {
   return Object.assign({}, ...found);
 }
 
-/** The part of the address after the #; a picture that was sent is in it where `own` is. */
+/**
+ * The part of the address after the #; a picture that was sent is in it where `own` is.
+ * @param {State} state
+ * @param {Setup} setup
+ */
 export function placeOf(state, setup, { own = false } = {}) {
   const { tab, result, language } = state;
   const { model, picture, target } = result.place;
@@ -184,24 +193,34 @@ export function placeOf(state, setup, { own = false } = {}) {
   if ((example >= 0 || sent) && target !== null) named.set("target", String(target));
   for (const { name, write } of KEPT) {
     const text = write(state);
-    if (text !== null) named.set(name, text);
+    if (text !== null) named.set(name, String(text));
   }
   const spoken = language || browserLanguage();
   if (spoken !== "en" || browserLanguage() !== "en") named.set("lang", spoken);
   return `#${tab}${named.size ? `?${named}` : ""}`;
 }
 
-/** The layer and the token that a model is first shown with. */
+/**
+ * The layer and the token that a model is first shown with.
+ * @param {Model} model
+ */
 export const beginningOf = (model) => ({ pinned: startToken(model), layer: model.depth - 1 });
 
-/** What a link starts from: all that it may name, as the page has it at first, but for settings. */
+/**
+ * What a link starts from: all that it may name, as the page has it at first, but for settings.
+ * @param {Result} result
+ */
 function plainOf({ model }) {
   const keys = KEPT.filter(({ setting }) => !setting).flatMap(({ keys: names }) => names);
   const plain = Object.fromEntries(keys.map((key) => [key, START[key]]));
   return { ...plain, ...beginningOf(model), epochWanted: Infinity }; // a film's last epoch
 }
 
-/** Follow the store; an address typed by hand or opened from a link is given to `onPlace`. */
+/**
+ * Follow the store; an address typed by hand or opened from a link is given to `onPlace`.
+ * @param {Store} store
+ * @param {Setup} setup
+ */
 export function keepPlace(store, tabs, setup, onPlace) {
   let resting = 0;
   const write = () => {

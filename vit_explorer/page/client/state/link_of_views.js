@@ -16,6 +16,7 @@ const chosen = (key, read) => (text) => {
   return value === null ? null : { [key]: value };
 };
 
+/** @type {LinkEntry[]} */
 export const VIEW_PLACES = [
   {
     name: "step",

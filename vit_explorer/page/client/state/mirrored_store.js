@@ -17,7 +17,10 @@ function placeIn([row, column], from, to) {
   });
 }
 
-/** The token of `to` at the place of a token of `from`; a prefix token meets its namesake. */
+/**
+ * The token of `to` at the place of a token of `from`; a prefix token meets its namesake.
+ * @param {number} token
+ */
 export function counterpart(token, from, to) {
   const cell = cellOf(from.model, token);
   if (!cell) {
@@ -31,7 +34,11 @@ export function counterpart(token, from, to) {
   return tokenAt(to.model, row, column);
 }
 
-/** The layer as deep in a model of another depth. */
+/**
+ * The layer as deep in a model of another depth.
+ * @param {number} layer
+ * @param {number} depth
+ */
 export function layerOf(layer, depth, otherDepth) {
   return depth < 2 ? otherDepth - 1 : Math.round((layer / (depth - 1)) * (otherDepth - 1));
 }
@@ -39,8 +46,10 @@ export function layerOf(layer, depth, otherDepth) {
 /**
  * A store for views of `other`: what it reads is the second result's, what it sets reaches the
  * first. `twin` keeps which token was meant here, where grids of two sizes would move it.
+ * @param {Store} store
  */
 export function createTwin(store) {
+  /** @param {State} state */
   function tokenHere(state, key) {
     const token = state[key];
     const [there, here] = state.twin[key] ?? [];

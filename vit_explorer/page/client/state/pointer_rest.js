@@ -2,7 +2,10 @@
 
 const MILLISECONDS = 150;
 
-/** A function that says whether a token has been pointed at for a while; if not yet, `store` will tell. */
+/**
+ * A function that says whether a token has been pointed at for a while; if not yet, `store` will tell.
+ * @param {Store} store
+ */
 export function createRest(store) {
   let rested = null;
   let waiting = null;

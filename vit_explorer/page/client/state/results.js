@@ -9,6 +9,7 @@ import { readFloats } from "../server/requests.js";
 /**
  * `before` is what is shown already, { result, image, seen } or with nulls: what it shares is not
  * fetched again. `onArrival` runs as layers of attention come in.
+ * @param {Result} result
  */
 export async function prepareResult(result, before, onArrival) {
   const same = before.result?.pass === result.pass;
@@ -38,6 +39,7 @@ export async function prepareResult(result, before, onArrival) {
   return { result, image: same ? before.image : new PixelSource(whole, seen, result), seen };
 }
 
+/** @param {Result} result */
 function positionValues(before, result) {
   if (before?.model.key === result.model.key) return before.positions.values;
   return readFloats(result.positions.url);

@@ -5,14 +5,20 @@ import { forgetFailures } from "../server/packed.js";
 import { createAnalyser, sendPicture } from "../server/requests.js";
 import { prepareResult } from "./results.js";
 
-/** What is asked for: `wanted` is { kind: "model" or "picture", name }. */
+/**
+ * What is asked for: `wanted` is { kind: "model" or "picture", name }.
+ * @param {Result} result
+ */
 function requestFor({ place }, { kind, name }) {
   return kind === "model"
     ? { model: name, picture: place.picture, target: null }
     : { model: place.model, picture: name, target: place.target };
 }
 
-/** Keep `other` of the store to `otherWanted`, whenever the first result changes. */
+/**
+ * Keep `other` of the store to `otherWanted`, whenever the first result changes.
+ * @param {Context} context
+ */
 export function followOther({ store, setup, bridge }) {
   let asked = "";
   let turns = 0;
@@ -25,6 +31,7 @@ export function followOther({ store, setup, bridge }) {
     onResult: (result) => adopt(result, asked).catch(() => fail(t("state.offline"))),
   });
 
+  /** @param {Result} result */
   async function adopt(result, turn) {
     const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
     const before = store.get().other ?? { result: null };
@@ -37,6 +44,7 @@ export function followOther({ store, setup, bridge }) {
       result.attention.data.loadAll().catch(() => store.set({ arrivals: -1 }));
   }
 
+  /** @param {State} state */
   function follow({ tab, result, otherWanted }) {
     if (tab !== "compare" || !result || !otherWanted) return;
     const wanted = requestFor(result, otherWanted);

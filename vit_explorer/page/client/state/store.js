@@ -51,6 +51,7 @@ export function createStore(initial) {
 }
 
 const SETTINGS_KEY = "vit-explorer";
+/** @type {(keyof State)[]} */
 const REMEMBERED = ["opacity", "colormap", "smooth", "whole", "shared", "methods", "theme", "language", "learnt"];
 
 export function readSettings() {
@@ -64,6 +65,7 @@ export function readSettings() {
   }
 }
 
+/** @param {Store} store */
 export function rememberSettings(store) {
   store.on(REMEMBERED, (state) => {
     const values = Object.fromEntries(REMEMBERED.map((key) => [key, state[key]]));
@@ -75,7 +77,10 @@ export function rememberSettings(store) {
   });
 }
 
-/** The token whose row is shown: the one under the pointer, else the pinned one. */
+/**
+ * The token whose row is shown: the one under the pointer, else the pinned one.
+ * @param {Pick<State, "hover" | "pinned">} state
+ */
 export function queryToken(state) {
   return state.hover ?? state.pinned;
 }

@@ -22,6 +22,7 @@ import { queryToken } from "../../state/store.js";
 
 // Values this close to one another are called equal.
 const EVEN = 0.02;
+/** @type {(keyof State)[]} */
 const DRAWN_BY = [
   "result",
   "image",
@@ -39,6 +40,7 @@ const DRAWN_BY = [
   "smooth",
 ];
 
+/** @param {Context} context */
 export function createAttentionView(context) {
   const { store } = context;
   const bar = createColourBar(percent);
@@ -88,7 +90,10 @@ export function createAttentionView(context) {
   let known = { key: "", map: null };
   const rests = createRest(store);
 
-  /** Attention, or rollout, between the query and every token; null while it is not here. */
+  /**
+   * Attention, or rollout, between the query and every token; null while it is not here.
+   * @param {State} state
+   */
   function currentMap(state) {
     const { layer, direction, rolled, arrivals, numbers, result } = state;
     const [query, head] = [queryToken(state), fusionOf(state)];
@@ -103,28 +108,39 @@ export function createAttentionView(context) {
     return known.map;
   }
 
-  /** The patches' values, without those beyond the chosen share of the attention. */
+  /**
+   * The patches' values, without those beyond the chosen share of the attention.
+   * @param {State} state
+   */
   function patchValues(state) {
     const values = currentMap(state).subarray(state.result.model.prefix.length);
     return state.mass < 1 ? keepMass(values, state.mass).values : values;
   }
 
+  /** @param {State} state */
   function limitsOf(state) {
     return [0, maximum(patchValues(state)) || 1];
   }
 
-  function paint(context, width, height, state) {
+  /**
+   * @param {Painter} painter
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
+  function paint(painter, width, height, state) {
     const base = state.image.pixels(width, height);
     const map = currentMap(state);
     if (!map) {
-      context.putImageData(base, 0, 0);
+      painter.putImageData(base, 0, 0);
       return;
     }
     const how = manner(state, { limits: limitsOf(state) });
     const { grid } = state.result.model;
-    context.putImageData(overlay(base, patchValues(state), grid, how), 0, 0);
+    painter.putImageData(overlay(base, patchValues(state), grid, how), 0, 0);
   }
 
+  /** @param {State} state */
   function describe(state) {
     const map = currentMap(state);
     if (!map) return t(state.arrivals < 0 ? "attention.failed" : "attention.waiting");
@@ -151,6 +167,7 @@ export function createAttentionView(context) {
     }).trim();
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "attention") return;
     const { model } = state.result;
@@ -172,6 +189,7 @@ export function createAttentionView(context) {
   return { node, draw: () => draw(store.get()) };
 }
 
+/** @param {State} state */
 function describeQuery(state) {
   const { layer, direction, rolled, mass, result } = state;
   const head = fusionOf(state);
@@ -184,7 +202,12 @@ function describeQuery(state) {
   return mass < 1 ? t("figure.mass", { words, share: percent(mass) }) : words;
 }
 
-/** Rollout by the layers at hand, or by the server where those are too large to be. */
+/**
+ * Rollout by the layers at hand, or by the server where those are too large to be.
+ * @param {Store} store
+ * @param {State} state
+ * @param {number} query
+ */
 function rolledMap(store, state, query, rests) {
   const { layer, direction, pinned, result } = state;
   const { whole, data, tokens } = result.attention;
@@ -195,7 +218,11 @@ function rolledMap(store, state, query, rests) {
   return rows?.subarray(layer * tokens, (layer + 1) * tokens) ?? null;
 }
 
-/** Whole layers come by themselves where they are small; else each query is fetched when chosen. */
+/**
+ * Whole layers come by themselves where they are small; else each query is fetched when chosen.
+ * @param {Store} store
+ * @param {State} state
+ */
 function needMap(store, state) {
   const { data, whole } = state.result.attention;
   if (whole) return;

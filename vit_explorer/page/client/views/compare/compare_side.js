@@ -21,7 +21,11 @@ import { maximum, overlay } from "../../maps/pixels.js";
 import { fusionOf } from "../../state/fusion.js";
 import { queryToken } from "../../state/store.js";
 
-/** The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet. */
+/**
+ * The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet.
+ * @param {State} state
+ * @returns {Pick<Heatmap, "values" | "limits" | "signed" | "unit"> & Partial<Heatmap> | null}
+ */
 export function mapOf(state) {
   const { result, comparePart } = state;
   if (!result) return null;
@@ -45,6 +49,11 @@ export function mapOf(state) {
   return { ...map, unit };
 }
 
+/**
+ * @param {Context} context
+ * @param {Store} store
+ * @param {{ label: string, name: string }} side
+ */
 export function createSide(context, store, { label, name }) {
   const title = el("h3");
   const predictions = el("ol", { class: "compare-predictions" });
@@ -54,7 +63,7 @@ export function createSide(context, store, { label, name }) {
   const file = `compare-${name}`;
   const menu = createFigureMenu({ ...context, store }, file, {
     title: titleOf,
-    targeted: (state) => Boolean(mapOf(state).class_specific),
+    targeted: (state) => Boolean(mapOf(state)?.class_specific),
     detail: describePlace,
     figure: (state) => {
       const map = mapOf(state);
@@ -81,6 +90,11 @@ export function createSide(context, store, { label, name }) {
   let limits = null;
   let listed = null;
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(painter, width, height, state) {
     const base = state.image.pixels(width, height);
     const map = mapOf(state);
@@ -92,6 +106,7 @@ export function createSide(context, store, { label, name }) {
     painter.putImageData(overlay(base, map.values, state.result.model.grid, how), 0, 0);
   }
 
+  /** @param {State} state */
   function tableOf({ comparePart, colormap }, map) {
     return comparePart === "positions" ? tableFor(POSITION_COLOURS) : tableFor(colormap, map.signed);
   }
@@ -116,6 +131,7 @@ export function createSide(context, store, { label, name }) {
     setText(says, map ? describe(state, map) : "");
   }
 
+  /** @param {Result} result */
   function list({ predictions: found }) {
     replace(
       predictions,
@@ -134,10 +150,14 @@ export function createSide(context, store, { label, name }) {
   return { node, draw };
 }
 
-/** What is compared: a method by its name, attention, or positions. */
+/**
+ * What is compared: a method by its name, attention, or positions.
+ * @param {State} state
+ */
 const titleOf = ({ comparePart, compareMethod }) =>
   comparePart === "map" ? t(`method.${compareMethod}.title`) : t(`compare.part.${comparePart}`);
 
+/** @param {State} state */
 function describePlace(state) {
   const { comparePart, result, layer } = state;
   if (comparePart === "map") return "";
@@ -148,6 +168,7 @@ function describePlace(state) {
   return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("attention.from") });
 }
 
+/** @param {State} state */
 function codeOf(state, limits) {
   const { comparePart, result } = state;
   if (comparePart === "attention")
@@ -160,6 +181,7 @@ function codeOf(state, limits) {
   return mapCode(map, { ...state, whole: false, shared: Boolean(limits) }, limits);
 }
 
+/** @param {State} state */
 function whyMissing({ comparePart, result, arrivals }) {
   const need = comparePart === "map" ? "" : comparePart;
   if (need && lacks(result, need)) return whyNot(result.model, need);
@@ -169,12 +191,16 @@ function whyMissing({ comparePart, result, arrivals }) {
   return t(comparePart === "attention" ? "attention.waiting" : "compare.none.map");
 }
 
+/** @param {State} state */
 function valueAt(state, map) {
   const cell = cellOf(state.result.model, queryToken(state));
   return cell ? map.values[cell[0] * state.result.model.grid[1] + cell[1]] : null;
 }
 
-/** Where the map is strongest, and its value at the chosen patch. */
+/**
+ * Where the map is strongest, and its value at the chosen patch.
+ * @param {State} state
+ */
 function describe(state, map) {
   const { model } = state.result;
   if (state.comparePart === "positions") return describeAlike(model, zoomedToken(state), map.values);

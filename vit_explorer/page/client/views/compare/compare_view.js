@@ -8,6 +8,7 @@ import { createSide, mapOf } from "./compare_side.js";
 
 const PARTS = ["map", "attention", "positions"];
 const KINDS = ["model", "picture"];
+/** @type {(keyof State)[]} */
 const DRAWN_BY = [
   "result",
   "other",
@@ -29,6 +30,7 @@ const DRAWN_BY = [
   "smooth",
 ];
 
+/** @param {Context} context */
 export function createCompareView(context) {
   const { store } = context;
   const twin = createTwin(store);
@@ -41,6 +43,7 @@ export function createCompareView(context) {
   const sides = el("div", { class: "compare-sides" }, first.node, second.node, empty.node);
   const node = el("section", { class: "view view-compare" }, chooser.node, tools.node, sides, scale);
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "compare") return;
     const both = Boolean(state.other);
@@ -65,7 +68,10 @@ export function createCompareView(context) {
   return { node, draw: () => draw(store.get()) };
 }
 
-/** The store with a method chosen: the first that the result has, until the reader takes another. */
+/**
+ * The store with a method chosen: the first that the result has, until the reader takes another.
+ * @param {Store} store
+ */
 function methodStore(store) {
   const get = () => {
     const state = store.get();
@@ -80,13 +86,21 @@ const together = (one, two) => [
   Math.max(one.limits[1], two.limits[1]),
 ];
 
-/** Where whole layers don't come by themselves, the chosen token's rows are fetched. */
+/**
+ * Where whole layers don't come by themselves, the chosen token's rows are fetched.
+ * @param {Store} store
+ * @param {Result} result
+ * @param {State} state
+ */
 function needRows(store, { attention }, { comparePart, pinned, hover }) {
   if (attention.whole || comparePart !== "attention") return;
   attention.data.loadQuery(hover ?? pinned).catch(() => store.set({ arrivals: -1 }));
 }
 
-/** Which second thing to set beside the first: a model by its name, or a picture. */
+/**
+ * Which second thing to set beside the first: a model by its name, or a picture.
+ * @param {Context} context
+ */
 function createSecond({ store, setup, actions }) {
   const kind = segmented(
     t("compare.kind"),
@@ -128,21 +142,22 @@ function createSecond({ store, setup, actions }) {
       file.value = "";
     },
   });
+  const examples = setup.examples.map(({ name, url }) =>
+    el(
+      "button",
+      {
+        type: "button",
+        dataset: { picture: name },
+        "aria-label": t("compare.picture", { name }),
+        onclick: () => actions.other.want("picture", name),
+      },
+      el("img", { src: new URL(url, document.baseURI).href, alt: "" }),
+    ),
+  );
   const pictures = el(
     "div",
     { class: "compare-pictures" },
-    setup.examples.map(({ name, url }) =>
-      el(
-        "button",
-        {
-          type: "button",
-          dataset: { picture: name },
-          "aria-label": t("compare.picture", { name }),
-          onclick: () => actions.other.want("picture", name),
-        },
-        el("img", { src: new URL(url, document.baseURI).href, alt: "" }),
-      ),
-    ),
+    examples,
     el("button", { type: "button", onclick: () => file.click() }, t("action.choose")),
     file,
   );
@@ -151,6 +166,7 @@ function createSecond({ store, setup, actions }) {
   const waiting = el("div", { class: "compare-waiting" }, doing, stop);
   const node = el("div", { class: "toolbar compare-choice" }, kind.node, form, pictures, waiting);
 
+  /** @param {State} state */
   function show({ otherKind, otherWanted, otherBusy }) {
     kind.show(otherKind);
     setText(doing, otherBusy);
@@ -159,7 +175,7 @@ function createSecond({ store, setup, actions }) {
     pictures.hidden = otherKind !== "picture";
     const chosen = otherWanted?.kind === "model" ? otherWanted.name : "";
     if (chosen && !model.value && document.activeElement !== model) model.value = chosen;
-    for (const button of pictures.querySelectorAll("[data-picture]")) {
+    for (const button of examples) {
       const here = otherWanted?.kind === "picture" && otherWanted.name === button.dataset.picture;
       button.setAttribute("aria-pressed", String(here));
     }
@@ -167,7 +183,10 @@ function createSecond({ store, setup, actions }) {
   return { node, show };
 }
 
-/** What both sides show: a method's map, attention, or positions. */
+/**
+ * What both sides show: a method's map, attention, or positions.
+ * @param {Store} store
+ */
 function createTools(store) {
   const part = segmented(
     t("compare.part"),
@@ -182,6 +201,7 @@ function createTools(store) {
   const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node);
   let listed = "";
 
+  /** @param {State} state */
   function show(state) {
     part.show(state.comparePart);
     method.hidden = state.comparePart !== "map";
@@ -207,6 +227,7 @@ function createEmpty() {
   const title = el("h3");
   const node = el("div", { class: "compare-empty" }, title, text, bone);
 
+  /** @param {State} state */
   function show({ otherBusy, otherProblem, otherKind }) {
     const kind = otherProblem ? "problem" : otherBusy ? "busy" : "empty";
     node.dataset.kind = kind;

@@ -17,6 +17,7 @@ const LIMITS = [-1, 1];
 // The saved matrix: its width, the part of it that the names take, and its largest cell.
 const [WIDE, NAMES, LARGEST_CELL] = [800, 210, 60];
 
+/** @param {Context} context */
 export function createAgreement(context) {
   const { store, setup } = context;
   const menu = createFigureMenu(context, "agreement", {
@@ -43,6 +44,7 @@ export function createAgreement(context) {
   let cells = [];
   let built = "";
 
+  /** @param {State} state */
   function rebuild(state) {
     const ranked = ids.map((id) => ranks(mapOf(state.result, id).values));
     table = ranked.map((one) => ranked.map((other) => correlation(one, other)));
@@ -100,7 +102,10 @@ export function createAgreement(context) {
 
   const cellSize = () => Math.min(LARGEST_CELL, (WIDE - NAMES) / ids.length);
 
-  /** The matrix as a drawing, in units of a figure `WIDE` across. */
+  /**
+   * The matrix as a drawing, in units of a figure `WIDE` across.
+   * @param {number} width
+   */
   function paint(drawing, width) {
     const size = cellSize();
     drawing.scale(width / WIDE, width / WIDE);
@@ -125,6 +130,7 @@ export function createAgreement(context) {
     });
   }
 
+  /** @param {State} state */
   function describe(state) {
     if (ids.length < 2) return t("agreement.few");
     const chosen = shownPair(state, ids);
@@ -135,6 +141,7 @@ export function createAgreement(context) {
     return t(`agreement.${degree(value)}`, names);
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { result } = state;
     ids = chosenIds(state, setup).filter((id) => mapOf(result, id));
@@ -150,7 +157,10 @@ export function createAgreement(context) {
   return { node, draw };
 }
 
-/** The pair the reader chose, if both of its maps are shown. */
+/**
+ * The pair the reader chose, if both of its maps are shown.
+ * @param {State} state
+ */
 export function shownPair({ pair }, ids) {
   return pair?.every((id) => ids.includes(id)) ? pair : null;
 }
@@ -160,6 +170,9 @@ function written(value, digits = 2) {
   return value === null ? "–" : fixed(value, digits);
 }
 
+/**
+ * @param {number | null} value
+ */
 function colourOf(value) {
   const table = tableFor("", true);
   const at = level(value ?? 0, LIMITS) * 3;

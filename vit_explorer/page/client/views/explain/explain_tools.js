@@ -10,6 +10,7 @@ import { createMethodChooser } from "./method_chooser.js";
 
 const TRUST = "trust";
 
+/** @param {Context} context */
 export function createExplainTools(context) {
   const { store } = context;
   const target = el("strong");
@@ -37,6 +38,7 @@ export function createExplainTools(context) {
     trust.node,
   );
 
+  /** @param {State} state */
   function draw(state) {
     const chosen = state.result.target;
     setText(target, chosen ? targetName(chosen) : t("explain.target.none"));
@@ -49,13 +51,17 @@ export function createExplainTools(context) {
   return { node, draw };
 }
 
-/** One button that scores every shown map beside random ones, and stops that. */
+/**
+ * One button that scores every shown map beside random ones, and stops that.
+ * @param {Context} context
+ */
 function createTrustTool({ store, setup }) {
   const progress = createProgress(t("trust.run"));
   const button = el("button", { type: "button", id: "vx-trust", title: t("trust.run.title"), onclick: press });
   const failure = el("span", { class: "note", role: "status" });
   const node = el("span", { class: "tool tool-trust" }, button, progress.node, failure);
 
+  /** @param {State} state */
   const unscored = (state) => {
     const { trust } = analysesOf(state.result);
     // A map of another stage's grid can't be ranked beside the same random maps.
@@ -73,6 +79,7 @@ function createTrustTool({ store, setup }) {
     if (names.length) ask(store, state.result, TRUST, { ask: "trust", names });
   }
 
+  /** @param {State} state */
   function draw(state) {
     const job = jobOf(state.result, TRUST);
     const done = !job && !unscored(state).length;

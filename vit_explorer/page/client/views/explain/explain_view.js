@@ -13,6 +13,7 @@ import { createMapCard, mapAspect } from "./map_card.js";
 import { createSeenCard } from "./seen_card.js";
 import { createWaitingCard } from "./waiting_card.js";
 
+/** @type {(keyof State)[]} */
 const DRAWN_BY = [
   "result",
   "image",
@@ -31,6 +32,7 @@ const DRAWN_BY = [
   "busy",
 ];
 
+/** @param {Context} context */
 export function createExplainView(context) {
   const { store, setup } = context;
   const gallery = el("div", { class: "gallery" });
@@ -51,7 +53,10 @@ export function createExplainView(context) {
   let seenCard = null;
   let shown = null;
 
-  /** A card for each chosen map; those that stay keep their place, and the focus stays inside. */
+  /**
+   * A card for each chosen map; those that stay keep their place, and the focus stays inside.
+   * @param {State} state
+   */
   function rebuild(state) {
     const { result } = state;
     const focused = [...cards.values(), seenCard].find((card) =>
@@ -78,6 +83,7 @@ export function createExplainView(context) {
     if (!stays || !focused.node.contains(document.activeElement)) (after ?? seenCard).focus();
   }
 
+  /** @param {State} state */
   function markPair(state) {
     const pair = shownPair(state, chosenIds(state, setup));
     gallery.classList.toggle("has-pair", Boolean(pair));
@@ -86,6 +92,7 @@ export function createExplainView(context) {
     }
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "explain") return;
     if (!state.busy) askForBrief(store, setup);
@@ -106,7 +113,11 @@ export function createExplainView(context) {
   return { node, draw: () => draw(store.get()) };
 }
 
-/** Chosen methods that were left out, those with the same reason together. */
+/**
+ * Chosen methods that were left out, those with the same reason together.
+ * @param {State} state
+ * @param {Setup} setup
+ */
 function describeSkipped(state, setup) {
   const { skipped, model } = state.result;
   const lacking = leftOut(state, setup);

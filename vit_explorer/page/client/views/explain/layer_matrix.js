@@ -15,15 +15,23 @@ const JOB = "layers";
 // The saved matrix: its width, the part of it that the names take, and the room of the numbers.
 const [WIDE, NAMES, NUMBERS] = [800, 170, 22];
 
-/** What a layer is of a model in stages: the module's name and its grid. */
+/**
+ * What a layer is of a model in stages: the module's name and its grid.
+ * @param {Model} model
+ * @param {number} layer
+ */
 function stageName({ stages }, layer) {
   const stage = stages[layer];
   return stage ? `${stage.name} ${stage.grid.join("×")}` : null;
 }
 
+/** @param {Context} context */
 export function createLayerMatrix(context) {
   const { store, setup } = context;
-  /** The methods that read one layer, of those that the model allows. */
+  /**
+   * The methods that read one layer, of those that the model allows.
+   * @param {Result} result
+   */
   const namesOf = ({ model }) =>
     setup.methods
       .filter((method) => method.layered && !lackOfMethod(model, method))
@@ -31,7 +39,7 @@ export function createLayerMatrix(context) {
   const rows = el("div", { class: "layer-matrix", role: "group", "aria-label": t("bylayer"), onkeydown: move });
   const progress = createProgress(t("bylayer"));
   const words = el("p", { class: "note", role: "status" });
-  const button = el("button", { type: "button", onclick: press });
+  const starter = el("button", { type: "button", onclick: press });
   const help = el("p", { class: "note" }, t("bylayer.help"));
   const menu = createFigureMenu(context, "layers-of-methods", {
     title: () => t("bylayer"),
@@ -53,7 +61,7 @@ export function createLayerMatrix(context) {
     "details",
     { class: "card layers-card", ontoggle: () => store.set({ byLayerOpen: node.open }) },
     el("summary", {}, el("h3", {}, t("bylayer")), el("small", {}, t("bylayer.what"))),
-    el("div", { class: "layers-work" }, help, progress.node, button, words, menu),
+    el("div", { class: "layers-work" }, help, progress.node, starter, words, menu),
     rows,
   );
   let cells = [];
@@ -66,6 +74,7 @@ export function createLayerMatrix(context) {
     else ask(store, result, JOB, { ask: "layers" });
   }
 
+  /** @param {State} state */
   function rebuild({ result }) {
     const { depth, grid } = result.model;
     rows.style.setProperty("--layers", String(depth));
@@ -86,6 +95,7 @@ export function createLayerMatrix(context) {
     replace(rows, el("span"), heads, lines.flat());
   }
 
+  /** @param {number} layer */
   function createCell(name, layer, title, grid) {
     const canvas = el("canvas", { width: grid[1], height: grid[0] });
     const button = el(
@@ -115,6 +125,7 @@ export function createLayerMatrix(context) {
     next.button.focus();
   }
 
+  /** @param {State} state */
   function paint(state) {
     const { layers } = analysesOf(state.result);
     for (const { name, layer, button, canvas } of cells) {
@@ -131,15 +142,23 @@ export function createLayerMatrix(context) {
     }
   }
 
-  /** Methods that this model has a map of at some layer. */
+  /**
+   * Methods that this model has a map of at some layer.
+   * @param {Result} result
+   */
   const shownOf = (result) => namesOf(result).filter((name) => analysesOf(result).layers[name]?.some(Boolean));
 
-  /** Height of one row of the saved matrix, in which a cell is as wide as the layers leave it. */
+  /**
+   * Height of one row of the saved matrix, in which a cell is as wide as the layers leave it.
+   * @param {State} state
+   */
   const rowOf = ({ result: { model } }) =>
     ((WIDE - NAMES) / model.depth) * (model.grid[0] / model.grid[1]);
 
+  /** @param {State} state */
   const heightOf = (state) => NUMBERS + shownOf(state.result).length * rowOf(state);
 
+  /** @param {number} width */
   function paintFigure(drawing, width) {
     const state = store.get();
     const { depth } = state.result.model;
@@ -163,6 +182,7 @@ export function createLayerMatrix(context) {
     }
   }
 
+  /** @param {State} state */
   function linesOf({ result }) {
     return shownOf(result).flatMap((name) =>
       analysesOf(result).layers[name].flatMap((map, layer) =>
@@ -177,12 +197,14 @@ export function createLayerMatrix(context) {
     );
   }
 
+  /** @param {State} state */
   function need({ result }) {
     const { layers, failed } = analysesOf(result);
     if (JOB in failed || jobOf(result, JOB) || namesOf(result).every((name) => layers[name])) return;
     ask(store, result, JOB, { ask: "layers" });
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { result } = state;
     node.open = state.byLayerOpen;
@@ -195,8 +217,8 @@ export function createLayerMatrix(context) {
     const job = jobOf(result, JOB);
     progress.show(job);
     menu.hidden = !shownOf(result).length;
-    button.hidden = !job && !(JOB in failed);
-    setText(button, t(job ? "action.stop" : "bylayer.run"));
+    starter.hidden = !job && !(JOB in failed);
+    setText(starter, t(job ? "action.stop" : "bylayer.run"));
     setText(words, failed[JOB] ?? "");
     const key = [shape, result.key, Object.keys(layers), state.colormap].join();
     if (key !== painted) paint(state);

@@ -17,12 +17,20 @@ import { mapTitle, shownMaps } from "../../state/chosen_maps.js";
 import { queryToken } from "../../state/store.js";
 import { createTrustLine } from "./trust_line.js";
 
-/** Where the patch grid lies on a card's canvas. */
+/**
+ * Where the patch grid lies on a card's canvas.
+ * @param {State} state
+ * @param {number} width
+ * @param {number} height
+ */
 export function mapRegion(state, width, height) {
   return state.whole ? cropIn(state.result, width, height) : [0, 0, width, height];
 }
 
-/** Width over height of what a card shows. */
+/**
+ * Width over height of what a card shows.
+ * @param {State} state
+ */
 export function mapAspect({ whole, result }) {
   return whole ? result.picture.width / result.picture.height : cropAspect(result);
 }
@@ -39,6 +47,7 @@ function sharedLimits(maps, unit) {
 /** What to beware of, and what the map's own numbers say of it. */
 const caveatOf = (map) => sentences(t(`method.${map.name}.caveat`), said(map.note));
 
+/** @param {Context} context */
 export function createMapCard(context, id, map) {
   const { store, setup } = context;
   const { model } = store.get().result;
@@ -79,10 +88,16 @@ export function createMapCard(context, id, map) {
     el("figcaption", {}, el("h3", {}, el("span", { class: "heading" }, title), button, menu), trust.node, bar.node),
   );
 
+  /** @param {State} state */
   function limits(state) {
     return state.shared ? sharedLimits(shownMaps(state, setup), map.unit) : map.limits;
   }
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(target, width, height, state) {
     const how = manner(state, {
       signed: map.signed,
@@ -93,6 +108,7 @@ export function createMapCard(context, id, map) {
     target.putImageData(overlay(base, map.values, map.grid, how), 0, 0);
   }
 
+  /** @param {State} state */
   function draw(state) {
     canvas.draw();
     const value = valueAt(map, model, queryToken(state));

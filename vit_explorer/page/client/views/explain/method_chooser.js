@@ -5,6 +5,7 @@ import { lackOfMethod, whyNot } from "../../base/lacks.js";
 import { t } from "../../base/words.js";
 import { chooseMethods, chosenMethods, usualMethods } from "../../state/chosen_maps.js";
 
+/** @param {Context} context */
 export function createMethodChooser({ store, setup, signal }) {
   const search = el("input", {
     type: "search",
@@ -43,7 +44,7 @@ export function createMethodChooser({ store, setup, signal }) {
   window.addEventListener(
     "pointerdown",
     (event) => {
-      if (!node.contains(event.target)) open(false);
+      if (!node.contains(/** @type {Node} */ (event.target))) open(false);
     },
     { signal },
   );
@@ -101,6 +102,7 @@ export function createMethodChooser({ store, setup, signal }) {
     button.focus();
   }
 
+  /** @param {State} state */
   function draw(state) {
     const chosen = chosenMethods(state, setup);
     setText(button, t("chooser.count", { count: chosen.length, all: setup.methods.length }));

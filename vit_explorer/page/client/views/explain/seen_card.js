@@ -9,6 +9,10 @@ import { cellOf, tokenName, valueAt } from "../../maps/geometry.js";
 import { mapTitle, shownMaps } from "../../state/chosen_maps.js";
 import { queryToken } from "../../state/store.js";
 
+/**
+ * @param {Context} context
+ * @param {Result} result
+ */
 export function createSeenCard({ store, setup }, { seen, model, picture }) {
   const { channels } = model;
   const values = { channels, width: seen.width, height: seen.height, patches: model.grid.join("×") };
@@ -20,6 +24,11 @@ export function createSeenCard({ store, setup }, { seen, model, picture }) {
   const says = el("p", { class: "visually-hidden", "aria-live": "polite" });
   const canvas = createPatchCanvas({ store, label: t("explain.seen.keys"), paint, region });
 
+  /**
+   * @param {State} state
+   * @param {number} width
+   * @param {number} height
+   */
   function region(state, width, height) {
     if (!state.whole) return [0, 0, width, height];
     const scale = Math.min(width / seen.width, height / seen.height);
@@ -27,6 +36,12 @@ export function createSeenCard({ store, setup }, { seen, model, picture }) {
     return [left, top, width - left, height - top];
   }
 
+  /**
+   * @param {Painter} context
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(context, width, height, state) {
     const [left, top, right, bottom] = region(state, width, height);
     context.clearRect(0, 0, width, height);
@@ -34,15 +49,16 @@ export function createSeenCard({ store, setup }, { seen, model, picture }) {
     context.drawImage(state.seen, left, top, right - left, bottom - top);
   }
 
+  /** @param {State} state */
   function draw(state) {
     canvas.draw();
     const query = queryToken(state);
     const cell = cellOf(model, query);
     if (!cell) return;
-    const values = shownMaps(state, setup).map(
+    const found = shownMaps(state, setup).map(
       (map) => `${mapTitle(map.id)} ${short(valueAt(map, model, query))}`,
     );
-    setText(says, `${tokenName(model, query)}: ${list(values)}`);
+    setText(says, `${tokenName(model, query)}: ${list(found)}`);
   }
 
   const node = el(

@@ -12,10 +12,16 @@ import { mapTitle } from "../../state/chosen_maps.js";
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 50, 34, 8, 18];
 const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
 
-/** Two digits are what twenty random maps can tell apart; values may be of any size. */
+/**
+ * Two digits are what twenty random maps can tell apart; values may be of any size.
+ * @param {Model} model
+ */
 export const worthOf = (model) => (isValued(model) ? short : (value) => fixed(value, 2));
 
-/** Open the dialog on one map's score; Esc or the button closes it. */
+/**
+ * Open the dialog on one map's score; Esc or the button closes it.
+ * @param {Context} context
+ */
 export function openTrust(context, trust, id) {
   const score = trust.maps[id];
   const worth = worthOf(context.store.get().result.model);
@@ -41,6 +47,7 @@ export function openTrust(context, trust, id) {
   dialog.showModal();
 }
 
+/** @param {Context} context */
 function createCurve(context, kind, { score, trust, id }) {
   const curves = trust.random[`${kind}_curves`];
   const own = score[`${kind}_curve`];

@@ -5,6 +5,7 @@ import { t } from "../../base/words.js";
 import { analysesOf } from "../../state/analyses.js";
 import { openTrust, worthOf } from "./trust_dialog.js";
 
+/** @param {Context} context */
 export function createTrustLine(context, map) {
   const { store } = context;
   const { id, name } = map;
@@ -25,6 +26,7 @@ export function createTrustLine(context, map) {
   );
   const node = el("div", { class: "trust-place" }, summary, button);
 
+  /** @param {State} state */
   function draw(state) {
     const { trust } = analysesOf(state.result);
     const score = trust?.maps[id];

@@ -8,6 +8,7 @@ import { analysesOf, jobOf, stop } from "../../state/analyses.js";
 import { askForMap, mapTitle } from "../../state/chosen_maps.js";
 import { mapRegion } from "./map_card.js";
 
+/** @param {Context} context */
 export function createWaitingCard({ store }, id) {
   const title = mapTitle(id);
   const [name] = id.split("@");
@@ -33,6 +34,12 @@ export function createWaitingCard({ store }, id) {
     ),
   );
 
+  /**
+   * @param {Painter} context
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(context, width, height, state) {
     context.putImageData(state.image.pixels(width, height, state.whole), 0, 0);
   }
@@ -43,6 +50,7 @@ export function createWaitingCard({ store }, id) {
     else askForMap(store, result, id);
   }
 
+  /** @param {State} state */
   function draw(state) {
     canvas.draw();
     const job = jobOf(state.result, id);

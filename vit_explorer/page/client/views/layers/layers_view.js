@@ -9,8 +9,10 @@ import { createLikeness } from "./likeness.js";
 import { createNorms } from "./norms.js";
 import { createTokenPath } from "./token_path.js";
 
+/** @type {(keyof State)[]} */
 const DRAWN_BY = ["result", "image", "answers", "layer", "opacity", "colormap", "smooth", "theme"];
 
+/** @param {Context} context */
 export function createLayersView(context) {
   const { store, actions } = context;
   const arrived = () => store.set({ answers: store.get().answers + 1 });
@@ -51,6 +53,7 @@ export function createLayersView(context) {
   const node = el("section", { class: "view view-layers" }, tools, waits, cards);
   let alike = "";
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "layers") return;
     const { model } = state.result;
@@ -68,7 +71,10 @@ export function createLayersView(context) {
     follow(state);
   }
 
-  /** The numbers of a result, null while they are not here. */
+  /**
+   * The numbers of a result, null while they are not here.
+   * @param {Result} result
+   */
   function here(result) {
     return depthOf(result, {
       arrived,
@@ -88,7 +94,10 @@ export function createLayersView(context) {
     setText(waits, waiting ? t("learn.waiting") : "");
   }
 
-  /** What follows the pointer. */
+  /**
+   * What follows the pointer.
+   * @param {State} state
+   */
   function follow(state) {
     if (!state.result || state.tab !== "layers") return;
     const depth = here(state.result);
@@ -98,8 +107,12 @@ export function createLayersView(context) {
     norms.draw(state, depth);
   }
 
-  /** The tokens come by themselves; once they are here, another token's may take a moment. */
-  function coverLikeness({ result, ...state }, { whole }) {
+  /**
+   * The tokens come by themselves; once they are here, another token's may take a moment.
+   * @param {State} state
+   */
+  function coverLikeness(state, { whole }) {
+    const { result } = state;
     if (similarities(result, whole, queryToken(state), report)) alike = result.pass;
     likeness.node.classList.toggle("covered", alike !== result.pass);
   }

@@ -10,6 +10,7 @@ import { createFigureMenu } from "../../controls/figure_menu.js";
 /** Labels such as "tabby, tabby cat" by their first name: a cell has room for one. */
 const shortly = (label) => nameOf(label).split(",")[0];
 
+/** @param {Context} context */
 export function createLens(context) {
   const { store } = context;
   const head = el("tr");
@@ -89,6 +90,7 @@ export function createLens(context) {
     );
   }
 
+  /** @param {State} state */
   function draw(state, lens) {
     node.hidden = !lens;
     if (!lens) return;
@@ -121,11 +123,18 @@ export function createLens(context) {
   return { node, draw };
 }
 
-/** A target's own name on the page, or a label's first. */
+/**
+ * A target's own name on the page, or a label's first.
+ * @param {Prediction} prediction
+ */
 const aimOf = ({ index, label }, target) =>
   target?.index === index ? targetName(target).split(",")[0] : shortly(label);
 
-/** Classes and probabilities after each layer; a model may know fewer than the usual five. */
+/**
+ * Classes and probabilities after each layer; a model may know fewer than the usual five.
+ * @param {{ predictions: Prediction[][] }} lens
+ * @param {Model} model
+ */
 function rowsOf({ predictions }, model) {
   const number = isValued(model) ? "value" : "p";
   const names = predictions[0].flatMap((_, at) => [`class ${at + 1}`, `${number} ${at + 1}`]);
@@ -136,6 +145,7 @@ function rowsOf({ predictions }, model) {
   return [["depth", ...names], ...lines];
 }
 
+/** @param {Prediction} prediction */
 function createCell(prediction, target) {
   const { index, label, probability } = prediction;
   const cell = el(
@@ -148,7 +158,12 @@ function createCell(prediction, target) {
   return cell;
 }
 
-/** The target at the chosen depth, and from where on it leads. */
+/**
+ * The target at the chosen depth, and from where on it leads.
+ * @param {any} lens
+ * @param {number} depth
+ * @param {Result} result
+ */
 function describe(lens, depth, { model, target }) {
   const aim = lens.curves.find(({ index }) => index === lens.target);
   const [label, write] = [aimOf(aim, target), writerOf(model)];

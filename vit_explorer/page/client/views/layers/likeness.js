@@ -18,6 +18,7 @@ const LIMITS = [0, 1];
 
 const cosine = (value) => fixed(value, 2);
 
+/** @param {Context} context */
 export function createLikeness(context, report) {
   const { store } = context;
   const title = el("span");
@@ -54,8 +55,14 @@ export function createLikeness(context, report) {
   );
   let whole = true;
 
+  /** @param {State} state */
   const mapsOf = (state) => similarities(state.result, whole, queryToken(state), report);
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(context2d, width, height, state) {
     const base = state.image.pixels(width, height);
     const maps = mapsOf(state);
@@ -64,6 +71,7 @@ export function createLikeness(context, report) {
     context2d.putImageData(image, 0, 0);
   }
 
+  /** @param {State} state */
   function draw(state, depth) {
     whole = depth.whole;
     const { model } = state.result;
@@ -74,6 +82,7 @@ export function createLikeness(context, report) {
     bar.show(table, LIMITS);
     const maps = mapsOf(state);
     if (!maps) return;
+    /** @param {number} layer */
     const caption = (layer) => String(layer + 1);
     strip.draw(state, { maps, table, limits: () => LIMITS, caption });
     setText(says, describe(state, maps, token));
@@ -82,7 +91,11 @@ export function createLikeness(context, report) {
   return { node, draw };
 }
 
-/** The patch that is most like the token at the chosen layer, the token itself left out. */
+/**
+ * The patch that is most like the token at the chosen layer, the token itself left out.
+ * @param {State} state
+ * @param {number} token
+ */
 function describe(state, maps, token) {
   const { model } = state.result;
   const others = maps[state.layer].slice();

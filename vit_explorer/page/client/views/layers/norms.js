@@ -18,6 +18,7 @@ const RING = [
   ["#fff", 2.5],
 ];
 
+/** @param {Context} context */
 export function createNorms(context) {
   const { store } = context;
   const canvas = createPatchCanvas({ store, label: t("norms.canvas"), paint });
@@ -67,6 +68,11 @@ export function createNorms(context) {
   );
   let shown = null;
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(context2d, width, height, state) {
     if (!shown) return;
     const { norms, outliers } = shown.layers[state.layer];
@@ -87,6 +93,7 @@ export function createNorms(context) {
     }
   }
 
+  /** @param {State} state */
   function draw(state, { layers }) {
     if (shown?.layers !== layers)
       shown = { layers, ranges: layers.map(({ norms }) => range(norms)) };
@@ -114,12 +121,14 @@ export function createNorms(context) {
 const figure = (title, plot, help) =>
   el("div", { class: "norm-plot" }, el("h4", {}, title), plot, el("p", { class: "note" }, help));
 
+/** @param {State} state */
 function normOf(state, { norms, prefix }) {
   const token = queryToken(state);
   const cell = cellOf(state.result.model, token);
   return cell ? norms[token - state.result.model.prefix.length] : prefix[token];
 }
 
+/** @param {State} state */
 function describe(
   state,
   { outliers, median, threshold, class_share: share, mean_share: mean },

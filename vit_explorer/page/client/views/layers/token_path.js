@@ -12,8 +12,10 @@ import { thumbnail } from "../../maps/pixels.js";
 const LIMITS = [0, 1];
 const [SIDE, BELOW, ROOM] = [26, 26, 16];
 
+/** @param {Context} context */
 export function createTokenPath(context) {
   const { store } = context;
+  /** @param {number} layer */
   const choose = (layer) => store.set({ layer });
   const title = el("h3");
   const alike = createAlike(choose);
@@ -81,6 +83,7 @@ export function createTokenPath(context) {
     ),
   );
 
+  /** @param {State} state */
   function draw(state, found) {
     shown = found;
     const token = t(found.reads_patches ? "path.token.mean" : "path.token.class");
@@ -121,6 +124,7 @@ function createAlike(choose) {
     choose(Math.min(depth - 1, Math.max(0, layer)));
   }
 
+  /** @param {State} state */
   function draw(state, similarity) {
     depth = similarity.length;
     if (canvas.width !== depth) canvas.width = canvas.height = depth;
@@ -149,9 +153,12 @@ function createAlike(choose) {
 /** The path as dots joined by a line, both components to one scale. */
 function createPath(choose) {
   const node = svg("svg", { role: "img", class: "path-plot" });
+  /** @type {Parameters<typeof draw> | null} */
+  /** @type {Parameters<typeof draw> | null} */
   let shown = null;
   const size = keepSize(node, () => shown && draw(...shown));
 
+  /** @param {State} state */
   function draw(state, { points, shares }, words) {
     shown = [state, { points, shares }, words];
     const { width, height } = size;
@@ -181,6 +188,10 @@ function createPath(choose) {
     );
   }
 
+  /**
+   * @param {State} state
+   * @param {number} layer
+   */
   function dot(state, layer, cx, cy) {
     const chosen = layer === state.layer;
     const circle = svg("circle", {
@@ -199,6 +210,10 @@ function createPath(choose) {
 const axis = (number, share, place) =>
   svg("text", place, t("path.component", { number, share: percent(share) }));
 
+/**
+ * @param {number} width
+ * @param {number} height
+ */
 function placer(points, width, height) {
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
   const [left, right, low, high] = [

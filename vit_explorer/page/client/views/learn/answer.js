@@ -41,12 +41,14 @@ export const prediction = {
     const mean = over(row(one, "+", other), "2");
     return [...(both ? [formula("y", "=", mean)] : []), formula(sub("p", "c"), "=", share)];
   },
+  /** @param {Context} context */
   create(context) {
     const { store } = context;
     const numbers = createNumbers(context, "prediction", t("learn.prediction.table"));
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, numbers.node, says);
 
+    /** @param {State} state */
     function draw(state) {
       const { predictions } = state.result;
       const walk = numbersOf(store, state.result, "walk");
@@ -109,7 +111,11 @@ export const prediction = {
   },
 };
 
-/** Numbers that are no shares of one whole: each stands for itself. */
+/**
+ * Numbers that are no shares of one whole: each stands for itself.
+ * @param {any} numbers
+ * @param {Result} result
+ */
 function showEach(numbers, { predictions, model }, { logits }) {
   const sigmoid = model.activation === "sigmoid";
   const heading = t(sigmoid ? "learn.prediction.logit" : `learn.prediction.share${twinOf(model)}`);
@@ -136,6 +142,7 @@ export const explanations = {
   detail: (state) => t(`method.${state.result.maps[0].name}.title`),
   python: (state) => pythonOf(state.result.maps[0], { ...state, whole: false, shared: false }),
   formula: () => null,
+  /** @param {Context} context */
   create({ store }) {
     const grid = el("div", { class: "learn-thumbs wide", role: "group", "aria-label": t("tab.explain") });
     const says = el("p", { class: "says", "aria-live": "polite" });
@@ -147,12 +154,13 @@ export const explanations = {
         el(
           "ul",
           {},
-          [1, 2, 3].map((number) => el("li", {}, t(`learn.explanations.${kind}.${number}`))),
+          [1, 2, 3].map((point) => el("li", {}, t(`learn.explanations.${kind}.${point}`))),
         ),
       );
     const both = el("div", { class: "learn-sides" }, points("do"), points("dont"));
     const node = el("div", { class: "learn-stack" }, grid, says, both);
 
+    /** @param {State} state */
     function draw(state) {
       const { maps, model } = state.result;
       const [one, two] = [maps[0], maps.find(({ class_specific: own }) => own) ?? maps[1]];

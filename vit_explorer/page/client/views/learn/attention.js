@@ -37,7 +37,10 @@ export const captionOf = (head) => (state) => {
   });
 };
 
-/** The view that a step opens shows the step's own head, and no rollout. */
+/**
+ * The view that a step opens shows the step's own head, and no rollout.
+ * @param {State} state
+ */
 export const showHere = (state) => ({ head: oneHead(state), rolled: false, direction: "from", mass: 1 });
 
 /** Code of the attention that a step shows. */
@@ -46,7 +49,10 @@ export const codeOf = (head) => (state) => {
   return pythonOf({ ...state, ...only });
 };
 
-/** Which query, layer and head a step speaks of. */
+/**
+ * Which query, layer and head a step speaks of.
+ * @param {State} state
+ */
 export const where = (state) => ({
   token: tokenName(state.result.model, state.pinned),
   layer: state.layer + 1,
@@ -56,6 +62,10 @@ export const where = (state) => ({
 /** The head at hand, worked out once for both steps that show it. */
 let worked = { numbers: null, result: null };
 
+/**
+ * @param {Store} store
+ * @param {State} state
+ */
 function headOf(store, state) {
   const path = `heads/${state.layer}/${oneHead(state)}/${state.pinned}`;
   const numbers = numbersOf(store, state.result, path);
@@ -69,12 +79,17 @@ const isWritten = ({ attends }) => attends === "written";
 const UNREAD = { text: ".unread", try: ".unread" };
 const kindsOf = (model) => (isWritten(model) ? UNREAD : {});
 
-/** Values of all patches, for the map over the picture. */
+/**
+ * Values of all patches, for the map over the picture.
+ * @param {Store} store
+ * @param {State} state
+ */
 function patchValues(store, state, name) {
   const { found } = headOf(store, state);
   return found ? Float32Array.from(found[name].subarray(state.result.model.prefix.length)) : null;
 }
 
+/** @param {Context} context */
 function pieces(context, name) {
   const chooser = createChooser(context.store);
   const numbers = createNumbers(context, name, t(`learn.${name}.table`));
@@ -109,7 +124,11 @@ function madeWords(facts) {
   );
 }
 
-/** A score; its scale is 1/√d in most models. */
+/**
+ * A score; its scale is 1/√d in most models.
+ * @param {any} values
+ * @param {number} width
+ */
 function scoreFormula({ bias, scale }, width) {
   const product = row("q", "·", sub("k", "j"));
   const usual = Math.abs(scale * Math.sqrt(width) - 1) < 1e-3;
@@ -142,6 +161,7 @@ export const scores = {
           scoreFormula(facts, model.head_width),
           formula("d", "=", `${model.head_width}`),
         ],
+  /** @param {Context} context */
   create(context) {
     const { store } = context;
     const { chooser, numbers, says } = pieces(context, "scores");
@@ -150,6 +170,7 @@ export const scores = {
     const strips = el("div", { class: "strips" }, query.node, all.node);
     const node = el("div", { class: "learn-stack" }, strips, numbers.node, says);
 
+    /** @param {State} state */
     function draw(state) {
       chooser.show(state);
       const { numbers: read, found } = headOf(store, state);
@@ -200,9 +221,10 @@ export const scores = {
   },
 };
 
-function scoresCode({ layer, pinned, result, ...state }) {
+/** @param {State} state */
+function scoresCode({ layer, pinned, result, head: chosen }) {
   const { grid, prefix } = result.model;
-  const head = oneHead(state);
+  const head = oneHead({ head: chosen });
   return [
     `layer = vx.trace(model, picture).layers[${layer}]`,
     `scores = layer.query[${head}, ${pinned}] @ layer.key[${head}].T * layer.scale  # (tokens,)`,
@@ -215,10 +237,10 @@ function scoresCode({ layer, pinned, result, ...state }) {
 }
 
 /** Scores that are not allowed are minus infinity, which no colour shows. */
-function finite(scores) {
-  const allowed = [...scores].filter(Number.isFinite);
+function finite(all) {
+  const allowed = [...all].filter(Number.isFinite);
   const low = Math.min(...allowed);
-  return Float32Array.from(scores, (score) => (Number.isFinite(score) ? score : low));
+  return Float32Array.from(all, (score) => (Number.isFinite(score) ? score : low));
 }
 
 export const softmax = {
@@ -248,12 +270,14 @@ export const softmax = {
             formula(sub("v", "j"), "=", made("v", facts, "j")),
           ]),
     ],
+  /** @param {Context} context */
   create(context) {
     const { store } = context;
     const { chooser, numbers, says } = pieces(context, "softmax");
     const sums = createNumbers(context, "weighted-sum", t("learn.softmax.sums"));
     const node = el("div", { class: "learn-stack" }, numbers.node, sums.node, says);
 
+    /** @param {State} state */
     function draw(state) {
       chooser.show(state);
       const { numbers: read, found } = headOf(store, state);
@@ -275,6 +299,7 @@ export const softmax = {
       const without = (of, total) => Math.max(0, top.reduce((left, token) => left - of[token], total));
       const rest = without(found.shares, 1);
       const power = without(found.powers, found.total);
+      /** @param {number} token */
       const line = (token) => ({
         name: tokenName(model, token),
         cells: [

@@ -13,7 +13,12 @@ import { needRows, rowOf, showThumbs } from "./heads.js";
 
 const PARTS = ["input", "attention", "mlp"];
 
-/** Length and first numbers of a block's input, attention and MLP for one token. */
+/**
+ * Length and first numbers of a block's input, attention and MLP for one token.
+ * @param {any} values
+ * @param {number} layer
+ * @param {number} token
+ */
 function partsOf({ arrays, shapes }, layer, token) {
   const [, tokens, count, size] = shapes.parts;
   const start = (layer * tokens + token) * count * size;
@@ -40,6 +45,7 @@ export const residual = {
           formula("x″", "=", "x′", "+", "M"),
         ]
       : null,
+  /** @param {Context} context */
   create(context) {
     const { store } = context;
     const chooser = createChooser(store, { heads: false });
@@ -48,6 +54,7 @@ export const residual = {
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, numbers.node, bars, says);
 
+    /** @param {State} state */
     function draw(state) {
       chooser.show(state);
       const walk = numbersOf(store, state.result, "walk");
@@ -106,11 +113,13 @@ export const depth = {
   detail: captionOf("mean"),
   python: codeOf("mean"),
   formula: () => null,
+  /** @param {Context} context */
   create({ store }) {
     const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("attention.layer") });
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, grid, says);
 
+    /** @param {State} state */
     function draw(state) {
       const { model } = state.result;
       needRows(store, state);

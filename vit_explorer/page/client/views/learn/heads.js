@@ -37,12 +37,14 @@ export const heads = {
     const scale = [sub("λ", "1"), "∘", bracket("("), mixed, bracket(")")];
     return formula("A", "=", ...(scaled ? scale : [mixed]));
   },
+  /** @param {Context} context */
   create({ store }) {
     const chooser = createChooser(store, { heads: false });
     const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("attention.heads") });
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, grid, says);
 
+    /** @param {State} state */
     function draw(state) {
       chooser.show(state);
       const { model } = state.result;
@@ -68,19 +70,29 @@ function sideBySide(count) {
   return row(bracket("["), sub("o", "1"), ...between, sub("o", count), bracket("]"));
 }
 
-/** What the pinned token attends to in the layer at hand, or in another. */
+/**
+ * What the pinned token attends to in the layer at hand, or in another.
+ * @param {State} state
+ */
 export function rowOf({ result, pinned, layer }, head, at = layer) {
   const map = result.attention.data.map({ layer: at, head, query: pinned, direction: "from" });
   return map && map.subarray(result.model.prefix.length);
 }
 
-/** Where whole layers are too large to come by themselves, the pinned token's rows are enough. */
+/**
+ * Where whole layers are too large to come by themselves, the pinned token's rows are enough.
+ * @param {Store} store
+ * @param {State} state
+ */
 export function needRows(store, { result, pinned }) {
   if (result.attention.whole) return;
   result.attention.data.loadQuery(pinned).catch(() => store.set({ arrivals: -1 }));
 }
 
-/** Small maps as buttons; each `part` is { name, values, chosen, choose }. */
+/**
+ * Small maps as buttons; each `part` is { name, values, chosen, choose }.
+ * @param {Model} model
+ */
 export function showThumbs(node, parts, model, colormap) {
   if (node.childElementCount !== parts.length)
     replace(

@@ -15,6 +15,7 @@ import { STEPS } from "./steps.js";
 
 const NAMES = Object.keys(STEPS);
 const PIXEL_STEPS = 3;
+/** @type {(keyof State)[]} */
 const DRAWN_BY = [
   "result",
   "image",
@@ -30,6 +31,7 @@ const DRAWN_BY = [
   "smooth",
 ];
 
+/** @param {Context} context */
 export function createLearnView(context) {
   const { store, signal } = context;
   const canvas = createPatchCanvas({
@@ -96,8 +98,14 @@ export function createLearnView(context) {
     goTo(store, store.get().step + way);
   }
 
+  /** @param {State} state */
   const mapOf = (state) => STEPS[NAMES[state.step]].map?.(store, state) ?? null;
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(painter, width, height, state) {
     const map = mapOf(state);
     const base = state.image.pixels(width, height);
@@ -110,6 +118,7 @@ export function createLearnView(context) {
     painter.putImageData(overlay(base, map.values, grid, manner(state, map)), 0, 0);
   }
 
+  /** @param {State} state */
   function showChips(state) {
     const { model } = state.result;
     const key = `${model.prefix}`;
@@ -134,6 +143,7 @@ export function createLearnView(context) {
     );
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "learn") return;
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
@@ -152,11 +162,18 @@ export function createLearnView(context) {
   return { node, draw: () => draw(store.get()) };
 }
 
+/** @param {Store} store */
 function goTo(store, step) {
   if (step >= 0 && step < NAMES.length) store.set({ step, hover: null });
 }
 
-/** The faint lines along which the picture is cut. */
+/**
+ * The faint lines along which the picture is cut.
+ * @param {any} painter
+ * @param {number} width
+ * @param {number} height
+ * @param {Pair} grid
+ */
 function drawLines(painter, width, height, [rows, columns]) {
   painter.strokeStyle = "rgb(255 255 255 / 0.55)";
   painter.lineWidth = Math.max(1, width / columns / 24);
@@ -172,7 +189,10 @@ function drawLines(painter, width, height, [rows, columns]) {
   painter.stroke();
 }
 
-/** What a step says, its formula, what to try, and the way to the next one. */
+/**
+ * What a step says, its formula, what to try, and the way to the next one.
+ * @param {Store} store
+ */
 function createGuide(store) {
   const dots = NAMES.map((name, step) =>
     el("button", {
@@ -223,6 +243,7 @@ function createGuide(store) {
   );
   let shown = "";
 
+  /** @param {State} state */
   function show(state) {
     const name = NAMES[state.step];
     const step = STEPS[name];

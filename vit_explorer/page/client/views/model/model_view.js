@@ -5,6 +5,7 @@ import { t } from "../../base/words.js";
 import { facts, pixelSize } from "../../controls/model_facts.js";
 import { cropAspect } from "../../maps/picture.js";
 
+/** @param {Context} context */
 export function createModelView({ store }) {
   const name = el("h3");
   const lines = el("dl", { class: "facts" });
@@ -27,12 +28,14 @@ export function createModelView({ store }) {
   );
   new ResizeObserver(() => drawCrop(store.get())).observe(crop);
 
+  /** @param {State} state */
   function drawCrop(state) {
     if (!state.result || state.tab !== "model" || !crop.clientWidth) return;
     const [width, height] = fitCanvas(crop, crop.clientWidth, crop.clientHeight);
     state.image.draw(crop.getContext("2d"), width, height);
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "model") return;
     const { model, seen: pixels, box } = state.result;

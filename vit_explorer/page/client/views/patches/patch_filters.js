@@ -8,13 +8,17 @@ import { numbersOf } from "../../server/packed.js";
 
 const COLUMNS = 7;
 
-/** What patches are compared with: the embedding's principal components as colours. */
+/**
+ * What patches are compared with: the embedding's principal components as colours.
+ * @param {Store} store
+ */
 export function createFilters(store) {
   const canvas = el("canvas", { class: "filters pixelated", role: "img" });
   const text = el("p", { class: "caption" });
   const node = el("div", { class: "filter-box" }, el("h4", {}, t("patches.filters")), canvas, text);
   let drawn = "";
 
+  /** @param {State} state */
   function draw(state) {
     const { result } = state;
     const found = numbersOf(store, result, "filters");
@@ -34,6 +38,7 @@ export function createFilters(store) {
   return { node, draw };
 }
 
+/** @param {HTMLCanvasElement} canvas */
 function paintFilters(canvas, { arrays, shapes }) {
   const [count, high, wide] = shapes.filters;
   canvas.width = Math.min(count, COLUMNS) * (wide + 1) - 1;

@@ -12,7 +12,10 @@ import { level } from "../../maps/pixels.js";
 const LEVELS = 127;
 const by = (...sizes) => sizes.join(" × ");
 
-/** The stages a model has, in order, as { name, shape }. */
+/**
+ * The stages a model has, in order, as { name, shape }.
+ * @param {Result} result
+ */
 export function stagesOf({ model, picture, positions }) {
   const count = model.grid[0] * model.grid[1];
   const flat = model.channels * model.patch[0] * model.patch[1];
@@ -27,7 +30,11 @@ export function stagesOf({ model, picture, positions }) {
   ];
 }
 
-/** What a stage does, in words; `facts` are those of the walk, once they are here. */
+/**
+ * What a stage does, in words; `facts` are those of the walk, once they are here.
+ * @param {any} name
+ * @param {Result} result
+ */
 export function stageText(name, { model, picture, box_known: known }, facts) {
   const flat = model.channels * model.patch[0] * model.patch[1];
   const values = {
@@ -53,7 +60,10 @@ export function stageText(name, { model, picture, box_known: known }, facts) {
   return sentences(t(`patches.stage.${name}.text`, values), then);
 }
 
-/** Draw a stage as small as it is, a pixel a number; null while its numbers are not here. */
+/**
+ * Draw a stage as small as it is, a pixel a number; null while its numbers are not here.
+ * @param {State} state
+ */
 export function stageImage(name, state, walk) {
   const { result } = state;
   if (name === "cut") return cutImage(state);
@@ -74,6 +84,7 @@ export function stageImage(name, state, walk) {
   return put(context, dim, start, result.model.tokens, value, limits.patches);
 }
 
+/** @param {Painter} context */
 function put(context, dim, start, end, value, size) {
   const table = tableFor(null, true);
   const image = new ImageData(dim, end - start);
@@ -89,6 +100,7 @@ function put(context, dim, start, end, value, size) {
 /**
  * Patches as rows: red values, then green, then blue, each patch's pixels row by row; grey ones once,
  * and of more bands those that are shown.
+ * @param {State} state
  */
 function cutImage({ result: { model }, seen }) {
   const [rows, columns] = model.grid;
@@ -118,7 +130,12 @@ function cutImage({ result: { model }, seen }) {
   return whole;
 }
 
-/** The whole picture, the crop bright in it; or the crop alone. */
+/**
+ * The whole picture, the crop bright in it; or the crop alone.
+ * @param {HTMLCanvasElement} canvas
+ * @param {State} state
+ * @param {number} width
+ */
 export function paintPicture(canvas, state, name, width) {
   const { result } = state;
   const whole = name === "picture";
@@ -143,11 +160,15 @@ export function paintPicture(canvas, state, name, width) {
   context.fill("evenodd");
 }
 
-/** The stages as a row of buttons, each with its drawing, name and shape. */
+/**
+ * The stages as a row of buttons, each with its drawing, name and shape.
+ * @param {Store} store
+ */
 export function createPipeline(store) {
   const node = el("ol", { class: "pipeline", "aria-label": t("patches.steps") });
   let buttons = [];
 
+  /** @param {Result} result */
   function rebuild(result) {
     buttons = stagesOf(result).map(({ name, shape }) => {
       const canvas = el("canvas", { "aria-hidden": "true" });
@@ -166,6 +187,7 @@ export function createPipeline(store) {
     );
   }
 
+  /** @param {State} state */
   function paint(state, walk) {
     for (const { name, canvas } of buttons) {
       if (name === "picture" || name === "crop") paintPicture(canvas, state, name, 160);
@@ -180,13 +202,17 @@ export function createPipeline(store) {
   return { node, rebuild, paint, mark };
 }
 
+/** @param {HTMLCanvasElement} canvas */
 export function drawImage(canvas, image) {
   if (!image) return;
   [canvas.width, canvas.height] = [image.width, image.height];
   canvas.getContext("2d").drawImage(image, 0, 0);
 }
 
-/** A stage's numbers at full size, with the chosen token's row marked; a click chooses another. */
+/**
+ * A stage's numbers at full size, with the chosen token's row marked; a click chooses another.
+ * @param {Store} store
+ */
 export function createMatrix(store) {
   const canvas = el("canvas", { class: "stage-matrix pixelated", role: "img", onclick: pick });
   const mark = el("span", { class: "stage-row", "aria-hidden": "true" });
@@ -205,6 +231,7 @@ export function createMatrix(store) {
     canvas.setAttribute("aria-label", label);
   }
 
+  /** @param {number} token */
   function point(token) {
     const row = token - first;
     mark.hidden = row < 0;

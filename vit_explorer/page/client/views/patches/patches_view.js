@@ -22,6 +22,7 @@ import {
 
 const SMALLEST_NUMBERED = 22;
 
+/** @param {Context} context */
 export function createPatchesView(context) {
   const { store } = context;
   const canvas = createPatchCanvas({ store, label: t("patches.canvas"), paint, shown: zoomedToken });
@@ -57,6 +58,11 @@ export function createPatchesView(context) {
   let shown = null;
   let painted = "";
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(painter, width, height, state) {
     const { model } = state.result;
     painter.imageSmoothingEnabled = state.seen.naturalWidth > width;
@@ -74,6 +80,7 @@ export function createPatchesView(context) {
     number(painter, width, height, model, ratio);
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "patches") return;
     const { result } = state;
@@ -99,12 +106,19 @@ export function createPatchesView(context) {
   return { node, draw: () => draw(store.get()) };
 }
 
+/** @param {Model} model */
 function gridTitle({ grid, patch }) {
   const count = grid[0] * grid[1];
   return t("patches.grid", { count, height: patch[0], width: patch[1] });
 }
 
-/** The patches' numbers, where there is room for them. */
+/**
+ * The patches' numbers, where there is room for them.
+ * @param {any} painter
+ * @param {number} width
+ * @param {number} height
+ * @param {Model} model
+ */
 function number(painter, width, height, { grid: [rows, columns] }, ratio) {
   const cell = width / columns;
   if (cell / ratio < SMALLEST_NUMBERED) return;
@@ -123,7 +137,10 @@ function number(painter, width, height, { grid: [rows, columns] }, ratio) {
   }
 }
 
-/** The chosen stage: its drawing at full size, what it does, and what belongs to it. */
+/**
+ * The chosen stage: its drawing at full size, what it does, and what belongs to it.
+ * @param {Context} context
+ */
 function createStagePanel(context) {
   const { store } = context;
   const title = el("h3");
@@ -150,6 +167,7 @@ function createStagePanel(context) {
   );
   let drawn = "";
 
+  /** @param {State} state */
   function draw(state, { name, shape: size }, walk) {
     const { result } = state;
     const image = name === "picture" || name === "crop";
@@ -184,14 +202,21 @@ function createStagePanel(context) {
   return { node, draw };
 }
 
-/** The chosen patch's sum, number by number. */
+/**
+ * The chosen patch's sum, number by number.
+ * @param {State} state
+ */
 function showSum(sums, state, walk) {
   const { model } = state.result;
   const token = zoomedToken(state);
   sums.show([tokenName(model, token)], sumRows(walk, token));
 }
 
-/** That cutting and multiplying is a convolution, with the difference measured on this picture. */
+/**
+ * That cutting and multiplying is a convolution, with the difference measured on this picture.
+ * @param {any} node
+ * @param {Result} result
+ */
 function sayCheck(node, { model, patches }) {
   if (!patches) {
     setText(node, t("patches.check.none"));

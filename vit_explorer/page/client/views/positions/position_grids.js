@@ -36,7 +36,12 @@ export function otherGrids(grid) {
 /** The factor that a side really grows by. */
 const factorOf = (grid, other) => short(Number(Math.sqrt(area(other) / area(grid)).toPrecision(2)));
 
-/** Where in another grid the place of a patch lies: the position that covers its centre. */
+/**
+ * Where in another grid the place of a patch lies: the position that covers its centre.
+ * @param {Pair} grid
+ * @param {Model} model
+ * @param {number} token
+ */
 function placeIn([rows, columns], model, token) {
   const cell = cellOf(model, token);
   return [rows, columns].map((count, axis) =>
@@ -44,10 +49,12 @@ function placeIn([rows, columns], model, token) {
   );
 }
 
+/** @param {Context} context */
 export function createOtherGrid(context) {
   const { store } = context;
   const chooser = el("div", { class: "chooser" });
   const size = el("code");
+  /** @type {{ of: string, show: (scale?: number) => void }} */
   let choice = { of: "", show: () => {} };
 
   /** A button for each grid that this one can be moved to. */
@@ -91,10 +98,14 @@ export function createOtherGrid(context) {
     el("p", { class: "note" }, t("positions.grid.help")),
   );
 
+  /** @param {State} state */
   const movedNumbers = ({ result, gridScale }) =>
     numbersOf(store, result, `positions/${scaledGrid(result.model.grid, gridScale).join("/")}`);
 
-  /** The similarities of the chosen patch's place in the other grid; null while they are not here. */
+  /**
+   * The similarities of the chosen patch's place in the other grid; null while they are not here.
+   * @param {State} state
+   */
   function movedOf(state) {
     const { model } = state.result;
     const [rows, columns] = scaledGrid(model.grid, state.gridScale);
@@ -104,6 +115,7 @@ export function createOtherGrid(context) {
     return found ? found.subarray(start, start + rows * columns) : null;
   }
 
+  /** @param {State} state */
   function draw(state, { values }) {
     const { model } = state.result;
     offer(model.grid);

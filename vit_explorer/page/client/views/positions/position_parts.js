@@ -29,7 +29,10 @@ function colourTable({ arrays, shapes }) {
   return [["row", "column", "component 1", "component 2", "component 3"], ...cells];
 }
 
-/** A click on a drawing of the whole grid pins the patch that lies there. */
+/**
+ * A click on a drawing of the whole grid pins the patch that lies there.
+ * @param {Store} store
+ */
 function pickIn(store, node) {
   return (event) => {
     const { model } = store.get().result;
@@ -38,8 +41,8 @@ function pickIn(store, node) {
       (event.clientY - bounds.top) / bounds.height,
       (event.clientX - bounds.left) / bounds.width,
     ];
-    const [row, column] = share.map((part, axis) =>
-      Math.min(model.grid[axis] - 1, Math.max(0, Math.floor(part * model.grid[axis]))),
+    const [row, column] = share.map((from, axis) =>
+      Math.min(model.grid[axis] - 1, Math.max(0, Math.floor(from * model.grid[axis]))),
     );
     store.set({ pinned: tokenAt(model, row, column), hover: null });
   };
@@ -49,6 +52,7 @@ function part(...children) {
   return el("div", { class: "position-part" }, ...children);
 }
 
+/** @param {Context} context */
 export function createAllMaps(context) {
   const { store } = context;
   const canvas = el("canvas", {
@@ -71,6 +75,7 @@ export function createAllMaps(context) {
   );
   let drawn = "";
 
+  /** @param {State} state */
   function draw({ result: { model, positions } }) {
     if (drawn !== model.key) drawPositionMaps(canvas, positions.values, model.grid, COSINES);
     drawn = model.key;
@@ -78,6 +83,7 @@ export function createAllMaps(context) {
   return { node, draw };
 }
 
+/** @param {Context} context */
 export function createComponents(context) {
   const { store } = context;
   const canvas = el("canvas", {
@@ -95,6 +101,7 @@ export function createComponents(context) {
   });
   const node = part(el("h3", {}, t("positions.components"), menu), canvas, text);
 
+  /** @param {State} state */
   function draw({ result }) {
     const found = numbersOf(store, result, "components");
     menu.hidden = !found?.arrays?.colours;
@@ -163,7 +170,10 @@ const lineNames = ({ row, column }) => [
   t("positions.profile.column", { column: column + 1 }),
 ];
 
-/** The similarities along a patch's row and down its column. */
+/**
+ * The similarities along a patch's row and down its column.
+ * @param {State} state
+ */
 function linesOf({ result: { model } }, { token, values }) {
   const [rows, columns] = model.grid;
   const [row, column] = cellOf(model, token);
@@ -175,6 +185,7 @@ function linesOf({ result: { model } }, { token, values }) {
   };
 }
 
+/** @param {Context} context */
 export function createProfile(context) {
   const plot = svg("svg", { role: "img", class: "profile" });
   const keys = KINDS.map((kind) => el("span", { class: `line-key ${kind}` }));
@@ -206,6 +217,7 @@ export function createProfile(context) {
     text,
   );
 
+  /** @param {State} state */
   function draw(state, { token, values }) {
     const { model } = state.result;
     const { along, down, row, column } = linesOf(state, { token, values });
@@ -231,7 +243,10 @@ export function createProfile(context) {
   return { node, draw };
 }
 
-/** The parts behind a row of buttons, one at a time. */
+/**
+ * The parts behind a row of buttons, one at a time.
+ * @param {Context} context
+ */
 export function createParts(context) {
   const { store } = context;
   const parts = {
@@ -248,6 +263,7 @@ export function createParts(context) {
   const nodes = Object.values(parts).map(({ node }) => node);
   const node = el("div", { class: "side" }, choice.node, nodes);
 
+  /** @param {State} state */
   function draw(state, chosen) {
     choice.show(state.positionsPart);
     for (const [name, each] of Object.entries(parts)) each.node.hidden = name !== state.positionsPart;

@@ -17,7 +17,10 @@ import { drawLines } from "./position_parts.js";
 
 const KINDS = ["relative", "rotary", "no"];
 
-/** What is true of a model's positions, in words. */
+/**
+ * What is true of a model's positions, in words.
+ * @param {Model} model
+ */
 function whatIsTrue(model) {
   const kind = KINDS.find((name) => name === model.position) ?? "other";
   const values = { model: model.name, position: positionName(model.position) };
@@ -49,6 +52,7 @@ export function attentionByDistance(pack, { heads, tokens, prefix }, grid, head)
   return Float64Array.from(sums.subarray(1), (sum, at) => (sum / counts[at + 1]) * patches);
 }
 
+/** @param {Context} context */
 export function createWithoutPositions({ store }) {
   const heading = el("h3");
   const truth = el("p", {});
@@ -73,7 +77,10 @@ export function createWithoutPositions({ store }) {
   );
   let known = { key: "", line: null };
 
-  /** The bias around the chosen patch, else its attention; null while neither is here. */
+  /**
+   * The bias around the chosen patch, else its attention; null while neither is here.
+   * @param {State} state
+   */
   function mapOf(state) {
     const { model, attention } = state.result;
     const found = numbersOf(store, state.result, `bias/${state.layer}`);
@@ -93,6 +100,11 @@ export function createWithoutPositions({ store }) {
     return { bias: false, values, limits: [0, maximum(values) || 1], signed: false };
   }
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(painter, width, height, state) {
     const base = state.image.pixels(width, height);
     const map = mapOf(state);
@@ -100,9 +112,11 @@ export function createWithoutPositions({ store }) {
     else painter.putImageData(overlay(base, map.values, state.result.model.grid, manner(state, map)), 0, 0);
   }
 
+  /** @param {State} state */
   function describe(state, map) {
     const { model } = state.result;
     const token = zoomedToken(state);
+    /** @param {number} patch */
     const place = (patch) => cellOf(model, patch + model.prefix.length).map((at) => at + 1);
     const [row, column] = place(extremePatch(map.values, 0));
     if (!map.bias) {
@@ -116,6 +130,7 @@ export function createWithoutPositions({ store }) {
     return t("positions.bias.says", { name, row, column, high, lowRow, lowColumn, low });
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { model, attention } = state.result;
     setText(heading, t(model.position === "no" ? "positions.without.any" : "positions.without"));
@@ -135,6 +150,7 @@ export function createWithoutPositions({ store }) {
     drawDecay(state);
   }
 
+  /** @param {State} state */
   function drawDecay(state) {
     const { model, attention, pass } = state.result;
     const pack = attention.data.layers.get(state.layer);

@@ -21,6 +21,7 @@ import { enlarge, level } from "../../maps/pixels.js";
 import { createParts } from "./position_parts.js";
 import { createWithoutPositions } from "./position_states.js";
 
+/** @type {(keyof State)[]} */
 const DRAWN_BY = [
   "result",
   "image",
@@ -37,6 +38,7 @@ const DRAWN_BY = [
   "opacity",
 ];
 
+/** @param {Context} context */
 export function createPositionsView(context) {
   const { store } = context;
   const title = el("h3");
@@ -79,6 +81,11 @@ export function createPositionsView(context) {
   const maps = el("div", { class: "split" }, stage, parts.node);
   const node = el("section", { class: "view view-positions" }, large, maps, without.node);
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(painter, width, height, state) {
     if (!state.result.positions.values) return;
     const { values } = positionsOf(state);
@@ -92,6 +99,7 @@ export function createPositionsView(context) {
     painter.putImageData(image, 0, 0);
   }
 
+  /** @param {State} state */
   function describe(state) {
     const { model } = state.result;
     const { token, values } = positionsOf(state);
@@ -99,6 +107,7 @@ export function createPositionsView(context) {
     setText(says, describeAlike(model, token, values));
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "positions") return;
     const { positions, model } = state.result;

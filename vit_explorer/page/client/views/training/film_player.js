@@ -15,9 +15,11 @@ import { createProbe } from "./probe.js";
 const FILTER_COLUMNS = 7;
 const PLOT_HEIGHT = 150;
 
+/** @param {Context} context */
 export function createFilmPlayer(context) {
   const { store } = context;
   const scrubber = createScrubber(store);
+  /** @param {number} epoch */
   const onPick = (epoch) => store.set(atEpoch(store.get().film, epoch));
   const curves = createCurves({ onPick, context });
   const positions = createPositions(context);
@@ -67,6 +69,7 @@ export function createFilmPlayer(context) {
   let built = null;
   const size = keepSize(plotBox, () => store.get().film && draw(store.get()));
 
+  /** @param {import("../../state/film.js").Film} film */
   function rebuild(film) {
     cards = film.names.map((_, index) => createProbe({ store, film, index }));
     replace(
@@ -76,6 +79,7 @@ export function createFilmPlayer(context) {
     built = film;
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { film, frame, probe } = state;
     if (film !== built) rebuild(film);
@@ -89,6 +93,7 @@ export function createFilmPlayer(context) {
     setText(plotText, t("film.distance.help", { name: film.names[probe] }));
     const [, , depth, heads] = film.shapes.distance;
     const distances = film.at("distance", frame, probe);
+    /** @type {[number, Numbers][]} */
     const layers = Array.from({ length: depth }, (_, layer) => [
       layer,
       distances.subarray(layer * heads, (layer + 1) * heads),
@@ -100,14 +105,20 @@ export function createFilmPlayer(context) {
   return { node, draw };
 }
 
+/** @param {State} state */
 const epochOf = ({ film, frame }) => t("film.epoch.one", { epoch: film.epochs[frame] });
 
-/** The frame recorded at, or last before, an epoch. */
+/**
+ * The frame recorded at, or last before, an epoch.
+ * @param {import("../../state/film.js").Film} film
+ * @param {number} epoch
+ */
 export function atEpoch(film, epoch) {
   const later = film.epochs.findIndex((one) => one > epoch);
   return { frame: later < 0 ? film.frames - 1 : Math.max(0, later - 1), playing: false };
 }
 
+/** @param {Store} store */
 function createScrubber(store) {
   const play = el("button", { type: "button", class: "primary play", onclick: toggle });
   const range = el("input", {
@@ -128,6 +139,7 @@ function createScrubber(store) {
     store.set({ playing: !playing, frame: !playing && ended ? 0 : frame });
   }
 
+  /** @param {State} state */
   function draw({ film, frame, playing }) {
     range.max = String(film.frames - 1);
     range.value = String(frame);
@@ -144,6 +156,7 @@ function createScrubber(store) {
   return { node, draw };
 }
 
+/** @param {Context} context */
 function createPositions(context) {
   const canvas = el("canvas", {
     class: "film-positions",
@@ -168,6 +181,10 @@ function createPositions(context) {
     note,
   );
 
+  /**
+   * @param {import("../../state/film.js").Film} film
+   * @param {number} frame
+   */
   function draw(film, frame) {
     const there = "similarity" in film.parts;
     canvas.hidden = menu.hidden = !there;
@@ -181,6 +198,7 @@ function createPositions(context) {
   return { node, draw };
 }
 
+/** @param {Context} context */
 function createFilters(context) {
   const canvas = el("canvas", {
     class: "film-filters pixelated",
@@ -200,17 +218,21 @@ function createFilters(context) {
     el("p", { class: "note" }, t("film.filters.help")),
   );
 
+  /**
+   * @param {import("../../state/film.js").Film} film
+   * @param {number} frame
+   */
   function draw(film, frame) {
     const [, count, high, wide] = film.shapes.filters;
     const rows = Math.ceil(count / FILTER_COLUMNS);
     canvas.width = FILTER_COLUMNS * (wide + 1) - 1;
     canvas.height = rows * (high + 1) - 1;
     canvas.style.setProperty("--aspect", (canvas.width / canvas.height).toFixed(4));
-    const context = canvas.getContext("2d");
+    const painter = canvas.getContext("2d");
     for (let index = 0; index < count; index += 1) {
       const image = rgbImage(film.at("filters", frame, index), wide, high);
       const [column, row] = [index % FILTER_COLUMNS, Math.floor(index / FILTER_COLUMNS)];
-      context.putImageData(image, column * (wide + 1), row * (high + 1));
+      painter.putImageData(image, column * (wide + 1), row * (high + 1));
     }
   }
   return { node, draw };

@@ -34,6 +34,7 @@ export function createProbe({ store, film, index }) {
   canvas.style.setProperty("--aspect", (wide / high).toFixed(4));
   const size = keepSize(canvas, () => paint(store.get()));
 
+  /** @param {State} state */
   function paint(state) {
     if (state.film !== film || !size.width) return;
     const fine = Math.min(1, sharpest / size.width / window.devicePixelRatio);
@@ -44,6 +45,7 @@ export function createProbe({ store, film, index }) {
     canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
+  /** @param {State} state */
   function draw(state) {
     button.setAttribute("aria-pressed", String(state.probe === index));
     film.top(state.frame, index, CLASSES).forEach((prediction, place) => {
@@ -60,6 +62,7 @@ function createRow() {
   const bar = el("span", { class: "share-bar" });
   const node = el("span", { class: "probe-class" }, label, share, bar);
 
+  /** @param {Prediction} prediction */
   function show({ label: text, probability }) {
     setText(label, nameOf(text));
     setText(share, percent(probability));
@@ -68,13 +71,20 @@ function createRow() {
   return { node, show };
 }
 
-/** The picture's pixels at a canvas's size, kept until that changes. */
+/**
+ * The picture's pixels at a canvas's size, kept until that changes.
+ * @param {import("../../state/film.js").Film} film
+ */
 function createPixels(film, index) {
   const [, high, wide] = film.shapes.probes;
   const small = new OffscreenCanvas(wide, high);
   small.getContext("2d").putImageData(rgbImage(film.at("probes", index), wide, high), 0, 0);
   let kept = null;
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
   function at(width, height) {
     if (kept?.width === width && kept.height === height) return kept;
     const context = new OffscreenCanvas(width, height).getContext("2d");

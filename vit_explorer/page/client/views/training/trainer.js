@@ -11,6 +11,7 @@ const SHORTEST_AXIS = 10;
 const ACTIVE = ["running", "stopping"];
 const KINDS = ["loss", "accuracy"];
 
+/** @param {Context} context */
 export function createTrainer({ store, setup, actions, signal }) {
   if (!setup.training) return createRefusal();
   const tell = (error) =>
@@ -36,9 +37,9 @@ export function createTrainer({ store, setup, actions, signal }) {
   let lost = false;
 
   async function refresh() {
-    const runs = await readTraining();
-    store.set({ runs, training: runs.now });
-    if (ACTIVE.includes(runs.now?.state)) follow();
+    const found = await readTraining();
+    store.set({ runs: found, training: found.now });
+    if (ACTIVE.includes(found.now?.state)) follow();
   }
 
   /** Ask for news until the run has ended. */
@@ -63,6 +64,7 @@ export function createTrainer({ store, setup, actions, signal }) {
     }, PACE);
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.runs) return;
     form.draw(state);
@@ -90,6 +92,7 @@ function field(label, control) {
   return el("label", { class: "field" }, el("span", {}, t(label)), control);
 }
 
+/** @param {Store} store */
 function createForm(order, store) {
   const kept = store.get().trainForm; // a page in another language is built anew
   const recipe = el("select", { id: "vx-recipe", onchange: describe });
@@ -133,6 +136,7 @@ function createForm(order, store) {
     setText(note, sentences(t(described), t("train.data.help")));
   }
 
+  /** @param {State} state */
   function draw({ runs, training }) {
     if (!recipes.length) {
       recipes = runs.recipes;
@@ -149,7 +153,10 @@ function createForm(order, store) {
   return { node, draw };
 }
 
-/** The run under way, or the one that ended last. */
+/**
+ * The run under way, or the one that ended last.
+ * @param {Actions} actions
+ */
 function createLive(order, actions) {
   const title = el("h3", { tabindex: "-1" });
   const says = el("p", { class: "note", role: "status" });
@@ -169,6 +176,7 @@ function createLive(order, actions) {
   let run = "";
   open.addEventListener("click", () => actions.explainModel(`run:${run}`));
 
+  /** @param {State} state */
   function draw({ training }) {
     node.hidden = !training;
     if (!training) return;
@@ -201,6 +209,7 @@ function createLive(order, actions) {
   return { node, draw, focus: () => title.focus() };
 }
 
+/** @param {Actions} actions */
 function createRuns(order, actions, leave) {
   const body = el("tbody");
   const folder = el("p", { class: "note" });
@@ -252,6 +261,7 @@ function createRuns(order, actions, leave) {
     );
   }
 
+  /** @param {State} state */
   function draw({ runs, training }) {
     const active = ACTIVE.includes(training?.state) ? training : null;
     const key = JSON.stringify([runs.runs, active?.run]);

@@ -10,8 +10,10 @@ import { createTrainer } from "./trainer.js";
 const FRAME_TIME = 250;
 // A reader who asked for less motion gets stills to look at, one after the other.
 const CALM_FRAME_TIME = 1500;
+/** @type {(keyof State)[]} */
 const LOOK = ["opacity", "colormap", "smooth", "theme"];
 
+/** @param {Context} context */
 export function createTrainingView(context) {
   const { store, signal } = context;
   const player = createFilmPlayer(context);
@@ -32,10 +34,14 @@ export function createTrainingView(context) {
     store.set({ playing: false });
   });
 
-  /** Fetch the film of the model at hand, once: every move after that needs no server. */
+  /**
+   * Fetch the film of the model at hand, once: every move after that needs no server.
+   * @param {Result} result
+   */
   async function fetchFilm({ film, model }) {
     if (store.get().filmOf === model.key) return;
     store.set({ film: null, filmOf: model.key, playing: false });
+    /** @type {Said} */
     let problem = { key: "film.none.why" };
     let opened = null;
     if (film.url) {
@@ -50,11 +56,16 @@ export function createTrainingView(context) {
     if (opened) goTo(opened, store.get().epochWanted ?? opened.lastEpoch);
   }
 
-  /** Show the frame of an epoch; what a link wanted is then done. */
+  /**
+   * Show the frame of an epoch; what a link wanted is then done.
+   * @param {import("../../state/film.js").Film} film
+   * @param {number} epoch
+   */
   function goTo(film, epoch) {
     store.set({ ...atEpoch(film, epoch), epochWanted: null });
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "training") return;
     fetchFilm(state.result);
@@ -69,6 +80,7 @@ export function createTrainingView(context) {
     trainer.draw(state);
   }
 
+  /** @param {State} state */
   function play({ tab, playing }) {
     clearInterval(timer);
     if (!playing) return;

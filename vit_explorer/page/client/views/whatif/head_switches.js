@@ -7,6 +7,7 @@ import { startToken } from "../../maps/geometry.js";
 import { maximum, thumbnail } from "../../maps/pixels.js";
 import { change, headNumber } from "../../state/edits.js";
 
+/** @param {Context} context */
 export function createHeadSwitches({ store }) {
   const node = el("div", {
     class: "switches",
@@ -19,6 +20,7 @@ export function createHeadSwitches({ store }) {
   let built = "";
   let drawn = "";
 
+  /** @param {Model} model */
   function rebuild(model) {
     node.style.setProperty("--layers", String(model.depth));
     node.style.setProperty("--heads", String(model.heads));
@@ -43,6 +45,10 @@ export function createHeadSwitches({ store }) {
     node.replaceChildren(...layers, ...cells.map((cell) => cell.button));
   }
 
+  /**
+   * @param {Model} model
+   * @param {number} layer
+   */
   function createSwitch(model, layer, head) {
     const name = t("attention.index.one", { layer: layer + 1, head: head + 1 });
     const canvas = el("canvas", { width: model.grid[1], height: model.grid[0] });
@@ -74,6 +80,7 @@ export function createHeadSwitches({ store }) {
     change(store, { heads: [...off] });
   }
 
+  /** @param {number} layer */
   function flipLayer(layer) {
     flip(cells.filter((cell) => cell.layer === layer).map((cell) => cell.number));
   }
@@ -90,6 +97,7 @@ export function createHeadSwitches({ store }) {
     next.button.focus();
   }
 
+  /** @param {State} state */
   function paint(state) {
     const { model, attention } = state.result;
     const table = tableFor(state.colormap);
@@ -103,6 +111,7 @@ export function createHeadSwitches({ store }) {
     }
   }
 
+  /** @param {State} state */
   function draw(state) {
     const { model, pass, attention } = state.result;
     if (!attention.whole)

@@ -2,7 +2,7 @@
 
 import { el } from "../../base/dom.js";
 import { t } from "../../base/words.js";
-import { createPatchCanvas } from "../../controls/patch_canvas.js";
+import { createPatchCanvas, OUTLINE } from "../../controls/patch_canvas.js";
 import { cellOf } from "../../maps/geometry.js";
 import { change, redo, undo } from "../../state/edits.js";
 
@@ -26,6 +26,7 @@ function between([fromRow, fromColumn], [row, column]) {
   ]);
 }
 
+/** @param {Context} context */
 export function createPaintCanvas({ store }) {
   const label = t("whatif.canvas");
   const patches = createPatchCanvas({ store, label, paint, marker: "brushAt", taps: false });
@@ -57,6 +58,7 @@ export function createPaintCanvas({ store }) {
     return result && token !== null && cellOf(result.model, token);
   }
 
+  /** @param {Pair} cell */
   const isGone = ([row, column]) => {
     const { result, edit } = store.get();
     return edit.patches.includes(row * result.model.grid[1] + column);
@@ -97,6 +99,12 @@ export function createPaintCanvas({ store }) {
     event.preventDefault();
   }
 
+  /**
+   * @param {Painter} context
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
   function paint(context, width, height, state) {
     const { model } = state.result;
     const [rows, columns] = model.grid;
@@ -119,15 +127,17 @@ export function createPaintCanvas({ store }) {
     if (state.hover !== null && state.brush > 1) outline(context, state, [wide, high]);
   }
 
+  /**
+   * @param {Painter} context
+   * @param {State} state
+   */
   function outline(context, state, [wide, high]) {
     const { grid } = state.result.model;
     const reached = under(grid, cellOf(state.result.model, state.hover), state.brush);
+    /** @param {number} patch */
     const place = (patch) => [Math.floor(patch / grid[1]), patch % grid[1]];
     const [[top, left], [bottom, right]] = [place(reached[0]), place(reached.at(-1))];
-    for (const [colour, line] of [
-      ["#000", 4],
-      ["#fff", 2],
-    ]) {
+    for (const [colour, line] of OUTLINE) {
       context.strokeStyle = colour;
       context.lineWidth = line;
       context.strokeRect(

@@ -26,17 +26,25 @@ function rankingOf(map) {
   return ranked.get(map);
 }
 
+/** @param {State} state */
 const isQuick = ({ result, curveAsked }) => result.seconds < QUICK_SECONDS || curveAsked;
 
+/** @param {State} state */
 const mapsOf = ({ result }) => result.maps;
 
-/** The map that ranks: the chosen one, where this picture has it. */
+/**
+ * The map that ranks: the chosen one, where this picture has it.
+ * @param {State} state
+ */
 function rankedBy(state) {
   const maps = mapsOf(state);
   return maps.find(({ name }) => name === state.ranking) ?? maps[0];
 }
 
-/** How many of the most important patches are gone: null where others are. */
+/**
+ * How many of the most important patches are gone: null where others are.
+ * @param {State} state
+ */
 function countGone(state) {
   const { patches } = state.edit;
   const first = rankingOf(rankedBy(state)).slice(0, patches.length);
@@ -44,6 +52,7 @@ function countGone(state) {
   return first.every((patch) => gone.has(patch)) ? patches.length : null;
 }
 
+/** @param {Context} context */
 export function createRemoval(context) {
   const { store } = context;
   let dragging = false;
@@ -124,12 +133,14 @@ export function createRemoval(context) {
     if (gone) remove(gone);
   }
 
+  /** @param {State} state */
   function questionOf(state) {
     const map = rankedBy(state);
     const aim = map.class_specific ? state.result.key : "";
     return removalOf(state, `${map.name} ${aim}`, rankingOf(map));
   }
 
+  /** @param {State} state */
   function wanted(state) {
     if (state.tab !== "whatif" || !state.result?.target || !mapsOf(state).length) return null;
     // The prediction is what moves at once: the curve comes after it.
@@ -147,6 +158,7 @@ export function createRemoval(context) {
     );
   }
 
+  /** @param {State} state */
   function draw(state) {
     const maps = mapsOf(state);
     node.hidden = !maps.length;
@@ -169,6 +181,7 @@ export function createRemoval(context) {
     ask();
   }
 
+  /** @param {State} state */
   function drawCurves(state, { counts, most, least }, gone) {
     const { model, target } = state.result;
     const points = (shares) => counts.map((number, at) => [number, shares[at]]);
@@ -197,6 +210,7 @@ export function createRemoval(context) {
   return { node, menu, draw };
 }
 
+/** @param {State} state */
 function curveCode(state, { counts }) {
   const map = rankedBy(state);
   const aim = targetCode(state.result);

@@ -15,6 +15,7 @@ import { createPaintCanvas } from "./paint_canvas.js";
 import { createRemoval } from "./removal.js";
 import { createShifts, way } from "./shifts.js";
 
+/** @type {(keyof State)[]} */
 const DRAWN_BY = [
   "result",
   "image",
@@ -29,6 +30,7 @@ const DRAWN_BY = [
 ];
 const BRUSHES = [1, 3, 5];
 
+/** @param {Context} context */
 export function createWhatIfView(context) {
   const { store } = context;
   const tools = createTools(store);
@@ -78,9 +80,11 @@ export function createWhatIfView(context) {
     state.tab === "whatif" && state.result?.target ? changeOf(state) : null,
   );
 
+  /** @param {State} state */
   const pictureOf = (state) => (target, width, height) =>
     canvas.paint(target, width, height, { ...state, hover: null });
 
+  /** @param {State} state */
   function describe(state, { rows, target, first }) {
     if (isPlain(state.edit))
       return t(lacks(state.result, "attention") ? "whatif.start.patches" : "whatif.start");
@@ -98,6 +102,7 @@ export function createWhatIfView(context) {
     return sentences(turned, t("whatif.first", { label: nameOf(best.label), share }));
   }
 
+  /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "whatif") return;
     const { target } = state.result;
@@ -144,7 +149,10 @@ function part(title, help, ...content) {
   return el("div", { class: "whatif-part" }, el("h3", {}, ...title), note, ...content);
 }
 
-/** What was done, as the beginning of a sentence. */
+/**
+ * What was done, as the beginning of a sentence.
+ * @param {State} state
+ */
 function causeOf({ edit, result }) {
   const [patches, heads] = [edit.patches.length, edit.heads.length];
   const gone =
@@ -159,6 +167,7 @@ function causeOf({ edit, result }) {
   return t("whatif.cause.off", { off });
 }
 
+/** @param {Store} store */
 function createTools(store) {
   const brush = segmented(
     t("whatif.brush"),
@@ -183,18 +192,20 @@ function createTools(store) {
   const again = button("redo", redo);
   const all = button("reset", reset);
   const help = el("span", { class: "note how-help" });
+  const ways = el("span", { class: "tool" }, t("whatif.how"), how.node);
   const node = el(
     "div",
     { class: "toolbar" },
     el("span", { class: "tool" }, t("whatif.brush"), brush.node),
-    el("span", { class: "tool" }, t("whatif.how"), how.node),
+    ways,
     el("span", { class: "tool" }, back, again, all),
     help,
   );
 
+  /** @param {State} state */
   function draw({ brush: size, edit, editPast, editFuture, result }) {
     brush.show(size);
-    how.node.parentNode.hidden = lacks(result, "tokens");
+    ways.hidden = lacks(result, "tokens");
     how.show(edit.how);
     back.disabled = !editPast.length;
     again.disabled = !editFuture.length;

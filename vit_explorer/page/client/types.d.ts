@@ -1,0 +1,391 @@
+// The page's data, for the checker of the scripts' types (`tsc`): what the server sends, what the
+// store holds, and what the parts of the page hand one another. No script loads this file.
+
+/** Of a keyed sentence: its key among the page's words, and the values in it; or a plain text. */
+interface Said {
+  key?: string;
+  values?: Record<string, string | number>;
+  text?: string;
+}
+
+type Pair = [number, number];
+type Numbers = number[] | Float32Array;
+/** A colour and the width of the line drawn in it. */
+type Stroke = [colour: string, width: number];
+type Box = [left: number, top: number, right: number, bottom: number];
+
+// ---- What the server sends ----
+
+/** A class with its probability (null where the model returns values) and its score. */
+interface Prediction {
+  index: number;
+  label: string;
+  probability: number | null;
+  score: number;
+}
+
+/** What is explained: `name` is what to ask for it by, `of` the label without a "not". */
+interface Target extends Prediction {
+  name: string | number;
+  negated: boolean;
+  of: string;
+}
+
+interface MethodMap {
+  name: string;
+  source: string;
+  signed: boolean;
+  class_specific: boolean;
+  unit: string;
+}
+
+/** One heatmap: its method, and its values row by row. */
+interface Heatmap extends MethodMap {
+  id: string;
+  layer?: number;
+  target_label: string | null;
+  limits: Pair;
+  note: Said | null;
+  grid: Pair;
+  values: Numbers;
+}
+
+/** A method as the setup lists it. */
+interface Method {
+  name: string;
+  shown: boolean;
+  slow: boolean;
+  brief: boolean;
+  layered: boolean;
+  needs: string[];
+}
+
+interface LoadArguments {
+  model: string;
+  /** Of one that was passed in from a program. */
+  module?: string;
+  weights?: string;
+  labels?: string;
+  pretrained?: boolean;
+  image_size?: number[];
+  weights_image_size?: number[];
+  preprocess?: Record<string, any>;
+  outputs?: string;
+}
+
+interface Model {
+  id: string;
+  key: string;
+  name: string;
+  load: LoadArguments;
+  device: string;
+  grid: Pair;
+  patch: Pair;
+  image: Pair;
+  channels: number;
+  left_over: Pair;
+  means_of_three: boolean;
+  overlap: boolean;
+  convolution: boolean;
+  attends: string;
+  own_order: boolean;
+  own_transform: boolean;
+  prefix: string[];
+  depth: number;
+  heads: number;
+  dim: number;
+  position: string;
+  labels: string | null;
+  source: Said;
+  weights_notes: Said[];
+  parameters: number;
+  judged: string | null;
+  accuracy: number | null;
+  measured: Measured;
+  calibration: { temperature: number; pictures: number } | null;
+  trained_on: Said | null;
+  tokens: number;
+  head_width: number;
+  pooling: string;
+  two_heads: boolean;
+  classes: number;
+  outputs: "classes" | "labels" | "probabilities" | "value" | "embedding";
+  outputs_found: Said;
+  sums_to_one: boolean;
+  ends_in: string;
+  activation: string | null;
+  few_labels: string[];
+  labels_zh: Record<string, string>;
+  labels_source: Said;
+  mean: number[];
+  std: number[];
+  interpolation: string;
+  crop: number;
+  tier: 1 | 2;
+  reason: Said | null;
+  stages: { name: string; grid: Pair }[];
+  usual: string[];
+  lacks: string[];
+  tabs: Record<string, string>;
+}
+
+type Measured = "test" | "held_out";
+
+interface AttentionInfo {
+  url: string;
+  depth: number;
+  heads: number;
+  tokens: number;
+  prefix: number;
+  whole: boolean;
+  data?: import("./server/attention_data.js").Attention;
+}
+
+interface PictureInfo {
+  name: string;
+  width: number;
+  height: number;
+  url: string;
+  opened: { bands?: number[]; stretch?: string | number[] };
+  bands?: { count: number; shown: number[] };
+  stretch?: { rule: string; low: number; high: number; bits: number | null };
+}
+
+/** Everything the page shows of one picture, model and target at once. */
+interface Result {
+  key: string;
+  pass: string;
+  version: string;
+  download: string;
+  picture: PictureInfo;
+  box: Box;
+  box_known: boolean;
+  seen: { width: number; height: number; url: string };
+  model: Model;
+  predictions: Prediction[];
+  target: Target | null;
+  unsure: boolean;
+  maps: Heatmap[];
+  skipped: Record<string, string>;
+  attention: AttentionInfo;
+  positions: { url?: string; large?: boolean; values?: Float32Array | null };
+  patches: { error: number; largest: number } | null;
+  film: { url?: string };
+  seconds: number;
+  /** What was asked for: the page's own, the server sends none. */
+  place?: Place;
+}
+
+interface Setup {
+  model: string;
+  words: Record<string, string>;
+  methods: Method[];
+  models: string[];
+  downloaded: string[];
+  shipped: Record<string, string>;
+  examples: { name: string; url: string }[];
+  colormaps: Record<string, number[]>;
+  diverging: string;
+  floor: number;
+  max_bytes: number;
+  max_upload: Record<string, number>;
+  endings: Record<string, string[]>;
+  training: boolean;
+}
+
+interface Score {
+  insertion: number;
+  deletion: number;
+}
+
+/** How maps fare beside a Gaussian in the middle and random maps. */
+interface Trust {
+  of: number;
+  maps: Record<
+    string,
+    Score & {
+      insertion_curve: number[];
+      deletion_curve: number[];
+      beats: number;
+      verdict: "good" | "middle" | "chance" | "worse";
+    }
+  >;
+  middle: Score;
+  random: Score & { insertion_curves: number[][]; deletion_curves: number[][] };
+}
+
+interface RunRow {
+  epoch: number;
+  [measure: string]: number;
+}
+
+/** The training under way, or the session's last. */
+interface Training {
+  run: string;
+  recipe: string;
+  epochs: number;
+  state: "running" | "stopping" | "stopped" | "finished" | "failed";
+  rows: RunRow[];
+  measured: Measured;
+  error: string;
+  has_weights: boolean;
+}
+
+interface Runs {
+  folder: string;
+  recipes: { name: string; epochs: number }[];
+  runs: {
+    name: string;
+    epochs: number;
+    measured: Measured;
+    accuracy: number | null;
+    finished: boolean;
+    training: boolean;
+    has_weights: boolean;
+  }[];
+  now: Training | null;
+}
+
+/** Numbers of a view: facts, and arrays by name with their shapes. */
+interface Packed {
+  facts: Record<string, any>;
+  arrays: Record<string, Float32Array | Int8Array | Uint8Array>;
+  shapes: Record<string, number[]>;
+}
+
+// ---- What the store holds ----
+
+interface Place {
+  model: string;
+  picture: string;
+  target: string | number | null;
+}
+
+interface Edit {
+  patches: number[];
+  heads: number[];
+  how: "drop" | "grey";
+}
+
+type Head = "mean" | "max" | number;
+
+/** A result made ready to draw. */
+interface Ready {
+  result: Result;
+  image: import("./maps/picture.js").PixelSource;
+  seen: HTMLImageElement;
+}
+
+interface State extends Ready {
+  arrivals: number;
+  busy: string;
+  problem: string;
+  told: string;
+  tab: string;
+  linked: Record<string, string>;
+  hover: number | null;
+  pinned: number;
+  layer: number;
+  head: Head;
+  direction: "from" | "to";
+  rolled: boolean;
+  mass: number;
+  methods: string[] | null;
+  mapLayers: Record<string, number>;
+  byLayerOpen: boolean;
+  pair: [string, string] | null;
+  analysed: number;
+  numbers: number;
+  opacity: number;
+  colormap: string;
+  smooth: boolean;
+  whole: boolean;
+  shared: boolean;
+  theme: string;
+  language: string;
+  edit: Edit;
+  editOf: [model: string, pass: string];
+  editPast: Edit[];
+  editFuture: Edit[];
+  brush: number;
+  brushAt: number | null;
+  ranking: string;
+  curveAsked: boolean;
+  answers: number;
+  step: number;
+  learnt: boolean;
+  stage: string;
+  pixel: number;
+  positionsPart: string;
+  gridScale: number;
+  other: Ready | null;
+  otherWanted: { kind: string; name: string; label?: string } | null;
+  otherKind: string;
+  otherBusy: string;
+  otherProblem: string;
+  twin: { hover?: Pair; pinned?: Pair };
+  comparePart: string;
+  compareMethod: string;
+  film: import("./state/film.js").Film | null;
+  filmOf: string;
+  filmProblem: Said | null;
+  frame: number;
+  epochWanted: number | null;
+  trainForm: { recipe: string; data: string; epochs: string };
+  probe: number;
+  playing: boolean;
+  runs: Runs | null;
+  training: Training | null;
+}
+
+interface Store {
+  get(): State;
+  set(values: Partial<State>): void;
+  on(keys: readonly (keyof State)[], listener: (state: State) => void): void;
+}
+
+/** The page's own store, which a page that is built anew can empty of listeners. */
+interface RootStore extends Store {
+  mark(): () => void;
+  announce(): void;
+}
+
+// ---- What the parts of the page hand one another ----
+
+/** What draws on a canvas, on the page or off it. */
+type Painter = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
+type Actions = ReturnType<typeof import("./app/actions.js").createActions> & {
+  other: ReturnType<typeof import("./state/second_result.js").followOther>;
+};
+
+/** What Gradio gives the script of its component. */
+interface Bridge {
+  props: { value?: any };
+  trigger(event: string, data: unknown): void;
+  watch(prop: string, listener: () => void): void;
+}
+
+interface Context {
+  store: Store;
+  setup?: Setup;
+  actions?: Actions;
+  signal?: AbortSignal;
+  bridge?: Bridge;
+}
+
+/** A view: its node, and what draws it from the store. */
+interface View {
+  node: HTMLElement;
+  draw(): void;
+}
+
+/** What of the store goes into a link, under which `name`. */
+interface LinkEntry {
+  name: string;
+  keys: (keyof State)[];
+  /** What stays as the reader has it where a link doesn't name it. */
+  setting?: boolean;
+  write(state: State): string | number | null;
+  read(text: string, result: Result): Record<string, any> | null;
+}
