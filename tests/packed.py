@@ -1,4 +1,4 @@
-"""What `vit_explorer.page.payloads.packing.pack` wrote, read back."""
+"""What `vit_explorer.page.payloads.packing.pack` wrote, read back by the layout's description."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+KINDS = {"F32": "<f4", "I16": "<i2", "I8": "i1", "U8": "u1"}
+
 
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    length = int(np.frombuffer(data, "<u4", count=1)[0])
-    facts = json.loads(data[4 : 4 + length])
-    at = 4 + length
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    facts = {name: json.loads(told) for name, told in header.pop("__metadata__", {}).items()}
     arrays = {}
-    for name, kind, shape in facts.pop("arrays"):
-        assert at % 4 == 0
-        count = int(np.prod(shape))
-        arrays[name] = np.frombuffer(data, kind, count=count, offset=at).reshape(shape)
-        at += -(-arrays[name].nbytes // 4) * 4
-    assert at == len(data)
+    for name, part in header.items():
+        (start, end), kind = part["data_offsets"], np.dtype(KINDS[part["dtype"]])
+        # JavaScript reads an array only at a multiple of its numbers' size.
+        assert (8 + size + start) % kind.itemsize == 0
+        found = np.frombuffer(data[8 + size + start : 8 + size + end], kind)
+        arrays[name] = found.reshape(part["shape"])
+    ends = [part["data_offsets"][1] for part in header.values()]
+    assert 8 + size + max(ends, default=0) == len(data)
     return facts, arrays

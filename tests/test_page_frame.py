@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import vit_explorer as vx
+from tests.asking import lines_of
 from tests.browser import (
     LABELS,
     ROOT,
@@ -39,7 +40,8 @@ from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.gradio_api import check_mcp
 from vit_explorer.page.preload import FIRST, needed_modules
-from vit_explorer.page.state.stopped_requests import Stopped, Stops
+from vit_explorer.page.routes import jobs
+from vit_explorer.page.state.streamed_job import Stopped
 from vit_explorer.page.state.uploads import MAX_BYTES
 from vit_explorer.page.static_files import static_folder
 
@@ -238,10 +240,9 @@ def test_uploads_are_bounded_and_never_a_path(client: TestClient, small_checkpoi
         {},
         {"weights": key, "architecture": "local-dir:/tmp"},
     ):
-        answer = client.post("/explorer/models", json=order)
-        assert answer.status_code == 422
-        assert answer.json()["error"].endswith(".")
-    name = client.post("/explorer/models", json={"weights": key}).json()["model"]
+        (refused,) = lines_of(client, "models", order)
+        assert refused["error"].endswith(".")
+    name = lines_of(client, "models", {"weights": key})[-1]["model"]
     assert name == "file:a b.safetensors"
 
 
@@ -251,7 +252,7 @@ def test_a_model_of_files_is_explained(client: TestClient, workbench: Workbench)
         headers=BYTES,
     )  # fmt: skip
     order = {"architecture": workbench.start_name, "labels": sent.json()["upload"]}
-    name = client.post("/explorer/models", json=order).json()["model"]
+    name = lines_of(client, "models", order)[-1]["model"]
     result = workbench.analyse("cat.png", name, None)
     assert {each.label for each in result.explanation.predictions} == set("abcde")
     assert workbench.analyse("cat.png", workbench.start_name, None).model.labels != ("a",)
@@ -259,37 +260,31 @@ def test_a_model_of_files_is_explained(client: TestClient, workbench: Workbench)
     assert memory["process"] > memory["kept"] > 10_000
 
 
-def test_a_stopped_loading_frees_its_queue(
+def test_a_stopped_loading_frees_its_place(
     workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
 
-    from vit_explorer.page import gradio_shell as page_module
-
     release = threading.Event()
-    monkeypatch.setattr(page_module, "NEWS_EVERY", 0.01)
+    monkeypatch.setattr(jobs, "NEWS_EVERY", 0.01)
     monkeypatch.setattr(workbench, "is_loaded", lambda _: False)
 
     def slow(_: str) -> vx.LoadedModel:
         release.wait(10)
         raise ModelError("never")
 
+    told: list[dict[str, Any]] = []
+
+    def tell(line: dict[str, Any]) -> None:
+        if len(told) == 2:
+            raise Stopped
+        told.append(line)
+
     monkeypatch.setattr(workbench, "model", slow)
-    asked = {"page": "p", "request": 3, "picture": "cat.png", "model": "vit", "target": None}
-    answers = page_module.answers(workbench, asked)
-    assert next(answers)["loading"] == "vit"
-    workbench.stops.stop(("p", 3))
-    assert not any("error" in answer or "result" in answer for answer in answers)
-    release.set()
-
-
-def test_stops_are_by_page_and_request() -> None:
-    stops = Stops()
-    stops.stop(("a", 1))
-    stops.check(("b", 1))
-    stops.check(("a", 2))
     with pytest.raises(Stopped):
-        stops.check(("a", 1))
+        jobs.tell_explanation(workbench, jobs.ExplanationAsked(model="vit"), tell)
+    assert told == [{"loading": "vit", "seconds": 0}] * 2
+    release.set()
 
 
 def test_exact_numbers_are_refused_where_there_are_none(

@@ -267,7 +267,7 @@ def test_switching_language_keeps_everything_and_asks_no_model(
     assert page.evaluate("document.activeElement.id") == "vx-language"
     assert "第 5 行第 5 列的图像块" in page.inner_text(".says")
     assert "lang=zh" in page.url
-    asked_again = [url for url in silent()[asked:] if "/results/" in url or "/queue/" in url]
+    asked_again = [url for url in silent()[asked:] if "/results/" in url or "/explanations" in url]
     assert asked_again == []
     page.keyboard.press("Enter")
     page.locator("#vx-tab-explain", has_text="Explain").wait_for()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from tests.browser import (
     wait_quiet,
     watched_page,
 )
+from tests.packed import unpack
 from vit_explorer.page import Workbench
 from vit_explorer.page.payloads import layers
 from vit_explorer.page.state.results import Result
@@ -79,11 +79,11 @@ def test_the_path_of_a_model_of_one_layer_is_a_point() -> None:
 
 def test_the_sent_tokens_give_the_similarities(result: Result) -> None:
     card = result.model.card
-    unit = np.frombuffer(layers.token_bytes(result), "<i2").astype(np.float64) / 32767
-    unit = unit.reshape(card.depth, card.tokens, card.dim)
+    unit = unpack(layers.token_bytes(result))[1]["tokens"].astype(np.float64) / 32767
+    assert unit.shape == (card.depth, card.tokens, card.dim)
     token = card.prefix_tokens + 5
     cosines = np.einsum("lnd,ld->ln", unit, unit[:, token])[:, card.prefix_tokens :]
-    alone = np.frombuffer(layers.similarity_bytes(result, token), "<f4")
+    alone = unpack(layers.similarity_bytes(result, token))[1]["similarity"]
     expected = F.cosine_similarity(states(result), states(result)[:, token, None], dim=-1)
     expected = expected[:, card.prefix_tokens :].numpy()
     np.testing.assert_allclose(cosines, expected, atol=1e-3)
@@ -94,7 +94,7 @@ def test_the_sent_tokens_give_the_similarities(result: Result) -> None:
 
 
 def test_the_sent_numbers_are_python_s(result: Result) -> None:
-    sent = json.loads(layers.depth_bytes(result))
+    sent, arrays = unpack(layers.depth_bytes(result))
     depth, target = result.model.card.depth, result.explanation.target
     assert target is not None
     assert len(sent["lens"]["predictions"]) == depth + 1
@@ -105,8 +105,8 @@ def test_the_sent_numbers_are_python_s(result: Result) -> None:
     assert aim["values"][-1] == pytest.approx(target.probability, abs=1e-6)
     norms = states(result).norm(dim=-1)[:, result.model.card.prefix_tokens :].numpy()
     for layer, each in enumerate(sent["layers"]):
-        np.testing.assert_allclose(each["norms"], norms[layer], rtol=1e-4)
-        assert sum(each["counts"]) == norms.shape[1]
+        np.testing.assert_allclose(arrays["norms"][layer], norms[layer], rtol=1e-4)
+        assert arrays["counts"][layer].sum() == norms.shape[1]
         assert each["outliers"] == np.flatnonzero(norms[layer] > each["threshold"]).tolist()
     assert sent["whole"]
 
@@ -120,9 +120,10 @@ def test_a_model_without_classes_has_all_but_the_lens() -> None:
         ViTConfig(image_size=(24, 32), patch_size=(8, 8), dim=32, depth=3, heads=2, classes=0)
     )
     workbench = Workbench(load_small(module))
-    sent = layers.describe_depth(workbench.analyse("cat.png", workbench.start_name, None))
+    found = workbench.analyse("cat.png", workbench.start_name, None)
+    sent, arrays = unpack(layers.depth_bytes(found))
     assert sent["lens"] is None
-    assert len(sent["layers"]) == len(sent["path"]["points"]) == 3
+    assert len(sent["layers"]) == len(arrays["points"]) == 3
 
 
 VIEW = "#vx-view-layers"

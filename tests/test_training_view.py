@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import vit_explorer as vx
+from tests.asking import explained
 from tests.browser import (
     open_explorer,
     running_app,
@@ -27,9 +28,9 @@ from tests.browser import (
     watched_page,
     write_checkpoint,
 )
+from tests.packed import unpack
 from vit_explorer.errors import DataError, ModelError, OptionError
 from vit_explorer.page import Workbench, build_app, find_film
-from vit_explorer.page.gradio_shell import answers
 from vit_explorer.page.payloads.film import film_bytes
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.training import load_recipe
@@ -225,8 +226,9 @@ def test_what_went_wrong_with_a_training_stays_to_be_read(page: Page, scratch: P
 
 
 READ = """async (url) => {
-  const { Film } = await import(new URL("explorer/static/state/film.js", document.baseURI));
-  const film = new Film(await (await fetch(url)).arrayBuffer());
+  const load = (path) => import(new URL(`explorer/static/${path}`, document.baseURI));
+  const [{ Film }, { fetchPacked }] = [await load("state/film.js"), await load("server/packed.js")];
+  const film = new Film(await fetchPacked(url));
   const at = (name, ...place) => [...film.at(name, ...place)];
   return {
     labels: film.labels, epochs: film.epochs, losses: film.curves.test_loss,
@@ -305,11 +307,6 @@ def request(**order: Any) -> dict[str, Any]:
     return {"content": json.dumps(order), "headers": {"content-type": "application/json"}}
 
 
-def explained(workbench: Workbench, model: str) -> dict[str, Any]:
-    *_, last = answers(workbench, {"request": 1, "picture": "cat.png", "model": model})
-    return last
-
-
 @pytest.fixture
 def trainings(tmp_path: Path) -> Trainings:
     return Trainings(tmp_path / "runs", device="cpu")
@@ -327,9 +324,15 @@ def test_a_run_is_watched_and_a_closing_server_keeps_it(
         assert again.status_code == 422
         assert "stop it first" in again.json()["error"]
         wait_until(lambda: client.get("/explorer/training/now").json()["has_weights"])
-        first = explained(workbench, "run:smoke")["result"]
+        first = explained(workbench, model="run:smoke")["result"]
         assert {each["label"] for each in first["predictions"]} == {"reddish", "greenish"}
-        wait_until(lambda: explained(workbench, "run:smoke")["result"]["pass"] != first["pass"])
+        wait_until(
+            lambda: explained(workbench, model="run:smoke")["result"]["pass"] != first["pass"]
+        )
+        trainings.stop()
+        lines = client.get("/explorer/training/news").text.splitlines()
+        told = [json.loads(line)["training"] for line in lines]
+        assert told[-1]["state"] == "stopped" and told[-1] == trainings.now()
     now = trainings.now()
     assert now is not None
     assert now["state"] == "stopped"
@@ -437,15 +440,14 @@ def test_without_leave_the_page_has_no_training(small: vx.LoadedModel) -> None:
 
 def test_a_model_without_a_film_has_none_to_fetch(small: vx.LoadedModel) -> None:
     workbench = Workbench(small)
-    assert explained(workbench, workbench.start_name)["result"]["film"] == {}
+    assert explained(workbench)["result"]["film"] == {}
 
 
 def test_a_film_shows_the_names_that_were_given(checkpoint: Path, small: vx.LoadedModel) -> None:
     film = checkpoint.with_name("film.npz")
     names = [f"类别 {index}" for index in range(10)]
     packed = film_bytes(film, vx.load_model(checkpoint, labels=names))
-    size = int.from_bytes(packed[:4], "little")
-    assert json.loads(packed[4 : 4 + size])["labels"] == names
+    assert unpack(packed)[0]["labels"] == names
     model = vx.load_model(checkpoint)
     others = dataclasses.replace(model, metadata={**model.metadata, "labels": names})
     with pytest.raises(DataError, match="film of another model"):
@@ -472,7 +474,7 @@ def test_a_film_that_does_not_fit_is_refused(
             film_bytes(damaged, small)
     workbench = Workbench(small, film=damaged)
     with TestClient(build_app(workbench), base_url="http://localhost") as client:
-        described = explained(workbench, workbench.start_name)["result"]["film"]
+        described = explained(workbench)["result"]["film"]
         answer = client.get(f"/explorer/{described['url']}")
         assert answer.status_code == 422
         assert answer.json()["error"].endswith(".")

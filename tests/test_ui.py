@@ -22,7 +22,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import vit_explorer as vx
+from tests.asking import explained, lines_of
 from tests.browser import running_app
+from tests.packed import unpack
 from vit_explorer.errors import (
     UNEXPECTED,
     ModelError,
@@ -32,7 +34,6 @@ from vit_explorer.errors import (
 )
 from vit_explorer.page import Workbench, build_app, serve
 from vit_explorer.page.gradio_api import add_endpoints
-from vit_explorer.page.gradio_shell import ANSWERS_AT_ONCE, answers, build_blocks
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES
@@ -61,13 +62,6 @@ def png(size: tuple[int, int] = (40, 30)) -> bytes:
     return buffer.getvalue()
 
 
-def explained(workbench: Workbench, **asked: object) -> dict[str, object]:
-    request = {"request": 7, "picture": "cat.png", "model": workbench.start_name, **asked}
-    *_, last = answers(workbench, request)
-    assert last["request"] == 7
-    return last
-
-
 def test_result_is_small_and_its_parts_are_there(
     client: TestClient, workbench: Workbench, small: vx.LoadedModel
 ) -> None:
@@ -89,9 +83,8 @@ def test_result_is_small_and_its_parts_are_there(
 
 def test_packed_rows_are_exact_for_prefix_tokens_and_close_for_thin_rows() -> None:
     attention = torch.tensor([[0.9, 0.04, 0.06], [0.9999, 0.00003, 0.00007]])
-    packed = payload.pack_rows(attention, prefix=1)
-    exact = np.frombuffer(packed, "<f4", count=4).reshape(2, 2)
-    levels = np.frombuffer(packed, np.uint8, offset=16).reshape(2, 2)
+    _, read = unpack(payload.pack_rows(attention, prefix=1))
+    exact, levels = read["exact"], read["levels"]
     np.testing.assert_array_equal(exact[:, 1], attention[:, 0])
     np.testing.assert_allclose(levels / 255 * exact[:, :1], attention[:, 1:], rtol=5e-3)
 
@@ -170,11 +163,9 @@ def test_bad_uploads_get_one_sentence(
     "asked",
     [
         {"picture": "../README.md"},
-        {"picture": None},
         {"model": "/etc/passwd"},
         {"model": "hf-hub:someone/something"},
         {"model": "local-dir:/tmp"},
-        {"model": None},
         {"target": 99},
         {"target": -1},
     ],
@@ -186,20 +177,16 @@ def test_bad_requests_get_one_sentence(workbench: Workbench, asked: dict[str, ob
     assert error.endswith(".")
 
 
-@pytest.mark.parametrize("asked", [None, "words", 3, ["a"]])
-def test_an_event_that_is_no_object_gets_one_sentence(workbench: Workbench, asked: object) -> None:
-    *_, answer = answers(workbench, asked)
-    assert answer["error"].startswith("There is no model") and answer["part"] == "model"
+@pytest.mark.parametrize("asked", ["words", 3, ["a"], {"picture": None}, {"target": [1]}])
+def test_an_order_that_can_t_be_read_gets_one_sentence(client: TestClient, asked: object) -> None:
+    answer = client.post("/explorer/explanations", json=asked)
+    assert answer.status_code == 422
+    assert re.fullmatch(r"The order's .+ is missing or wrong\.", answer.json()["error"])
 
 
-def test_the_page_s_readers_wait_for_no_program(workbench: Workbench) -> None:
-    with gr.Blocks() as blocks:
-        add_endpoints(workbench)
-    programs = {each.concurrency_id for each in blocks.fns.values() if each.api_name != "models"}
-    page = build_blocks(workbench)
-    (event,) = [each for each in page.fns.values() if each.api_visibility == "private"]
-    assert programs == {"programs"} and event.concurrency_id != "programs"
-    assert event.concurrency_limit == ANSWERS_AT_ONCE
+def test_an_error_says_which_choice_it_is_about(workbench: Workbench) -> None:
+    for part, value in (("picture", "none"), ("model", "none"), ("target", 99)):
+        assert explained(workbench, **{part: value})["part"] == part
 
 
 def endpoints(workbench: Workbench) -> dict[str, Any]:
@@ -254,7 +241,7 @@ def test_parts_that_a_model_lacks_are_no_failure(
     for path in ("positions", "similarities/1"):
         answer = client.get(f"/explorer/results/{key}/{path}")
         assert answer.status_code == 404
-        assert answer.json()["detail"].startswith("The model has no positions")
+        assert answer.json()["error"].startswith("The model has no positions")
 
 
 def test_addresses_never_break_the_header_of_an_answer(
@@ -265,7 +252,7 @@ def test_addresses_never_break_the_header_of_an_answer(
     key = workbench.analyse(picture, workbench.start_name, None).key
     for item in ("漢", "a%0D%0ASet-Cookie: b=c", '%22; filename="x'):
         answer = client.get(f"/explorer/results/{key}/data/positions/{item}.npz")
-        assert answer.status_code == 404 and answer.json()["detail"].endswith(".")
+        assert answer.status_code == 404 and answer.json()["error"].endswith(".")
     answer = client.get(f"/explorer/results/{key}/data/positions.npz")
     shown = 'attachment; filename="_ ___-positions.npz"'
     assert answer.headers["content-disposition"] == shown
@@ -336,13 +323,17 @@ def test_an_upload_s_answer_without_words_is_a_refusal(page: Page) -> None:
 
 
 def test_an_unforeseen_failure_is_logged_and_answered(
-    workbench: Workbench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: TestClient,
+    workbench: Workbench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a secret path")
 
     monkeypatch.setattr(workbench, "analyse", fail)
-    assert explained(workbench)["error"] == UNEXPECTED
+    order = {"picture": "cat.png", "model": workbench.start_name}
+    assert lines_of(client, "explanations", order) == [{"error": UNEXPECTED}]
     assert "a secret path" in caplog.text
 
 
@@ -387,7 +378,7 @@ def test_a_taken_port_is_said(small: vx.LoadedModel) -> None:
 def test_page_s_files_name_no_other_machine() -> None:
     allowed = ("http://www.w3.org/2000/svg", "http://www.w3.org/1998/Math/MathML")
     texts = [f for f in static_folder().rglob("*.*") if f.suffix != ".png"]
-    assert {file.suffix for file in texts} == {".js", ".css", ".json", ".html", ".svg"}
+    assert {file.suffix for file in texts} == {".js", ".ts", ".css", ".json", ".html", ".svg"}
     for file in texts:
         text = file.read_text(encoding="utf-8")
         for address in allowed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 import time
@@ -17,6 +16,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 import vit_explorer as vx
+from tests.packed import unpack
 from vit_explorer.errors import OptionError
 from vit_explorer.methods.attention import rollout_by_layer
 from vit_explorer.page import Workbench, build_app
@@ -49,13 +49,14 @@ def test_each_layer_s_maps_are_those_of_the_option(
     client: TestClient, result: Result, small: vx.LoadedModel
 ) -> None:
     lines = asked(client, result, {"ask": "layers"})
-    found = {line["layers"]["name"]: line["layers"]["layers"] for line in lines if "layers" in line}
-    assert list(found) == layered()
+    assert [line["layers"] for line in lines if "layers" in line] == layered()
     for name in ("attention", "grad_cam", "eigen_cam"):
-        for layer in range(small.card.depth):
+        base = f"/explorer/results/{result.key}/methods/{name}/layers"
+        facts, arrays = unpack(client.get(base).content)
+        assert facts["name"] == name and len(facts["layers"]) == small.card.depth
+        for layer, values in enumerate(arrays["values"].reshape(small.card.depth, -1)):
             options = {name: {"layer": layer}}
             explained = vx.explain(small, "assets/cat.png", methods=(name,), options=options)
-            values = np.frombuffer(base64.b64decode(found[name][layer]["bytes"]), "<f4")
             expected = explained.heatmaps[name].values
             np.testing.assert_allclose(values.reshape(expected.shape), expected, atol=1e-5)
 
@@ -229,10 +230,7 @@ def test_numbers_of_the_attention_view(client: TestClient, result: Result) -> No
         ("heads", "distance", vx.attention_distance(trace, renormalise=True)),
         ("rollouts/5", "rollout", rollout_by_layer(trace, 5).numpy()),
     ):
-        content = client.get(f"{base}/{path}").content
-        length = int.from_bytes(content[:4], "little")
-        head = json.loads(content[4 : 4 + length])
-        assert head["arrays"][0] == [name, "f4", list(expected.shape)]
-        values = np.frombuffer(content, "<f4", count=expected.size, offset=4 + length)
-        np.testing.assert_allclose(values, expected.ravel(), atol=1e-6)
+        _, arrays = unpack(client.get(f"{base}/{path}").content)
+        assert arrays[name].dtype == np.float32
+        np.testing.assert_allclose(arrays[name], expected, atol=1e-6)
     assert client.get(f"{base}/rollouts/99").status_code == 404

@@ -24,16 +24,23 @@ from vit_explorer.page.gradio_api import check_mcp
 from vit_explorer.page.gradio_shell import HEAD, STYLES, build_blocks
 from vit_explorer.page.guard import Guard
 from vit_explorer.page.preload import link_header
-from vit_explorer.page.routes.installable import create_app_router
-from vit_explorer.page.routes.jobs import create_analysis_router
-from vit_explorer.page.routes.models import create_model_router
-from vit_explorer.page.routes.results import create_router
-from vit_explorer.page.routes.training import create_training_router
+from vit_explorer.page.routes import (
+    installable,
+    interventions,
+    jobs,
+    models,
+    numbers,
+    results,
+    training,
+)
+from vit_explorer.page.routes.refusals import add_refusals
 from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.static_files import static_folder
 from vit_explorer.training.interrupts import hangup
+
+ROUTES = (results, numbers, interventions, jobs, models, installable)
 
 
 def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = False) -> FastAPI:
@@ -58,12 +65,12 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = Fa
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(Guard, hosts=hosts, link=link_header(static_folder(), STYLES))
-    app.include_router(create_router(workbench))
-    app.include_router(create_app_router())
-    app.include_router(create_model_router(workbench))
-    app.include_router(create_analysis_router(workbench))
+    app.state.workbench = workbench
+    add_refusals(app)
+    for routes in ROUTES:
+        app.include_router(routes.router)
     if workbench.trainings is not None:
-        app.include_router(create_training_router(workbench.trainings))
+        app.include_router(training.router)
     app.mount("/explorer/static", StaticFiles(directory=static_folder()))
     return gr.mount_gradio_app(
         app,

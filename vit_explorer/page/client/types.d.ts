@@ -249,7 +249,7 @@ interface Runs {
 /** Numbers of a view: facts, and arrays by name with their shapes. */
 interface Packed {
   facts: Record<string, any>;
-  arrays: Record<string, Float32Array | Int8Array | Uint8Array>;
+  arrays: Record<string, any>;
   shapes: Record<string, number[]>;
 }
 
@@ -359,19 +359,11 @@ type Actions = ReturnType<typeof import("./app/actions.js").createActions> & {
   other: ReturnType<typeof import("./state/second_result.js").followOther>;
 };
 
-/** What Gradio gives the script of its component. */
-interface Bridge {
-  props: { value?: any };
-  trigger(event: string, data: unknown): void;
-  watch(prop: string, listener: () => void): void;
-}
-
 interface Context {
   store: Store;
   setup?: Setup;
   actions?: Actions;
   signal?: AbortSignal;
-  bridge?: Bridge;
 }
 
 /** A view: its node, and what draws it from the store. */

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 import zlib
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from vit_explorer.errors import DataError
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.page.payloads.packing import pack
 
 # More than this would keep a browser busy; then the position maps stay out.
 MAX_SIMILARITY_BYTES = 64 * 2**20
@@ -27,11 +27,11 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def film_bytes(path: Path, model: LoadedModel) -> bytes:
-    """A film packed for the browser: a header's length, the header as JSON, and the arrays.
+    """A film packed for the browser: its epochs, names and curves, and the arrays.
 
-    Of F frames and P probe pictures, in this order: `probabilities` (F, P, classes), `rollout`
-    (F, P, gh, gw) and `distance` (F, P, L, h) as float32; `probes` (P, H, W, 3) and `filters`
-    (F, n, ph, pw, 3) as uint8; `similarity` (F, gh·gw, gh·gw), cosines times 127 as int8.
+    Of F frames and P probe pictures: `probabilities` (F, P, classes), `rollout` (F, P, gh, gw) and
+    `distance` (F, P, L, h) as float32; `probes` (P, H, W, 3) and `filters` (F, n, ph, pw, 3) as
+    uint8; `similarity` (F, gh·gw, gh·gw), cosines times 127 as int8.
 
     Raises:
         DataError: the file is damaged, or of another model.
@@ -39,27 +39,23 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
     film = _read(path)
     _check_fits(film, path, model)
     parts: Arrays = {
-        "probabilities": film["probabilities"].astype("<f4"),
-        "rollout": film["rollout"].astype("<f4"),
-        "distance": film["attention_distance"].astype("<f4"),
+        "probabilities": film["probabilities"],
+        "rollout": film["rollout"],
+        "distance": film["attention_distance"],
         "probes": film["probes"],
         "filters": film["filters"],
     }
     similarity = film.get("position_similarity")
     if similarity is not None and similarity.size <= MAX_SIMILARITY_BYTES:
         parts["similarity"] = np.rint(similarity.astype(np.float32) * 127).astype(np.int8)
-    header = {
+    facts = {
         "epochs": film["epoch"].tolist(),
         "names": film["probe_names"].tolist(),
         "labels": list(model.labels),
         "measured": str(film.get("measured", "test")),
         "curves": {name: _numbers(film[name]) for name in _CURVES},
-        "shapes": {name: list(part.shape) for name, part in parts.items()},
     }
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 4)  # float32 arrays start at a multiple of 4
-    content = [part.tobytes() for part in parts.values()]
-    return b"".join((len(text).to_bytes(4, "little"), text, *content))
+    return pack(facts, parts)
 
 
 def _read(path: Path) -> Arrays:

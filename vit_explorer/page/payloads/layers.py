@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from vit_explorer.analysis.readout_path import readout_path
 from vit_explorer.analysis.tokens import Artifacts, artifacts, token_similarity
 from vit_explorer.errors import ExplorerError
 from vit_explorer.models.outputs import measured
+from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.result import describe_prediction
 from vit_explorer.page.state.results import Result
@@ -25,25 +25,32 @@ LEVELS = 2**15 - 1
 
 
 def depth_bytes(result: Result) -> bytes:
-    """Everything of the Layers view but the tokens, as JSON."""
-    return json.dumps(describe_depth(result), allow_nan=False).encode()
+    """Everything of the Layers view but the tokens.
 
-
-def describe_depth(result: Result) -> dict[str, Any]:
-    """The logit lens by depth, the readout's path, and norms and outliers by layer."""
+    Facts are the logit lens by depth and each layer's norms in a few numbers. Arrays are the
+    readout's path, `similarity` (L, L), `points` (L, 2) and `shares` (2,), and of each layer the
+    patches' `norms` (L, n) and the prefix tokens' `prefix` (L, p), with their histogram: `counts`
+    (L, b) and `edges` (L, b + 1).
+    """
     trace, card = result.explanation.trace, result.model.card
     path = readout_path(trace)
-    return {
+    found = [artifacts(trace, layer=layer) for layer in range(card.depth)]
+    facts = {
         "lens": _lens(result) if card.classes else None,
-        "path": {
-            "similarity": _rounded(path.similarity),
-            "points": _rounded(path.points),
-            "shares": _rounded(path.shares),
-            "reads_patches": trace.reads_patches,
-        },
-        "layers": [_norms(artifacts(trace, layer=layer)) for layer in range(card.depth)],
+        "layers": [_norms(each) for each in found],
+        "reads_patches": trace.reads_patches,
         "whole": card.depth * card.tokens * card.dim <= MAX_TOKEN_NUMBERS,
     }
+    arrays = {
+        "similarity": path.similarity,
+        "points": path.points,
+        "shares": path.shares,
+        "norms": np.stack([each.norms.ravel() for each in found]),
+        "prefix": np.stack([each.prefix_norms for each in found]),
+        "counts": np.stack([each.histogram[0] for each in found]).astype(np.float32),
+        "edges": np.stack([each.histogram[1] for each in found]),
+    }
+    return pack(facts, arrays)
 
 
 def _lens(result: Result) -> dict[str, Any]:
@@ -69,36 +76,25 @@ def _lens(result: Result) -> dict[str, Any]:
 
 
 def _norms(found: Artifacts) -> dict[str, Any]:
-    counts, edges = found.histogram
     return {
-        "norms": _rounded(found.norms.ravel()),
-        "prefix": _rounded(found.prefix_norms),
         "outliers": np.flatnonzero(found.outliers).tolist(),
         "median": found.median,
         "threshold": found.threshold,
         "class_share": found.class_share,
         "mean_share": found.mean_share,
-        "counts": counts.tolist(),
-        "edges": _rounded(edges),
     }
 
 
-def _rounded(values: NDArray[np.float32]) -> Any:
-    """Lists of numbers with six significant digits, which are shorter to send."""
-    short = [float(f"{value:.6g}") for value in values.ravel().tolist()]
-    return np.array(short).reshape(values.shape).tolist()
-
-
 def token_bytes(result: Result) -> bytes:
-    """Every block's output tokens as directions of length 1: int16 (L, N, D), 32767 being 1."""
+    """Every block's output as directions of length 1: `tokens` int16 (L, N, D), 32767 being 1."""
     blocks = torch.stack(result.explanation.trace.blocks).float()
     unit = F.normalize(blocks, dim=-1)
     levels: NDArray[np.float32] = (unit * LEVELS).round().cpu().numpy()
-    return levels.astype("<i2").tobytes()
+    return pack({}, {"tokens": levels.astype(np.int16)})
 
 
 def similarity_bytes(result: Result, token: int) -> bytes:
-    """Cosine similarity of one token to every patch, float32 (L, gh, gw). Raises IndexError."""
+    """Cosine of one token to every patch: `similarity` (L, gh, gw). Raises IndexError."""
     if not 0 <= token < result.model.card.tokens:
         raise IndexError(f"There is no token {token}.")
-    return token_similarity(result.explanation.trace, token, layer=None).astype("<f4").tobytes()
+    return pack({}, {"similarity": token_similarity(result.explanation.trace, token, layer=None)})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from vit_explorer.drawing import overlays as render
 from vit_explorer.methods import METHODS, Heatmap, Method, in_order
 from vit_explorer.models.card import ModelCard
+from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.payloads.phrases import keyed
 
 
@@ -70,3 +73,19 @@ def describe_scale(heatmap: Heatmap) -> dict[str, Any]:
     """The values at the ends of a map's colours, and what there is to note of it."""
     low, high = render.limits(heatmap.values, signed=heatmap.signed)
     return {"limits": [low, high], "note": keyed(heatmap.note)}
+
+
+def layers_bytes(name: str, heatmaps: list[Heatmap | None]) -> bytes:
+    """A method's maps of all layers: what they share, and each layer's scale and grid, or null.
+
+    The values of those that are there lie one after the other in `values`, row by row.
+    """
+    facts = {
+        **describe_method_map(METHODS[name]),
+        "layers": [
+            None if one is None else {**describe_scale(one), "grid": list(one.values.shape)}
+            for one in heatmaps
+        ],
+    }
+    values = [one.values.ravel() for one in heatmaps if one is not None]
+    return pack(facts, {"values": np.concatenate([np.zeros(0, np.float32), *values])})

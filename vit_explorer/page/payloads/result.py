@@ -23,6 +23,7 @@ from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.page.payloads.learn import has_projection, has_two_heads
 from vit_explorer.page.payloads.load_arguments import load_arguments
 from vit_explorer.page.payloads.maps import describe_map, usual
+from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.tabs import describe_lacks
 from vit_explorer.page.state.results import Result
@@ -208,8 +209,8 @@ def describe_positions(result: Result) -> dict[str, Any]:
 
 
 def position_bytes(result: Result) -> bytes:
-    """Cosine similarities of every position to every other, float32 (gh, gw, gh, gw)."""
-    return position_similarity(result.model).astype("<f4").tobytes()
+    """Cosine similarities of every position to every other: `similarity` (gh, gw, gh, gw)."""
+    return pack({}, {"similarity": position_similarity(result.model)})
 
 
 def _patch_check(result: Result) -> dict[str, float] | None:
@@ -223,10 +224,10 @@ def _patch_check(result: Result) -> dict[str, float] | None:
 def pack_rows(attention: torch.Tensor, prefix: int) -> bytes:
     """Rows (…, N) of probabilities, small enough to send and exact where it matters.
 
-    For each row, in float32: its largest patch value, then its `prefix` tokens' values; after
-    them all rows' patches as uint8 shares of that largest value. Rows have scales of their own,
-    and prefix tokens none: or rows that spread thin, or that give nearly all to the class token,
-    would become zeros.
+    For each row `exact` (rows, 1 + prefix): its largest patch value, then its `prefix` tokens'
+    values; and `levels` (rows, patches): the patches as uint8 shares of that largest value. Rows
+    have scales of their own, and prefix tokens none: or rows that spread thin, or that give nearly
+    all to the class token, would become zeros.
     """
     rows: npt.NDArray[np.float32] = attention.float().flatten(0, -2).cpu().numpy()
     patches = rows[:, prefix:]
@@ -234,18 +235,22 @@ def pack_rows(attention: torch.Tensor, prefix: int) -> bytes:
     exact = np.concatenate([largest, rows[:, :prefix]], axis=1)
     shares = patches / np.where(largest > 0, largest, 1)
     levels = np.rint(shares * 255).astype(np.uint8)
-    return exact.astype("<f4").tobytes() + levels.tobytes()
+    return pack({}, {"exact": exact, "levels": levels})
 
 
 def layer_bytes(result: Result, layer: int) -> bytes:
-    """All heads' attention (h, N, N) of one layer, packed."""
+    """All heads' attention (h, N, N) of one layer, packed. Raises IndexError."""
+    if not 0 <= layer < result.model.card.depth:
+        raise IndexError(f"There is no layer {layer}.")
     prefix = result.model.card.prefix_tokens
     return pack_rows(result.explanation.trace.attention(layer), prefix)
 
 
 def query_bytes(result: Result, query: int) -> bytes:
-    """One query's row in every layer and head (L, h, N), packed."""
+    """One query's row in every layer and head (L, h, N), packed. Raises IndexError."""
     trace, card = result.explanation.trace, result.model.card
+    if not 0 <= query < card.tokens:
+        raise IndexError(f"There is no token {query}.")
     rows = [trace.attention_rows(layer, [query])[:, 0] for layer in range(card.depth)]
     return pack_rows(torch.stack(rows), card.prefix_tokens)
 

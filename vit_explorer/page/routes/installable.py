@@ -36,19 +36,17 @@ MANIFEST = {
 }
 
 
-def create_app_router() -> APIRouter:
-    """`/manifest.json`, which Gradio's frame links to, and `/worker.js`, which minds the page."""
-    router = APIRouter()
-    router.add_api_route("/manifest.json", _manifest, methods=["GET"])
-    router.add_api_route("/worker.js", _worker, methods=["GET"])
-    return router
+router = APIRouter()
 
 
-def _manifest() -> Response:
+@router.get("/manifest.json")
+def manifest() -> Response:
+    """What Gradio's frame links to."""
     return JSONResponse(MANIFEST, media_type="application/manifest+json")
 
 
-def _worker() -> Response:
+@router.get("/worker.js")
+def worker() -> Response:
     """The service worker with what it keeps: every static file, under this version's name."""
     folder = static_folder()
     # Types are for the checker of the scripts: no page loads them.

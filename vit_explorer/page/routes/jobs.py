@@ -1,34 +1,50 @@
-"""Analyses by address: asked by POST, told line by line, and stopped when the asker hangs up."""
+"""Whatever takes time: asked by POST, told line by line, and stopped when the asker hangs up."""
 
 from __future__ import annotations
 
-import base64
-import threading
+import time
+from concurrent.futures import wait
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
 from vit_explorer.analysis.faithfulness import Faithfulness
-from vit_explorer.methods import METHODS, Heatmap
-from vit_explorer.page.payloads.maps import (
-    describe_map,
-    describe_method_map,
-    describe_scale,
-    layered,
-)
-from vit_explorer.page.routes.request_bodies import RefusedOrder, read_order
-from vit_explorer.page.state.extra_maps import Analyses
+from vit_explorer.errors import ExplorerError, ModelError, PictureError, TargetError
+from vit_explorer.page.payloads.maps import describe_map, layered
+from vit_explorer.page.payloads.result import describe_result
+from vit_explorer.page.routes.held import Bench, Held
+from vit_explorer.page.routes.request_bodies import read_order
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import Workbench
-from vit_explorer.page.state.streamed_job import Tell, Telling, paced
+from vit_explorer.page.state.streamed_job import Tell, Telling, Turn, Work, paced
 
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"
+NEWS_EVERY = 1.0
+# Which of the page's choices an error is about, so that the others are kept.
+PARTS = {PictureError: "picture", ModelError: "model", TargetError: "target"}
 
 Names = Annotated[list[str], Field(min_length=1, max_length=100)]
+
+
+class ExplanationAsked(BaseModel):
+    """A picture by its key or an example's name, a model by its name, and what to explain."""
+
+    picture: str = ""
+    model: str = ""
+    target: int | str | None = None
+
+
+class ModelAsked(BaseModel):
+    """A model to put together of files that were sent, by their keys."""
+
+    architecture: str = Field("", max_length=200)
+    weights: str | None = Field(None, max_length=100)
+    labels: str | None = Field(None, max_length=100)
+    outputs: str | None = Field(None, max_length=100)
 
 
 class MapAsked(BaseModel):
@@ -47,40 +63,82 @@ class LayersAsked(BaseModel):
     ask: Literal["layers"]
 
 
-Asked = TypeAdapter(Annotated[MapAsked | TrustAsked | LayersAsked, Field(discriminator="ask")])
+AnalysisAsked = MapAsked | TrustAsked | LayersAsked
+EXPLANATION = TypeAdapter(ExplanationAsked)
+MODEL = TypeAdapter(ModelAsked)
+ANALYSIS: TypeAdapter[AnalysisAsked] = TypeAdapter(
+    Annotated[AnalysisAsked, Field(discriminator="ask")]
+)
+
+router = APIRouter(prefix="/explorer")
 
 
-def create_analysis_router(workbench: Workbench) -> APIRouter:
-    """The address under `/explorer/results/{key}` that further maps and scores are asked of."""
-    analyses = Analyses()
-    turn = threading.Lock()
-    router = APIRouter(prefix="/explorer")
-
-    async def receive(key: str, request: Request) -> Response:
-        try:
-            asked = await read_order(request, Asked, LARGEST_ORDER)
-        except RefusedOrder as refused:
-            return refused.answer
-        result = workbench.result(key)
-        if result is None:
-            raise HTTPException(404, "The page no longer holds this result; explain it again.")
-
-        def work(tell: Tell) -> None:
-            answer(analyses, result, asked, tell)
-
-        return StreamingResponse(Telling(work, turn).lines(request), media_type=LINES)
-
-    router.add_api_route("/results/{key}/analyses", receive, methods=["POST"])
-    return router
+def telling(request: Request, work: Work, turn: Turn) -> StreamingResponse:
+    """The lines of work that begins with the answer, and ends when its asker hangs up."""
+    return StreamingResponse(Telling(work, turn).lines(request), media_type=LINES)
 
 
-def answer(
-    analyses: Analyses,
-    result: Result,
-    asked: MapAsked | TrustAsked | LayersAsked,
-    tell: Tell,
-) -> None:
-    """Work out what was asked, telling lines: `done` and `total`, then the answer's parts."""
+@router.post("/explanations")
+async def explain(workbench: Bench, request: Request) -> StreamingResponse:
+    asked = await read_order(request, EXPLANATION, LARGEST_ORDER)
+
+    def work(tell: Tell) -> None:
+        tell_explanation(workbench, asked, tell)
+
+    return telling(request, work, workbench.answering)
+
+
+@router.post("/models")
+async def load_model(workbench: Bench, request: Request) -> StreamingResponse:
+    asked = await read_order(request, MODEL, LARGEST_ORDER)
+
+    def work(tell: Tell) -> None:
+        files = (asked.weights, asked.labels)
+        tell({"model": workbench.add_model(asked.architecture, *files, asked.outputs)})
+
+    return telling(request, work, workbench.answering)
+
+
+@router.post("/results/{key}/analyses")
+async def analyse(result: Held, workbench: Bench, request: Request) -> StreamingResponse:
+    asked = await read_order(request, ANALYSIS, LARGEST_ORDER)
+
+    def work(tell: Tell) -> None:
+        tell_analysis(workbench, result, asked, tell)
+
+    return telling(request, work, workbench.analysing)
+
+
+def tell_explanation(workbench: Workbench, asked: ExplanationAsked, tell: Tell) -> None:
+    """Tell how long the model has been loading, then the result, or a refusal and its part."""
+    try:
+        if not workbench.is_loaded(asked.model):
+            _wait_for_model(workbench, asked.model, tell)
+        result = workbench.analyse(asked.picture, asked.model, asked.target)
+    except ExplorerError as error:
+        part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
+        tell({"error": str(error), "part": part})
+        return
+    tell({"result": describe_result(result)})
+
+
+def _wait_for_model(workbench: Workbench, model: str, tell: Tell) -> None:
+    """A loading goes on alone where `tell` finds that nobody waits any more."""
+    loading = workbench.begin_loading(model)
+    start = time.monotonic()
+    while not loading.done():
+        tell({"loading": model, "seconds": int(time.monotonic() - start)})
+        wait([loading], NEWS_EVERY)
+    loading.result()
+
+
+def tell_analysis(workbench: Workbench, result: Result, asked: AnalysisAsked, tell: Tell) -> None:
+    """Work out what was asked, telling lines: `done` and `total`, then the answer's parts.
+
+    The maps of all layers are not told but that they are there, by their methods' names: they are
+    numbers to fetch.
+    """
+    analyses = workbench.analyses
     progress = paced(tell)
     if isinstance(asked, MapAsked):
         heatmap = analyses.heatmap(result, asked.name, progress)
@@ -90,25 +148,9 @@ def answer(
     else:
         names = layered()
         for done, name in enumerate(names, 1):
-            tell({"layers": describe_layers(name, analyses.layers(result, name))})
+            analyses.layers(result, name)
+            tell({"layers": name})
             progress(done, len(names))
-
-
-def describe_layers(name: str, heatmaps: list[Heatmap | None]) -> dict[str, Any]:
-    """A method's maps of all layers: what they share, and each one's values as float32 bytes."""
-    return {
-        **describe_method_map(METHODS[name]),
-        "layers": [
-            None
-            if heatmap is None
-            else {
-                **describe_scale(heatmap),
-                "grid": list(heatmap.values.shape),
-                "bytes": base64.b64encode(heatmap.values.astype("<f4").tobytes()).decode(),
-            }
-            for heatmap in heatmaps
-        ],
-    }
 
 
 def describe_trust(trust: Faithfulness) -> dict[str, Any]:

@@ -1,46 +1,129 @@
-"""Addresses of the numbers that single views fetch when they need them."""
+"""Addresses of the numbers that single views fetch when they need them, all in one layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.routing import APIRoute
 
-from vit_explorer.errors import ExplorerError
-from vit_explorer.page.payloads import attention, layers, learn, positions
-from vit_explorer.page.state.results import Result
-
-BYTES = "application/octet-stream"
-# What follows a result's address, and what answers with the numbers in it.
-ADDRESSES: dict[str, Callable[..., bytes]] = {
-    "heads": attention.measure_bytes,
-    "rollouts/{query:int}": attention.rollout_bytes,
-    "walk": learn.walk_bytes,
-    "filters": learn.filter_bytes,
-    "patches/{index:int}": learn.patch_bytes,
-    "heads/{layer:int}/{head:int}/{token:int}": learn.head_bytes,
-    "components": positions.component_bytes,
-    "positions/{rows:int}/{columns:int}": positions.interpolated_bytes,
-    "bias/{layer:int}": positions.bias_bytes,
-    "depth": layers.depth_bytes,
-    "tokens": layers.token_bytes,
-    "similarities/{token:int}": layers.similarity_bytes,
-}
+from vit_explorer.errors import OptionError
+from vit_explorer.page.payloads import attention, layers, learn, maps, positions
+from vit_explorer.page.payloads import result as payload
+from vit_explorer.page.payloads.film import film_bytes
+from vit_explorer.page.payloads.packing import MEDIA_TYPE
+from vit_explorer.page.routes.held import Bench, Held
 
 
-def add_view_routes(router: APIRouter, held: Callable[[str], Result]) -> None:
-    """Add them; `held` returns the result of a key or raises the answer that it is gone."""
+class NumbersRoute(APIRoute):
+    """An address whose numbers may be out of range: then they are not there."""
 
-    def sender(make: Callable[..., bytes]) -> Callable[[Request], Response]:
-        def send(request: Request) -> Response:
-            key, *numbers = request.path_params.values()
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
             try:
-                return Response(make(held(key), *numbers), media_type=BYTES)
-            except (IndexError, ExplorerError) as error:
+                return await handle(request)
+            except IndexError as error:
                 raise HTTPException(404, str(error)) from None
 
-        return send
+        return answer
 
-    for path, make in ADDRESSES.items():
-        router.add_api_route(f"/results/{{key}}/{path}", sender(make), methods=["GET"])
+
+router = APIRouter(prefix="/explorer/results/{key}", route_class=NumbersRoute)
+
+
+class Packed(Response):
+    """Packed facts and arrays."""
+
+    media_type = MEDIA_TYPE
+
+
+@router.get("/layers/{layer:int}")
+def layer(result: Held, layer: int) -> Packed:
+    return Packed(payload.layer_bytes(result, layer))
+
+
+@router.get("/queries/{query:int}")
+def query(result: Held, query: int) -> Packed:
+    return Packed(payload.query_bytes(result, query))
+
+
+@router.get("/heads")
+def heads(result: Held) -> Packed:
+    return Packed(attention.measure_bytes(result))
+
+
+@router.get("/rollouts/{query:int}")
+def rollout(result: Held, query: int) -> Packed:
+    return Packed(attention.rollout_bytes(result, query))
+
+
+@router.get("/walk")
+def walk(result: Held) -> Packed:
+    return Packed(learn.walk_bytes(result))
+
+
+@router.get("/filters")
+def filters(result: Held) -> Packed:
+    return Packed(learn.filter_bytes(result))
+
+
+@router.get("/patches/{patch:int}")
+def patch(result: Held, patch: int) -> Packed:
+    return Packed(learn.patch_bytes(result, patch))
+
+
+@router.get("/heads/{layer:int}/{head:int}/{token:int}")
+def head(result: Held, layer: int, head: int, token: int) -> Packed:
+    return Packed(learn.head_bytes(result, layer, head, token))
+
+
+@router.get("/positions")
+def position_similarity(result: Held) -> Packed:
+    return Packed(payload.position_bytes(result))
+
+
+@router.get("/positions/{rows:int}/{columns:int}")
+def moved_positions(result: Held, rows: int, columns: int) -> Packed:
+    return Packed(positions.interpolated_bytes(result, rows, columns))
+
+
+@router.get("/components")
+def position_components(result: Held) -> Packed:
+    return Packed(positions.component_bytes(result))
+
+
+@router.get("/bias/{layer:int}")
+def position_bias(result: Held, layer: int) -> Packed:
+    return Packed(positions.bias_bytes(result, layer))
+
+
+@router.get("/depth")
+def depth(result: Held) -> Packed:
+    return Packed(layers.depth_bytes(result))
+
+
+@router.get("/tokens")
+def tokens(result: Held) -> Packed:
+    return Packed(layers.token_bytes(result))
+
+
+@router.get("/similarities/{token:int}")
+def similarities(result: Held, token: int) -> Packed:
+    return Packed(layers.similarity_bytes(result, token))
+
+
+@router.get("/methods/{method}/layers")
+def method_layers(result: Held, workbench: Bench, method: str) -> Packed:
+    if method not in maps.layered():
+        raise OptionError(f"The method {method!r} has no map of each layer.")
+    return Packed(maps.layers_bytes(method, workbench.analyses.layers(result, method)))
+
+
+@router.get("/film")
+def film(result: Held) -> Packed:
+    if result.film is None:
+        raise HTTPException(404, "The model has no training film; train it here to make one.")
+    return Packed(film_bytes(result.film, result.model))

@@ -1,22 +1,39 @@
-"""What is asked by POST as JSON: read within bounds and checked, or refused in a sentence."""
+"""What is sent by POST: read within bounds and checked, or refused in a sentence."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
 Order = TypeVar("Order")
+JSON = "application/json"
 
 
 class RefusedOrder(Exception):  # noqa: N818
-    """An order that can't be read; `answer` says why."""
+    """An order that can't be read, and the status to say so with."""
 
     def __init__(self, status: int, error: str) -> None:
         super().__init__(error)
-        self.answer = JSONResponse({"error": error}, status)
+        self.status = status
+
+
+def check_type(request: Request, kind: str, what: str) -> None:
+    """Raises RefusedOrder for another content type than `kind`."""
+    # A form of another site can't send these types without asking first, and is then refused.
+    if request.headers.get("content-type") != kind:
+        raise RefusedOrder(415, f"Send {what} as {kind}.")
+
+
+async def read_body(request: Request, largest: int, too_long: str) -> bytes:
+    """A body of at most `largest` bytes; raises RefusedOrder with `too_long` for a longer one."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest:
+            raise RefusedOrder(413, too_long)
+    return bytes(body)
 
 
 async def read_order(request: Request, adapter: TypeAdapter[Order], largest: int) -> Order:
@@ -25,16 +42,10 @@ async def read_order(request: Request, adapter: TypeAdapter[Order], largest: int
     Raises:
         RefusedOrder: another content type, too long, or not what the adapter expects.
     """
-    # A form of another site can't send this type without asking first, and is then refused.
-    if request.headers.get("content-type") != "application/json":
-        raise RefusedOrder(415, "Send the order as application/json.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > largest:
-            raise RefusedOrder(413, "The order is too long.")
+    check_type(request, JSON, "the order")
+    body = await read_body(request, largest, "The order is too long.")
     try:
-        return adapter.validate_json(bytes(body))
+        return adapter.validate_json(body)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"])) or "order"
         raise RefusedOrder(422, f"The order's {place} is missing or wrong.") from None

@@ -1,4 +1,4 @@
-"""What the page fetches by address: its own files, pictures, and the large parts of results."""
+"""What the page fetches by address: its setup, pictures, and a result's files to keep."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import mimetypes
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from huggingface_hub import constants
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
@@ -27,13 +25,10 @@ from vit_explorer.models.shipped import ALL, SHIPPED, asset
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.downloads import Table, npz_bytes, table_bytes
-from vit_explorer.page.payloads.film import film_bytes
 from vit_explorer.page.payloads.maps import describe_methods
-from vit_explorer.page.routes.interventions import add_change_routes
-from vit_explorer.page.routes.numbers import add_view_routes
-from vit_explorer.page.routes.request_bodies import RefusedOrder, read_order
+from vit_explorer.page.routes.held import BYTES, Bench, Held
+from vit_explorer.page.routes.request_bodies import check_type, read_body, read_order
 from vit_explorer.page.state.examples import EXAMPLES
-from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
 from vit_explorer.page.state.uploads import ENDINGS, MAX_BYTES
 from vit_explorer.pictures.decode import open_picture
@@ -46,39 +41,17 @@ UNWRITABLE = (
     "download again."
 )
 THUMBNAIL_SIDE = 192
-BYTES = "application/octet-stream"
 LARGEST_ORDER = 10**4
 LARGEST_TABLE = 16 * 2**20
+TABLE = TypeAdapter(Table)
+JPEG, PNG, ZIP = "image/jpeg", "image/png", "application/zip"
+
+router = APIRouter(prefix="/explorer")
 
 
-def create_router(workbench: Workbench) -> APIRouter:
-    """All addresses under `/explorer/`, except the static files."""
-    router = APIRouter(prefix="/explorer")
-    router.add_api_route("/setup", lambda: describe_setup(workbench), methods=["GET"])
-    router.add_api_route("/models/names", available_models, methods=["GET"])
-    router.add_api_route("/examples/{name}", _example, methods=["GET"])
-    router.add_api_route("/thumbnails/{name}", _thumbnail, methods=["GET"])
-    router.add_api_route("/judged/{model_name}", workbench.judged_examples, methods=["GET"])
-    router.add_api_route("/pictures", _receiver(workbench), methods=["POST"])
-    router.add_api_route("/pictures/values", _chooser(workbench), methods=["POST"])
-
-    def add(path: str, media: str, make: Callable[..., bytes]) -> None:
-        router.add_api_route(path, _sender(workbench, media, make), methods=["GET"])
-
-    add("/results/{key}/picture", "image/jpeg", _picture)
-    add("/results/{key}/seen", "image/png", _seen)
-    add("/results/{key}/positions", BYTES, lambda result, _: payload.position_bytes(result))
-    add("/results/{key}/layers/{index}", BYTES, _layer)
-    add("/results/{key}/queries/{index}", BYTES, _query)
-    for path in ("/results/{key}/data/{name}.npz", "/results/{key}/data/{name}/{item}.npz"):
-        router.add_api_route(path, _numbers(workbench), methods=["GET"])
-    add_view_routes(router, partial(_held, workbench))
-    add_change_routes(router, partial(_held, workbench))
-    router.add_api_route("/table.npz", _table, methods=["POST"])
-    router.add_api_route("/results/{key}/labels", _labels(workbench), methods=["GET"])
-    router.add_api_route("/results/{key}/film", _film(workbench), methods=["GET"])
-    router.add_api_route("/results/{key}/explanation.zip", _download(workbench), methods=["GET"])
-    return router
+@router.get("/setup")
+def setup(workbench: Bench) -> dict[str, Any]:
+    return describe_setup(workbench)
 
 
 def describe_setup(workbench: Workbench) -> dict[str, Any]:
@@ -126,16 +99,23 @@ def words() -> dict[str, str]:
     return methods | recipes | shipped
 
 
-def _example(name: str) -> Response:
+@router.get("/models/names")
+def model_names() -> list[str]:
+    return available_models()
+
+
+@router.get("/examples/{name}")
+def example(name: str) -> Response:
     if name not in EXAMPLES:
         raise HTTPException(404)
     return Response(asset(name).read_bytes(), media_type=mimetypes.guess_type(name)[0])
 
 
-def _thumbnail(name: str) -> Response:
+@router.get("/thumbnails/{name}")
+def thumbnail(name: str) -> Response:
     if name not in EXAMPLES:
         raise HTTPException(404)
-    return Response(_shrunk(name), media_type="image/jpeg")
+    return Response(_shrunk(name), media_type=JPEG)
 
 
 @cache
@@ -143,25 +123,18 @@ def _shrunk(name: str) -> bytes:
     return payload.picture_bytes(open_picture(asset(name)).image, longest=THUMBNAIL_SIDE)
 
 
-def _receiver(workbench: Workbench) -> Callable[..., Any]:
-    async def receive(request: Request, name: str = "") -> Response:
-        # A form of another site can't send this type without asking first, and is then refused.
-        if request.headers.get("content-type") != BYTES:
-            return JSONResponse({"error": f"Send the picture's bytes as {BYTES}."}, 415)
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > MAX_UPLOAD_BYTES:
-                limit = MAX_UPLOAD_BYTES // 10**6
-                error = f"The picture has more than {limit} MB; make it smaller and send it again."
-                return JSONResponse({"error": error}, 413)
-        try:
-            key = await run_in_threadpool(workbench.add_picture, bytes(data), name)
-        except ExplorerError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        return JSONResponse({"picture": key})
+@router.get("/judged/{model_name}")
+def judged(workbench: Bench, model_name: str) -> dict[str, dict[str, Any]]:
+    return workbench.judged_examples(model_name)
 
-    return receive
+
+@router.post("/pictures")
+async def receive_picture(workbench: Bench, request: Request, name: str = "") -> dict[str, str]:
+    check_type(request, BYTES, "the picture's bytes")
+    limit = MAX_UPLOAD_BYTES // 10**6
+    too_long = f"The picture has more than {limit} MB; make it smaller and send it again."
+    data = await read_body(request, MAX_UPLOAD_BYTES, too_long)
+    return {"picture": await run_in_threadpool(workbench.add_picture, data, name)}
 
 
 class Values(BaseModel):
@@ -172,123 +145,67 @@ class Values(BaseModel):
     stretch: str | tuple[float, float] = "auto"
 
 
-def _chooser(workbench: Workbench) -> Callable[..., Any]:
-    async def choose(request: Request) -> Response:
-        try:
-            asked = await read_order(request, TypeAdapter(Values), LARGEST_ORDER)
-            key = await run_in_threadpool(
-                workbench.choose_values, asked.picture, asked.bands, asked.stretch
-            )
-        except RefusedOrder as refused:
-            return refused.answer
-        except ExplorerError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        return JSONResponse({"picture": key})
-
-    return choose
+VALUES = TypeAdapter(Values)
 
 
-def _held(workbench: Workbench, key: str) -> Result:
-    result = workbench.result(key)
-    if result is None:
-        raise HTTPException(404, "The page no longer holds this result; explain the picture again.")
-    return result
+@router.post("/pictures/values")
+async def choose_values(workbench: Bench, request: Request) -> dict[str, str]:
+    asked = await read_order(request, VALUES, LARGEST_ORDER)
+    chosen = (asked.picture, asked.bands, asked.stretch)
+    return {"picture": await run_in_threadpool(workbench.choose_values, *chosen)}
 
 
-def _sender(workbench: Workbench, media: str, make: Callable[..., bytes]) -> Callable[..., Any]:
-    def send(key: str, index: int = 0) -> Response:
-        try:
-            content = make(_held(workbench, key), index)
-        except ExplorerError as error:
-            raise HTTPException(404, str(error)) from None
-        return Response(content, media_type=media)
-
-    return send
+@router.get("/results/{key}/picture")
+def picture(result: Held) -> Response:
+    return Response(payload.picture_bytes(result.explanation.prepared.whole), media_type=JPEG)
 
 
-def _picture(result: Result, _: int) -> bytes:
-    return payload.picture_bytes(result.explanation.prepared.whole)
+@router.get("/results/{key}/seen")
+def seen(result: Held) -> Response:
+    return Response(payload.seen_bytes(result.explanation.prepared.shown), media_type=PNG)
 
 
-def _seen(result: Result, _: int) -> bytes:
-    return payload.seen_bytes(result.explanation.prepared.shown)
+@router.get("/results/{key}/labels")
+def labels(result: Held) -> list[str]:
+    return list(result.model.labels)
 
 
-def _layer(result: Result, index: int) -> bytes:
-    if not 0 <= index < result.model.card.depth:
-        raise HTTPException(404)
-    return payload.layer_bytes(result, index)
+@router.get("/results/{key}/data/{name}.npz")
+def figure_numbers(result: Held, name: str) -> Response:
+    return figure_part(result, name, "")
 
 
-def _query(result: Result, index: int) -> bytes:
-    if not 0 <= index < result.model.card.tokens:
-        raise HTTPException(404)
-    return payload.query_bytes(result, index)
+@router.get("/results/{key}/data/{name}/{item}.npz")
+def figure_part(result: Held, name: str, item: str) -> Response:
+    content = npz_bytes(result, name, item)
+    stem = "-".join(filter(None, (folder_name(result.picture.name), name, item)))
+    return Response(content, media_type=BYTES, headers=_as_file(f"{stem}.npz"))
 
 
-def _numbers(workbench: Workbench) -> Callable[..., Any]:
-    def send(key: str, name: str, item: str = "") -> Response:
-        result = _held(workbench, key)
-        try:
-            content = npz_bytes(result, name, item)
-        except ExplorerError as error:
-            raise HTTPException(404, str(error)) from None
-        stem = "-".join(filter(None, (folder_name(result.picture.name), name, item)))
-        return Response(content, media_type=BYTES, headers=_as_file(f"{stem}.npz"))
-
-    return send
+@router.post("/table.npz")
+async def table(request: Request) -> Response:
+    given = await read_order(request, TABLE, LARGEST_TABLE)
+    return Response(await run_in_threadpool(table_bytes, given), media_type=BYTES)
 
 
-async def _table(request: Request) -> Response:
+@router.get("/results/{key}/explanation.zip")
+def download(result: Held) -> Response:
+    explanation = result.explanation
+    buffer = io.BytesIO()
     try:
-        table = await read_order(request, TypeAdapter(Table), LARGEST_TABLE)
-        return Response(await run_in_threadpool(table_bytes, table), media_type=BYTES)
-    except RefusedOrder as refused:
-        return refused.answer
-    except ExplorerError as error:
-        return JSONResponse({"error": str(error)}, 422)
+        with tempfile.TemporaryDirectory() as folder:
+            written = explanation.save(folder)
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+                for file in sorted(written.iterdir()):
+                    archive.write(file, f"{written.name}/{file.name}")
+    except (ExplorerError, OSError):
+        logger.exception("the explanation of %r can't be written", explanation.picture.name)
+        raise HTTPException(422, UNWRITABLE) from None
+    headers = _as_file(f"{written.name}-explanation.zip")
+    return Response(buffer.getvalue(), media_type=ZIP, headers=headers)
 
 
 def _as_file(name: str) -> dict[str, str]:
     # A header is one line of ASCII, and in it a name ends at a quotation mark.
     plain = re.sub(r"[^ !#-\[\]-~]", "_", name)
     return {"Content-Disposition": f'attachment; filename="{plain}"'}
-
-
-def _labels(workbench: Workbench) -> Callable[..., Any]:
-    def send(key: str) -> list[str]:
-        return list(_held(workbench, key).model.labels)
-
-    return send
-
-
-def _film(workbench: Workbench) -> Callable[..., Any]:
-    def send(key: str) -> Response:
-        result = _held(workbench, key)
-        if result.film is None:
-            raise HTTPException(404)
-        try:
-            return Response(film_bytes(result.film, result.model), media_type=BYTES)
-        except ExplorerError as error:
-            return JSONResponse({"error": str(error)}, 422)
-
-    return send
-
-
-def _download(workbench: Workbench) -> Callable[..., Any]:
-    def download(key: str) -> Response:
-        explanation = _held(workbench, key).explanation
-        buffer = io.BytesIO()
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                written = explanation.save(folder)
-                with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                    for file in sorted(written.iterdir()):
-                        archive.write(file, f"{written.name}/{file.name}")
-        except (ExplorerError, OSError):
-            logger.exception("the explanation of %r can't be written", explanation.picture.name)
-            raise HTTPException(422, UNWRITABLE) from None
-        headers = _as_file(f"{written.name}-explanation.zip")
-        return Response(buffer.getvalue(), media_type="application/zip", headers=headers)
-
-    return download

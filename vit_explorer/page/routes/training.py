@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from vit_explorer.errors import ExplorerError
-from vit_explorer.page.routes.request_bodies import RefusedOrder, read_order
+from vit_explorer.page.routes.held import Bench
+from vit_explorer.page.routes.jobs import NEWS_EVERY, telling
+from vit_explorer.page.routes.request_bodies import read_order
+from vit_explorer.page.state.streamed_job import Tell
 from vit_explorer.page.state.trainings import Trainings
 
-_LARGEST_ORDER = 10_000
+LARGEST_ORDER = 10_000
 
 
 class Start(BaseModel):
@@ -33,30 +35,47 @@ class Stop(BaseModel):
     order: Literal["stop"]
 
 
-Order = TypeAdapter(Annotated[Start | Resume | Stop, Field(discriminator="order")])
+ORDER = TypeAdapter(Annotated[Start | Resume | Stop, Field(discriminator="order")])
 
 
-def create_training_router(trainings: Trainings) -> APIRouter:
-    """The addresses under `/explorer/training`, which a page that may not train lacks."""
-    router = APIRouter(prefix="/explorer/training")
-    router.add_api_route("", trainings.describe, methods=["GET"])
-    router.add_api_route("/now", trainings.now, methods=["GET"])
-    router.add_api_route("/orders", _receiver(trainings), methods=["POST"])
-    return router
+def trainings_of(workbench: Bench) -> Trainings:
+    """Where runs are trained; a page that may not train lacks these addresses."""
+    assert workbench.trainings is not None  # noqa: S101
+    return workbench.trainings
 
 
-def _receiver(trainings: Trainings) -> Callable[..., Any]:
-    async def receive(request: Request) -> Response:
-        try:
-            order = await read_order(request, Order, _LARGEST_ORDER)
-            await run_in_threadpool(_follow, trainings, order)
-        except RefusedOrder as refused:
-            return refused.answer
-        except ExplorerError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        return JSONResponse(trainings.now())
+Runs = Annotated[Trainings, Depends(trainings_of)]
 
-    return receive
+router = APIRouter(prefix="/explorer/training")
+
+
+@router.get("")
+def describe(trainings: Runs) -> dict[str, Any]:
+    return trainings.describe()
+
+
+@router.get("/now")
+def now(trainings: Runs) -> dict[str, Any] | None:
+    return trainings.now()
+
+
+@router.get("/news")
+async def news(trainings: Runs, request: Request) -> StreamingResponse:
+    """The training under way at each change, until it ends; hanging up does not stop it."""
+
+    def work(tell: Tell) -> None:
+        for change in trainings.news(NEWS_EVERY):
+            tell({} if change is None else {"training": change})
+
+    # Pages that watch for hours take no place of those who ask for answers.
+    return telling(request, work, threading.Lock())
+
+
+@router.post("/orders")
+async def follow(trainings: Runs, request: Request) -> dict[str, Any] | None:
+    order = await read_order(request, ORDER, LARGEST_ORDER)
+    await run_in_threadpool(_follow, trainings, order)
+    return trainings.now()
 
 
 def _follow(trainings: Trainings, order: Start | Resume | Stop) -> None:

@@ -26,8 +26,8 @@ from vit_explorer.models.targets import Target
 from vit_explorer.models.zoo import NoArchitectureError, available_models, is_model_name, load_model
 from vit_explorer.page.state.cache import ByteCache, Once
 from vit_explorer.page.state.examples import EXAMPLES, judge_examples
+from vit_explorer.page.state.extra_maps import Analyses
 from vit_explorer.page.state.results import Result, Results, picture_bytes
-from vit_explorer.page.state.stopped_requests import Stops
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.state.uploads import Given, Uploads, cut_name
 from vit_explorer.pictures.decode import Picture, open_picture
@@ -38,6 +38,7 @@ PICTURE_CACHE_BYTES = 400 * 2**20
 MODELS_KEPT = 2
 # Further ones wait: each takes its memory before any is let go.
 LOADS_AT_ONCE = 4
+ANSWERS_AT_ONCE = 16
 RUN = "run:"
 FILE = "file:"
 
@@ -68,7 +69,11 @@ class Workbench:
         self._naming = threading.Lock()
         self._given: dict[str, tuple[Given, str]] = {}
         self.uploads = Uploads()
-        self.stops = Stops()
+        self.analyses = Analyses()
+        # Two analyses at once would only slow each other. Most answers wait, for a download or for
+        # their turn.
+        self.analysing = threading.Lock()
+        self.answering = threading.BoundedSemaphore(ANSWERS_AT_ONCE)
 
     def add_picture(self, data: bytes, name: str) -> str:
         """Hold a sent picture and return its key.

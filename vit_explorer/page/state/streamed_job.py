@@ -8,16 +8,29 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import Request
 
 from vit_explorer.errors import UNEXPECTED, ExplorerError
-from vit_explorer.page.state.stopped_requests import Stopped
 
 logger = logging.getLogger(__name__)
 
 Tell = Callable[[dict[str, Any]], None]
+Work = Callable[[Tell], None]
+
+
+class Turn(Protocol):
+    """What works wait for before they begin: a lock, or a semaphore for some at once."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the reader wanted it
+    """Raised by work whose listener has left; it ends there."""
+
 
 # Seconds between two lines about progress, and between two looks whether anyone still listens.
 PACE = 0.1
@@ -31,7 +44,7 @@ class Telling:
     left. Works that share a `turn` follow one another: two at once would only slow each other.
     """
 
-    def __init__(self, work: Callable[[Tell], None], turn: threading.Lock) -> None:
+    def __init__(self, work: Work, turn: Turn) -> None:
         self._work = work
         self._turn = turn
         self._left = threading.Event()
@@ -72,11 +85,11 @@ class Telling:
             finally:
                 self._turn.release()
         except Stopped:
-            logger.debug("an analysis was stopped")
+            logger.debug("a job was stopped")
         except ExplorerError as error:
             self._put({"error": str(error)})
         except Exception:
-            logger.exception("an analysis failed")
+            logger.exception("a job failed")
             self._put({"error": UNEXPECTED})
         self._put(None)
 

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,7 @@ class Trainings:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._current: Training | None = None
+        self._changed = threading.Condition()
 
     def start(self, recipe: str, data: str, epochs: int | None = None) -> None:
         """Train a shipped recipe in a new run folder.
@@ -164,6 +165,22 @@ class Trainings:
                 "has_weights": (self.folder / one.run / WEIGHTS).is_file(),
             }
 
+    def news(self, seconds: float) -> Iterator[dict[str, Any] | None]:
+        """The training under way at each change until it ends; None after `seconds` without one."""
+        told = None
+        while True:
+            now = self.now()
+            yield None if now == told else now
+            told = now
+            if self._current is None or not self._current.active:
+                return
+            with self._changed:
+                self._changed.wait(seconds)
+
+    def _tell_change(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
     def _launch(self, run: str, settings: Recipe, data: str, resume: bool) -> None:
         rows = _read_json(self.folder / run / "log.json", []) if resume else []
         with self._lock:
@@ -177,6 +194,7 @@ class Trainings:
             def keep(row: Row) -> None:
                 # A run that was cut off may go on before the last epoch of its log.
                 current.rows[int(row["epoch"]) - 1 :] = [row]
+                self._tell_change()
 
             def go() -> RunResult:
                 from vit_explorer.training.run import train
@@ -209,6 +227,7 @@ class Trainings:
             error = UNEXPECTED
         with self._lock:
             current.state, current.error = state, error
+        self._tell_change()
 
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():

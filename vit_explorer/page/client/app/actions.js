@@ -2,13 +2,14 @@
 
 import { otherTheme } from "../base/theme.js";
 import { otherLanguage, t } from "../base/words.js";
-import { chooseValues, createAnalyser, sendPicture } from "../server/requests.js";
+import { createAnalyser } from "../server/jobs.js";
+import { chooseValues, sendPicture } from "../server/requests.js";
 import { placeOf } from "../state/link.js";
 
 const megabytes = (bytes, digits) => (bytes / 1e6).toFixed(digits);
 
 /** `adopt(result, isNewest, problem)` shows a result. */
-export function createActions({ store, setup, bridge, adopt }) {
+export function createActions({ store, setup, adopt }) {
   let accepted = { picture: setup.examples[0].name, model: setup.model, target: null };
   const wanted = { ...accepted };
   let name = wanted.picture;
@@ -17,7 +18,8 @@ export function createActions({ store, setup, bridge, adopt }) {
   let results = 0;
 
   const fail = (problem) => store.set({ busy: "", problem });
-  const analyse = createAnalyser(bridge, {
+  const analyse = createAnalyser({
+    offline: () => t("state.offline"),
     onLoading: (model, seconds) => store.set({ busy: t("state.loading", { model, seconds }) }),
     onError: refuse,
     onResult: (result) => {

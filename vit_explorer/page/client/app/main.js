@@ -23,7 +23,8 @@ import { fetchViews, VIEWS } from "./views.js";
 
 const LATER = 2000;
 
-export async function mount(root, bridge) {
+/** @param {HTMLElement} root */
+export async function mount(root) {
   const setup = await readSetup();
   const tabs = Object.keys(VIEWS);
   const { tab, place, language, linked } = readPlace(tabs, setup);
@@ -37,10 +38,9 @@ export async function mount(root, bridge) {
   const requests = createActions({
     store,
     setup,
-    bridge,
     adopt: (result, isNewest, problem) => adopt(store, result, isNewest, problem),
   });
-  const actions = { ...requests, other: followOther({ store, setup, bridge }) };
+  const actions = { ...requests, other: followOther({ store, setup }) };
   keepPlace(store, tabs, setup, actions.explainPlace);
   keepEdit(store);
   translateOnChange(root, { store, setup, actions });

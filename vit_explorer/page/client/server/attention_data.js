@@ -1,15 +1,21 @@
-// Attention as the server packs it: a row's largest patch value and its prefix tokens' values as
-// float32, then every row's patches as uint8 shares of that largest value.
+// Attention as the server packs it: of each row its largest patch value and its prefix tokens' values,
+// and its patches as shares of that largest value in 255 steps.
+
+import { fetchPacked } from "./packed.js";
 
 const LEVELS = 255;
 
-/** A pack of `rows` attention rows over `tokens` keys, of which `prefix` come before the patches. */
+/** Attention rows over all tokens, of which `prefix` come before the patches. */
 export class PackedRows {
-  constructor(buffer, rows, { tokens, prefix }) {
+  /**
+   * @param {Packed} packed
+   * @param {{ tokens: number, prefix: number }} info
+   */
+  constructor({ arrays }, { tokens, prefix }) {
     this.prefix = prefix;
     this.patches = tokens - prefix;
-    this.exact = new Float32Array(buffer, 0, rows * (1 + prefix));
-    this.levels = new Uint8Array(buffer, rows * (1 + prefix) * 4, rows * this.patches);
+    this.exact = arrays.exact;
+    this.levels = arrays.levels;
   }
 
   value(row, key) {
@@ -46,12 +52,7 @@ export class Attention {
    * @param {number} layer
    */
   load(layer) {
-    return this.#fetchOnce(
-      this.layers,
-      layer,
-      `layers/${layer}`,
-      this.info.heads * this.info.tokens,
-    );
+    return this.#fetchOnce(this.layers, layer, `layers/${layer}`);
   }
 
   async loadAll() {
@@ -63,14 +64,14 @@ export class Attention {
    * @param {number} query
    */
   loadQuery(query) {
-    return this.#fetchOnce(this.rows, query, `queries/${query}`, this.info.depth * this.info.heads);
+    return this.#fetchOnce(this.rows, query, `queries/${query}`);
   }
 
-  #fetchOnce(target, key, path, rows) {
+  #fetchOnce(target, key, path) {
     if (!this.asked.has(path)) {
-      const request = this.#fetch(path)
-        .then((buffer) => {
-          target.set(key, new PackedRows(buffer, rows, this.info));
+      const request = fetchPacked(`${this.info.url}/${path}`)
+        .then((packed) => {
+          target.set(key, new PackedRows(packed, this.info));
           this.onArrival();
         })
         .catch((error) => {
@@ -80,12 +81,6 @@ export class Attention {
       this.asked.set(path, request);
     }
     return this.asked.get(path);
-  }
-
-  async #fetch(path) {
-    const response = await fetch(`${this.info.url}/${path}`);
-    if (!response.ok) throw new Error(`attention ${response.status}`);
-    return response.arrayBuffer();
   }
 
   /** Attention between `query` and every token, or null while it is not here yet. */

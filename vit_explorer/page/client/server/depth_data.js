@@ -1,7 +1,7 @@
 // What the Layers view is drawn from, fetched once a picture when the view is opened.
 
 import { address } from "../base/address.js";
-import { readFloats } from "./requests.js";
+import { fetchPacked, rowsOf } from "./packed.js";
 
 const FULL = 32767;
 
@@ -28,18 +28,12 @@ function held(map, key, load, { arrived, failed }) {
   return map.get(key);
 }
 
-async function get(path) {
-  const response = await fetch(address(path));
-  if (!response.ok) throw new Error(`${path} ${response.status}`);
-  return response;
-}
-
 /**
  * Lens, path and norms of a result, or null while they are not here.
  * @param {Result} result
  */
 export function depthOf(result, report) {
-  const load = async () => (await get(`results/${result.key}/depth`)).json();
+  const load = async () => describe(await fetchPacked(address(`results/${result.key}/depth`)));
   return held(facts, result, load, report);
 }
 
@@ -54,11 +48,11 @@ export function similarities(result, whole, token, report) {
   if (!whole) {
     if (!single.has(pass)) single.set(pass, new Map());
     const load = async () =>
-      byLayer(await readFloats(address(`results/${result.key}/similarities/${token}`)), result);
+      rowsOf(await fetchPacked(address(`results/${result.key}/similarities/${token}`)), "similarity");
     return held(single.get(pass), token, load, report);
   }
   const load = async () =>
-    new Int16Array(await (await get(`results/${result.key}/tokens`)).arrayBuffer());
+    (await fetchPacked(address(`results/${result.key}/tokens`))).arrays.tokens;
   const values = held(tokens, pass, load, report);
   if (!values) return null;
   if (last.get(pass)?.token !== token) {
@@ -67,15 +61,24 @@ export function similarities(result, whole, token, report) {
   return last.get(pass).maps;
 }
 
-/**
- * @param {any} values
- * @param {Result} result
- */
-function byLayer(values, { model }) {
-  const count = values.length / model.depth;
-  return Array.from({ length: model.depth }, (_, layer) =>
-    values.subarray(layer * count, (layer + 1) * count),
-  );
+/** The parts of the Layers view, each with its own numbers. */
+function describe(packed) {
+  const { lens, layers, reads_patches, whole } = packed.facts;
+  const [similarity, points, norms, prefix, counts, edges] = [
+    "similarity", "points", "norms", "prefix", "counts", "edges",
+  ].map((name) => rowsOf(packed, name));
+  return {
+    lens,
+    whole,
+    path: { similarity, points, shares: [...packed.arrays.shares], reads_patches },
+    layers: layers.map((one, layer) => ({
+      ...one,
+      norms: norms[layer],
+      prefix: prefix[layer],
+      counts: counts[layer],
+      edges: edges[layer],
+    })),
+  };
 }
 
 /**

@@ -1,26 +1,50 @@
-// Numbers that a view fetches when it needs them: a JSON head, then the arrays it lists.
+// Numbers as they come from the server, all in one layout; and those that a view fetches when it
+// needs them.
 
 import { address } from "../base/address.js";
+import { refusal } from "./refusal.js";
 
-const KINDS = { f4: Float32Array, i1: Int8Array, u1: Uint8Array };
+const KINDS = { F32: Float32Array, I16: Int16Array, I8: Int8Array, U8: Uint8Array };
+const LENGTH = 8;
 const KEPT = 60;
 const held = new Map();
 
-/** What `pack` of vit_explorer/ui/packing.py wrote: the facts of its head, and arrays by name. */
+/**
+ * What `pack` of vit_explorer/page/payloads/packing.py wrote, a file in safetensors' layout: the length
+ * of a header as uint64, the header as JSON, then the arrays at the offsets that it lists.
+ * @param {ArrayBuffer} buffer
+ * @returns {Packed}
+ */
 export function unpack(buffer) {
-  const [length] = new Uint32Array(buffer, 0, 1);
-  const text = new TextDecoder().decode(new Uint8Array(buffer, 4, length));
-  const { arrays: listed, ...facts } = JSON.parse(text);
+  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const text = new TextDecoder().decode(new Uint8Array(buffer, LENGTH, length));
+  const { __metadata__: told = {}, ...listed } = JSON.parse(text);
+  const facts = Object.fromEntries(
+    Object.entries(told).map(([name, json]) => [name, JSON.parse(json)]),
+  );
   const arrays = {};
   const shapes = {};
-  let at = 4 + length;
-  for (const [name, kind, shape] of listed) {
-    const count = shape.reduce((product, side) => product * side, 1);
-    arrays[name] = new KINDS[kind](buffer, at, count);
+  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(listed)) {
+    const Kind = KINDS[dtype];
+    const count = (end - start) / Kind.BYTES_PER_ELEMENT;
+    arrays[name] = new Kind(buffer, LENGTH + length + start, count);
     shapes[name] = shape;
-    at += Math.ceil(arrays[name].byteLength / 4) * 4;
   }
   return { facts, arrays, shapes };
+}
+
+/**
+ * The rows along an array's first side, as plain lists of numbers.
+ * @param {Packed} packed
+ * @param {string} name
+ * @returns {number[][]}
+ */
+export function rowsOf({ arrays, shapes }, name) {
+  const [count] = shapes[name];
+  const size = arrays[name].length / count;
+  return Array.from({ length: count }, (_, row) => [
+    ...arrays[name].subarray(row * size, (row + 1) * size),
+  ]);
 }
 
 /**
@@ -33,7 +57,7 @@ export function numbersOf(store, result, path) {
   const key = `${result.pass} ${path}`;
   if (!held.has(key)) {
     keep(key, null);
-    fetchPacked(`results/${result.key}/${path}`)
+    fetchPacked(address(`results/${result.key}/${path}`))
       .catch(() => ({ failed: true }))
       .then((numbers) => {
         keep(key, numbers);
@@ -55,8 +79,12 @@ function keep(key, numbers) {
   if (held.size > KEPT) held.delete(held.keys().next().value);
 }
 
-async function fetchPacked(path) {
-  const response = await fetch(address(path));
-  if (!response.ok) throw new Error(`${path} ${response.status}`);
+/**
+ * The numbers at an address, or throws the server's own sentence.
+ * @param {string} url
+ */
+export async function fetchPacked(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw await refusal(response);
   return unpack(await response.arrayBuffer());
 }

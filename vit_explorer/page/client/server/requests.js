@@ -1,8 +1,9 @@
-// Everything the page asks its server. Pictures and attention travel as bytes; analysing is one event.
+// What the page asks and sends, apart from numbers and from work that takes time.
 
 import { address } from "../base/address.js";
 import { t } from "../base/words.js";
-
+import { linesOf } from "./jobs.js";
+import { refusal } from "./refusal.js";
 
 export async function readSetup() {
   const response = await fetch(address("setup"));
@@ -79,7 +80,8 @@ export function sendFile(kind, file, signal, onProgress) {
  * @param {AbortSignal} signal
  */
 export async function loadFiles(order, signal) {
-  return (await postJson("models", order, signal)).model;
+  for await (const { model } of linesOf("models", order, signal)) return model;
+  throw new TypeError("no answer");
 }
 
 /** A table's rows, the names of its columns first, as a file of one array a column. */
@@ -93,14 +95,6 @@ export async function makeNpz([columns, ...rows]) {
  */
 async function postJson(path, content, signal = null) {
   return (await post(path, content, signal)).json();
-}
-
-/** The server's own sentence, or ours where it has none. */
-async function refusal(response) {
-  const { error, detail } = await response.json().catch(() => ({}));
-  // FastAPI's own words, such as "Not Found", are no sentences.
-  const told = String(detail).endsWith(".") ? detail : t("state.refused", { status: response.status });
-  return new Error(error ?? told);
 }
 
 /** @param {AbortSignal} signal */
@@ -136,90 +130,12 @@ export async function readJudged(path) {
   return response.json();
 }
 
-export async function readFloats(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${response.status}`);
-  return new Float32Array(await response.arrayBuffer());
-}
-
-/** A training film's bytes, or throws the server's own sentence. */
-export async function readFilm(url) {
-  const response = await fetch(url);
+/** What can be trained and the runs there are. */
+export async function readTraining() {
+  const response = await fetch(address("training"));
   if (!response.ok) throw await refusal(response);
-  return response.arrayBuffer();
-}
-
-/** What can be trained and the runs there are; with `now`, only the run under way. */
-export async function readTraining(now = false) {
-  const response = await fetch(address(now ? "training/now" : "training"));
-  if (!response.ok) throw new Error(`training ${response.status}`);
   return response.json();
 }
 
 /** Start, stop or resume a training; returns the run under way, or throws the server's sentence. */
 export const orderTraining = (order) => postJson("training/orders", order);
-
-// An event whose server is gone is never answered, so a long wait asks whether it is still there.
-const PATIENCE = 2500;
-
-// Pages number their requests alike; this tells them apart.
-const PAGE = String(Math.random());
-// Counted over all analysers, which hear one another's answers.
-let requests = 0;
-
-/**
- * The one event that needs the model. Answers carry the number of their request, so that a late one
- * is told from the newest.
- */
-export function createAnalyser({ props, trigger, watch }, { onLoading, onError, onResult }) {
-  let newest = 0;
-  let waiting = 0;
-  let asked = null;
-  let heard = false;
-  watch("value", () => {
-    if (!asked || props.value?.request !== newest) return;
-    // A copy of our own: Gradio watches its value, and turns it to JSON at every change.
-    const answer = JSON.parse(JSON.stringify(props.value));
-    if (answer.loading) {
-      heard = true;
-      onLoading(answer.loading, answer.seconds);
-      return;
-    }
-    clearInterval(waiting);
-    asked = null;
-    if (answer.error) onError(answer.error, answer.part);
-    else onResult(answer.result);
-  });
-  async function checkServer() {
-    const request = newest;
-    try {
-      await fetch(address("static/favicon.svg"), { method: "HEAD", cache: "no-store" });
-    } catch {
-      clearInterval(waiting);
-      onError(t("state.offline"));
-      return;
-    }
-    // Gradio loses the answers of an event that joins its queue just as its stream closes. Asking
-    // again costs nothing: the server holds what it has worked out.
-    if (asked && !heard && request === newest) trigger("analyze", asked);
-  }
-
-  function ask(wanted) {
-    requests += 1;
-    newest = requests;
-    asked = { page: PAGE, request: newest, ...wanted };
-    heard = false;
-    clearInterval(waiting);
-    waiting = setInterval(checkServer, PATIENCE);
-    trigger("analyze", asked);
-  }
-
-  /** Wait no longer: a loading goes on without its queue, and late answers are not heard. */
-  function stop() {
-    if (!asked) return;
-    clearInterval(waiting);
-    asked = null;
-    postJson("stop", { page: PAGE, request: newest }).catch(() => onError(t("state.offline")));
-  }
-  return { ask, stop };
-}

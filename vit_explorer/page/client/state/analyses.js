@@ -3,6 +3,8 @@
 
 import { address } from "../base/address.js";
 import { t } from "../base/words.js";
+import { linesOf } from "../server/jobs.js";
+import { fetchPacked } from "../server/packed.js";
 
 const RESULTS_KEPT = 8;
 const held = new Map();
@@ -96,57 +98,42 @@ async function work(job) {
 
 async function listen(job) {
   const { store, result, body, caller } = job;
-  const response = await fetch(address(`results/${result.key}/analyses`), {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    signal: caller.signal,
-  });
-  if (response.status === 404) throw new Error(t("analysis.gone"));
-  if (!response.ok) throw new Error((await response.json()).error);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value = "" } = await reader.read();
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) take(job, JSON.parse(line));
-    if (lines.length) tick(store);
-    if (done) return;
+  for await (const line of linesOf(`results/${result.key}/analyses`, body, caller.signal)) {
+    await take(job, line);
+    tick(store);
   }
 }
 
-function take(job, line) {
+async function take(job, line) {
   const kept = analysesOf(job.result);
-  if (line.error) throw new Error(line.error);
   if (line.total) [job.done, job.total] = [line.done, line.total];
   if (line.map) kept.maps[line.map.id] = line.map;
   if (line.trust) kept.trust = line.trust;
-  if (line.layers) kept.layers[line.layers.name] = unpack(line.layers, job.result);
+  if (line.layers) kept.layers[line.layers] = await fetchLayers(job.result, line.layers);
 }
 
 /**
- * A method's maps of all layers, from what they share and each one's values as bytes.
- * @param {any} values
+ * A method's maps of all layers, null where there is none.
  * @param {Result} result
+ * @param {string} name
+ * @returns {Promise<(Heatmap | null)[]>}
  */
-function unpack({ layers, ...method }, result) {
-  return layers.map(
-    (one, layer) =>
-      one && {
-        ...method,
-        id: `${method.name}@${layer}`,
-        layer,
-        target_label: method.class_specific ? result.target.label : null,
-        limits: one.limits,
-        grid: one.grid,
-        note: one.note,
-        values: [...floats(one.bytes)],
-      },
-  );
-}
-
-function floats(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+async function fetchLayers(result, name) {
+  const { facts, arrays } = await fetchPacked(address(`results/${result.key}/methods/${name}/layers`));
+  const { layers, ...method } = facts;
+  let at = 0;
+  return layers.map((one, layer) => {
+    if (!one) return null;
+    const values = arrays.values.subarray(at, (at += one.grid[0] * one.grid[1]));
+    return {
+      ...method,
+      id: `${method.name}@${layer}`,
+      layer,
+      target_label: method.class_specific ? result.target.label : null,
+      limits: one.limits,
+      grid: one.grid,
+      note: one.note,
+      values: [...values],
+    };
+  });
 }

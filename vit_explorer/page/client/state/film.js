@@ -1,15 +1,7 @@
-// A training film as the server packs it: a header's length, the header, and the arrays.
+// A training film: what was kept of a model at each of its epochs.
 
 import { range } from "../maps/pixels.js";
 
-const TYPES = {
-  probabilities: Float32Array,
-  rollout: Float32Array,
-  distance: Float32Array,
-  probes: Uint8Array,
-  filters: Uint8Array,
-  similarity: Int8Array,
-};
 // Similarities are cosines times 127.
 export const SIMILARITY_LIMITS = [-127, 127];
 
@@ -17,29 +9,20 @@ export const SIMILARITY_LIMITS = [-127, 127];
 const product = (sizes) => sizes.reduce((size, next) => size * next, 1);
 
 export class Film {
-  constructor(buffer) {
-    const length = new DataView(buffer).getUint32(0, true);
-    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-    const { epochs, names, labels, measured, curves, shapes } = header;
+  /** @param {Packed} packed */
+  constructor({ facts, arrays, shapes }) {
     /** @type {number[]} */
-    this.epochs = epochs;
+    this.epochs = facts.epochs;
     /** @type {string[]} */
-    this.names = names;
+    this.names = facts.names;
     /** @type {string[]} */
-    this.labels = labels;
+    this.labels = facts.labels;
     /** @type {Measured} */
-    this.measured = measured;
+    this.measured = facts.measured;
     /** @type {Record<string, (number | null)[]>} */
-    this.curves = curves;
-    /** @type {Record<string, number[]>} */
+    this.curves = facts.curves;
     this.shapes = shapes;
-    /** @type {Record<string, any>} */
-    this.parts = {};
-    let offset = 4 + length;
-    for (const [name, shape] of Object.entries(shapes)) {
-      this.parts[name] = new TYPES[name](buffer, offset, product(shape));
-      offset += this.parts[name].byteLength;
-    }
+    this.parts = arrays;
     this.rolloutLimits = wideLimits(this.parts.rollout);
   }
 

@@ -4,7 +4,7 @@ import { address } from "../base/address.js";
 import { learnNames } from "../base/class_names.js";
 import { loadImage, PixelSource } from "../maps/picture.js";
 import { Attention } from "../server/attention_data.js";
-import { readFloats } from "../server/requests.js";
+import { fetchPacked } from "../server/packed.js";
 
 /**
  * `before` is what is shown already, { result, image, seen } or with nulls: what it shares is not
@@ -40,7 +40,7 @@ export async function prepareResult(result, before, onArrival) {
 }
 
 /** @param {Result} result */
-function positionValues(before, result) {
+async function positionValues(before, result) {
   if (before?.model.key === result.model.key) return before.positions.values;
-  return readFloats(result.positions.url);
+  return (await fetchPacked(result.positions.url)).arrays.similarity;
 }

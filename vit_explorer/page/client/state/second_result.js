@@ -2,7 +2,8 @@
 
 import { t } from "../base/words.js";
 import { forgetFailures } from "../server/packed.js";
-import { createAnalyser, sendPicture } from "../server/requests.js";
+import { createAnalyser } from "../server/jobs.js";
+import { sendPicture } from "../server/requests.js";
 import { prepareResult } from "./results.js";
 
 /**
@@ -19,13 +20,14 @@ function requestFor({ place }, { kind, name }) {
  * Keep `other` of the store to `otherWanted`, whenever the first result changes.
  * @param {Context} context
  */
-export function followOther({ store, setup, bridge }) {
+export function followOther({ store, setup }) {
   let asked = "";
   let turns = 0;
   const fail = (problem) => store.set({ other: null, otherBusy: "", otherProblem: problem });
   // A file that can't be sent leaves the comparison that is shown.
   const refuse = (problem) => store.set({ otherBusy: "", otherProblem: problem });
-  const analyser = createAnalyser(bridge, {
+  const analyser = createAnalyser({
+    offline: () => t("state.offline"),
     onLoading: (model, seconds) => store.set({ otherBusy: t("state.loading", { model, seconds }) }),
     onError: fail,
     onResult: (result) => adopt(result, asked).catch(() => fail(t("state.offline"))),

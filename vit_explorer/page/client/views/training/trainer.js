@@ -4,6 +4,7 @@ import { el, replace, setText } from "../../base/dom.js";
 import { percent, short } from "../../base/format.js";
 import { sentences, t } from "../../base/words.js";
 import { createCurves } from "../../charts/curves.js";
+import { linesOf } from "../../server/jobs.js";
 import { orderTraining, readTraining } from "../../server/requests.js";
 
 const PACE = 1000;
@@ -33,8 +34,9 @@ export function createTrainer({ store, setup, actions, signal }) {
     live.node,
     runs.node,
   );
-  let waiting = 0;
+  let following = null;
   let lost = false;
+  signal.addEventListener("abort", () => following?.abort());
 
   async function refresh() {
     const found = await readTraining();
@@ -42,26 +44,27 @@ export function createTrainer({ store, setup, actions, signal }) {
     if (ACTIVE.includes(found.now?.state)) follow();
   }
 
-  /** Ask for news until the run has ended. */
-  function follow() {
-    clearTimeout(waiting);
-    if (signal.aborted) return;
-    waiting = setTimeout(async () => {
-      try {
-        const training = await readTraining(true);
+  /** Hear of each change until the run has ended. */
+  async function follow() {
+    following?.abort();
+    following = new AbortController();
+    const caller = following;
+    try {
+      for await (const { training } of linesOf("training/news", null, caller.signal)) {
         if (lost && store.get().problem === t("state.offline")) store.set({ problem: "" });
         lost = false;
         store.set({ training });
-        if (ACTIVE.includes(training?.state)) return follow();
-        if (training?.error) actions.fail(training.error);
-        return await refresh();
-      } catch {
-        // Said once: a phone that slept, or a server that comes back, goes on.
-        if (!lost) actions.fail(t("state.offline"));
-        lost = true;
-        return follow();
       }
-    }, PACE);
+      const { training } = store.get();
+      if (training?.error) actions.fail(training.error);
+      await refresh();
+    } catch {
+      if (caller.signal.aborted) return;
+      // Said once: a phone that slept, or a server that comes back, goes on.
+      if (!lost) actions.fail(t("state.offline"));
+      lost = true;
+      setTimeout(() => caller.signal.aborted || follow(), PACE);
+    }
   }
 
   /** @param {State} state */

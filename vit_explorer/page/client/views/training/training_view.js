@@ -2,7 +2,7 @@
 
 import { el, setText } from "../../base/dom.js";
 import { t } from "../../base/words.js";
-import { readFilm } from "../../server/requests.js";
+import { fetchPacked } from "../../server/packed.js";
 import { Film } from "../../state/film.js";
 import { atEpoch, createFilmPlayer } from "./film_player.js";
 import { createTrainer } from "./trainer.js";
@@ -46,7 +46,7 @@ export function createTrainingView(context) {
     let opened = null;
     if (film.url) {
       try {
-        opened = new Film(await readFilm(film.url));
+        opened = new Film(await fetchPacked(film.url));
       } catch (error) {
         problem = error instanceof TypeError ? { key: "state.offline" } : { text: error.message };
       }

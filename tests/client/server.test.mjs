@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { load, serve } from "./page.mjs";
+
+const { rowsOf, unpack } = await load("server/packed.js");
+const { createAnalyser, linesOf } = await load("server/jobs.js");
+const { Attention, PackedRows } = await load("server/attention_data.js");
+const { speak } = await load("base/words.js");
+
+/** A file in safetensors' layout, by its description. */
+function packed(header, bytes) {
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const text = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(32);
+  text.set(json);
+  const buffer = new ArrayBuffer(8 + text.length + bytes.length);
+  new DataView(buffer).setBigUint64(0, BigInt(text.length), true);
+  new Uint8Array(buffer, 8).set(text);
+  new Uint8Array(buffer, 8 + text.length).set(bytes);
+  return buffer;
+}
+
+test("facts and arrays are read from safetensors' layout", () => {
+  const floats = new Uint8Array(new Float32Array([1.5, -2, 3, 0.25]).buffer);
+  const read = unpack(
+    packed(
+      {
+        __metadata__: { scale: "0.125", names: '["ü"]' },
+        a: { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] },
+        b: { dtype: "I8", shape: [3], data_offsets: [16, 19] },
+        none: { dtype: "U8", shape: [2, 0], data_offsets: [19, 19] },
+      },
+      [...floats, 255, 0, 7],
+    ),
+  );
+  assert.deepEqual(read.facts, { scale: 0.125, names: ["ü"] });
+  assert.deepEqual([...read.arrays.a], [1.5, -2, 3, 0.25]);
+  assert.deepEqual([...read.arrays.b], [-1, 0, 7]);
+  assert.deepEqual(rowsOf(read, "a"), [[1.5, -2], [3, 0.25]]);
+  assert.deepEqual(rowsOf(read, "none"), [[], []]);
+});
+
+test("attention rows are exact for prefix tokens and shares of the largest patch for others", () => {
+  const arrays = { exact: new Float32Array([0.5, 0.1, 0.2, 0.3]), levels: Uint8Array.of(255, 51, 0, 255) };
+  const rows = new PackedRows({ facts: {}, arrays, shapes: {} }, { tokens: 3, prefix: 1 });
+  assert.ok(Math.abs(rows.value(0, 0) - 0.1) < 1e-7);
+  assert.ok(Math.abs(rows.value(0, 2) - 0.1) < 1e-7);
+  assert.ok(Math.abs(rows.value(1, 2) - 0.2) < 1e-7);
+});
+
+test("rollout is the product of the mean attention and the identity", async () => {
+  // Two tokens, one head, no prefix: rows as shares of their largest.
+  const info = { url: "", depth: 2, heads: 1, tokens: 2, prefix: 0 };
+  const attention = new Attention(info, () => {});
+  const [one, two] = [[[1, 0], [0.5, 0.5]], [[0, 1], [0, 1]]];
+  for (const [layer, matrix] of [one, two].entries()) {
+    const exact = Float32Array.from(matrix, (row) => Math.max(...row));
+    const levels = Uint8Array.from(matrix.flatMap((row) => row.map((v) => (255 * v) / Math.max(...row))));
+    attention.layers.set(layer, new PackedRows({ facts: {}, arrays: { exact, levels }, shapes: {} }, info));
+  }
+  const half = (m) => m.map((row, i) => row.map((v, j) => (v + (i === j)) / 2));
+  const times = (a, b) => a.map((row) => b[0].map((_, j) => row[0] * b[0][j] + row[1] * b[1][j]));
+  const expected = times(half(two), half(one));
+  for (const query of [0, 1]) {
+    const row = attention.rollout({ layer: 1, fusion: "mean", query, direction: "from" });
+    row.forEach((value, key) => assert.ok(Math.abs(value - expected[query][key]) < 1e-6));
+    const column = attention.rollout({ layer: 1, fusion: "mean", query, direction: "to" });
+    column.forEach((value, key) => assert.ok(Math.abs(value - expected[key][query]) < 1e-6));
+  }
+});
+
+/** An answer that comes in pieces, which may end anywhere. */
+const pieces = (...parts) =>
+  new Response(
+    new ReadableStream({
+      start(controller) {
+        for (const part of parts) controller.enqueue(new TextEncoder().encode(part));
+        controller.close();
+      },
+    }),
+  );
+
+const all = async (lines) => {
+  const found = [];
+  for await (const line of lines) found.push(line);
+  return found;
+};
+
+test("a job's lines are whole, wherever its answer is cut", async () => {
+  serve({ explanations: () => pieces('{"loading":"v', 'it","seconds":0}\n{"res', 'ult":1}\n') });
+  const { signal } = new AbortController();
+  const found = await all(linesOf("explanations", {}, signal));
+  assert.deepEqual(found, [{ loading: "vit", seconds: 0 }, { result: 1 }]);
+});
+
+test("a job's refusal is thrown in the server's sentence, with its part", async () => {
+  serve({ explanations: () => pieces('{"error":"There is no model.","part":"model"}\n') });
+  const asked = all(linesOf("explanations", {}, new AbortController().signal));
+  await assert.rejects(asked, (error) => error.message === "There is no model." && error.part === "model");
+});
+
+test("a refusal by status is the server's sentence, or ours where it has none", async () => {
+  serve();
+  await speak("en", {});
+  const { signal } = new AbortController();
+  serve({ explanations: () => Response.json({ error: "The order is too long." }, { status: 413 }) });
+  await assert.rejects(all(linesOf("explanations", {}, signal)), /^Error: The order is too long\.$/);
+  serve({ explanations: () => Response.json({ detail: "Not Found" }, { status: 404 }) });
+  await assert.rejects(all(linesOf("explanations", {}, signal)), /404/);
+});
+
+test("only the newest question is answered, and stopping hangs up", async () => {
+  const signals = [];
+  const answers = [];
+  globalThis.fetch = (_, { body, signal }) => {
+    signals.push(signal);
+    return new Promise((answer, refuse) => {
+      answers.push(() => answer(pieces(`{"result":${JSON.parse(body).picture}}\n`)));
+      signal.addEventListener("abort", () => refuse(new DOMException("aborted", "AbortError")));
+    });
+  };
+  const heard = [];
+  const analyser = createAnalyser({
+    offline: () => "offline",
+    onLoading: () => {},
+    onError: (sentence) => heard.push(sentence),
+    onResult: (result) => heard.push(result),
+  });
+  const [first, second] = [analyser.ask({ picture: 1 }), analyser.ask({ picture: 2 })];
+  answers[1]();
+  await Promise.all([first, second]);
+  assert.ok(signals[0].aborted);
+  assert.deepEqual(heard, [2]);
+  const third = analyser.ask({ picture: 3 });
+  analyser.stop();
+  await third;
+  assert.ok(signals[2].aborted);
+  assert.deepEqual(heard, [2]);
+  globalThis.fetch = () => Promise.reject(new TypeError("network"));
+  await analyser.ask({ picture: 4 });
+  assert.deepEqual(heard, [2, "offline"]);
+});

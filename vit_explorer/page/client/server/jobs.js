@@ -1,0 +1,73 @@
+// Whatever takes the server time: its answer comes line by line, and to hang up is to stop it.
+
+import { address } from "../base/address.js";
+import { refusal } from "./refusal.js";
+
+/**
+ * The lines of a job's answer, in their order; throws the server's sentence where one is a refusal.
+ * @param {string} path
+ * @param {object | null} order what is posted; null to get
+ * @param {AbortSignal} signal aborting it stops the job
+ * @returns {AsyncGenerator<Record<string, any>>}
+ */
+export async function* linesOf(path, order, signal) {
+  const posted = {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(order),
+  };
+  const response = await fetch(address(path), { ...(order ? posted : {}), signal });
+  if (!response.ok) throw await refusal(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value = "" } = await reader.read();
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) yield told(JSON.parse(line));
+    if (done) return;
+  }
+}
+
+function told(line) {
+  if (line.error) throw new Refusal(line.error, line.part);
+  return line;
+}
+
+/** A job's refusal in the server's own sentence, and which of the page's choices it is about. */
+export class Refusal extends Error {
+  /**
+   * @param {string} sentence
+   * @param {string | undefined} part
+   */
+  constructor(sentence, part) {
+    super(sentence);
+    this.part = part;
+  }
+}
+
+/**
+ * Ask for explanations, the newest only: to ask again, or to stop, hangs up on the one before.
+ * `onLoading(model, seconds)` while a model comes, `onError(sentence, part)` or `onResult(result)`;
+ * `offline()` is what to say where there is no server.
+ */
+export function createAnalyser({ offline, onLoading, onError, onResult }) {
+  let caller = new AbortController();
+
+  /** @param {Place} wanted */
+  async function ask(wanted) {
+    caller.abort();
+    caller = new AbortController();
+    const { signal } = caller;
+    try {
+      for await (const { loading, seconds, result } of linesOf("explanations", wanted, signal)) {
+        if (loading) onLoading(loading, seconds);
+        if (result) onResult(result);
+      }
+    } catch (error) {
+      if (!signal.aborted) onError(error instanceof TypeError ? offline() : error.message, error.part);
+    }
+  }
+
+  return { ask, stop: () => caller.abort() };
+}
