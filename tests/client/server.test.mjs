@@ -49,14 +49,24 @@ test("attention rows are exact for prefix tokens and shares of the largest patch
 
 test("rollout is the product of the mean attention and the identity", async () => {
   // Two tokens, one head, no prefix: rows as shares of their largest.
-  const info = { url: "", depth: 2, heads: 1, tokens: 2, prefix: 0 };
-  const attention = new Attention(info, () => {});
+  const info = { url: "http://page.test/explorer/r", depth: 2, heads: 1, tokens: 2, prefix: 0 };
+  const attention = new Attention(info);
+  const answers = {};
   const [one, two] = [[[1, 0], [0.5, 0.5]], [[0, 1], [0, 1]]];
   for (const [layer, matrix] of [one, two].entries()) {
     const exact = Float32Array.from(matrix, (row) => Math.max(...row));
     const levels = Uint8Array.from(matrix.flatMap((row) => row.map((v) => (255 * v) / Math.max(...row))));
-    attention.layers.set(layer, new PackedRows({ facts: {}, arrays: { exact, levels }, shapes: {} }, info));
+    const header = {
+      exact: { dtype: "F32", shape: [2, 1], data_offsets: [0, 8] },
+      levels: { dtype: "U8", shape: [2, 2], data_offsets: [8, 12] },
+    };
+    const bytes = [...new Uint8Array(exact.buffer), ...levels];
+    answers[`r/layers/${layer}`] = () => new Response(packed(header, bytes));
   }
+  assert.equal(attention.rollout({ layer: 1, fusion: "mean", query: 0, direction: "from" }), null);
+  serve(answers);
+  await attention.loadAll();
+  assert.equal(attention.count, 2);
   const half = (m) => m.map((row, i) => row.map((v, j) => (v + (i === j)) / 2));
   const times = (a, b) => a.map((row) => b[0].map((_, j) => row[0] * b[0][j] + row[1] * b[1][j]));
   const expected = times(half(two), half(one));

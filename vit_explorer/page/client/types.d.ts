@@ -277,7 +277,6 @@ interface Ready {
 }
 
 interface State extends Ready {
-  arrivals: number;
   busy: string;
   problem: string;
   told: string;
@@ -294,8 +293,6 @@ interface State extends Ready {
   mapLayers: Record<string, number>;
   byLayerOpen: boolean;
   pair: [string, string] | null;
-  analysed: number;
-  numbers: number;
   opacity: number;
   colormap: string;
   smooth: boolean;
@@ -311,7 +308,6 @@ interface State extends Ready {
   brushAt: number | null;
   ranking: string;
   curveAsked: boolean;
-  answers: number;
   step: number;
   learnt: boolean;
   stage: string;
@@ -342,6 +338,7 @@ interface Store {
   get(): State;
   set(values: Partial<State>): void;
   on(keys: readonly (keyof State)[], listener: (state: State) => void): void;
+  effect(work: (state: State) => void): void;
 }
 
 /** The page's own store, which a page that is built anew can empty of listeners. */
@@ -366,10 +363,9 @@ interface Context {
   signal?: AbortSignal;
 }
 
-/** A view: its node, and what draws it from the store. */
+/** A view: its node, which its effects keep drawn. */
 interface View {
   node: HTMLElement;
-  draw(): void;
 }
 
 /** What of the store goes into a link, under which `name`. */

@@ -141,8 +141,7 @@ function build(root, context) {
  */
 async function adopt(store, result, isNewest, problem) {
   const before = store.get();
-  const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
-  const ready = await prepareResult(result, before, arrived);
+  const ready = await prepareResult(result, before);
   if (!isNewest()) return;
   forgetFailures();
   const { model } = result;
@@ -159,5 +158,5 @@ async function adopt(store, result, isNewest, problem) {
     linked: {},
   });
   if (result.attention.whole)
-    result.attention.data.loadAll().catch(() => store.set({ arrivals: -1 }));
+    result.attention.data.loadAll();
 }

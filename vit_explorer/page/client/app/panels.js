@@ -1,9 +1,11 @@
 // The panels that the tabs show: each view is made when its tab is first opened.
 
 import { el } from "../base/dom.js";
+import { runEffects } from "../base/effects.js";
 import { lackOfTab } from "../base/lacks.js";
 import { createLack } from "../controls/lack.js";
 import { VIEWS } from "./views.js";
+import { withChanges } from "../state/store.js";
 
 /**
  * Panels by the views' names; `onFirst` runs once, when the first of them can be seen.
@@ -44,10 +46,10 @@ export function createPanels(context, onFirst) {
     if (views[tab]) views[tab].node.hidden = Boolean(missing);
     if (!views[tab] && !missing) open(tab);
     else begin();
-    if (views[tab] && !missing) views[tab].draw();
   }
 
   function begin() {
+    runEffects();
     if (!begun) onFirst();
     begun = true;
   }
@@ -64,7 +66,7 @@ const onlyWhere = (store, name) => ({
   ...store,
   get() {
     const state = store.get();
-    return lackOfTab(state, name) ? { ...state, result: null } : state;
+    return lackOfTab(state, name) ? withChanges(state, { result: null }) : state;
   },
   on: (keys, listener) =>
     store.on(keys, (state) => {

@@ -86,7 +86,7 @@ export function createMeasurePlots(context) {
 
   /** @param {State} state */
   function draw(state) {
-    const numbers = numbersOf(store, state.result, "heads");
+    const numbers = numbersOf(state.result, "heads");
     setText(failure, numbers?.failed ? t("measure.failed") : "");
     const width = plots[0].node.clientWidth;
     const { pass, model } = state.result;
@@ -143,7 +143,7 @@ function createMeasurePlot(context, measure) {
  * @param {State} state
  */
 function headTable(store, { result }, measure) {
-  const values = numbersOf(store, result, "heads")?.arrays?.[measure] ?? [];
+  const values = numbersOf(result, "heads")?.arrays?.[measure] ?? [];
   const { heads } = result.model;
   const rows = Array.from(values, (value, at) => [Math.floor(at / heads) + 1, (at % heads) + 1, value]);
   return [["layer", "head", measure], ...rows];

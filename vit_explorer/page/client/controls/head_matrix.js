@@ -93,7 +93,7 @@ export function createHeadMatrix({ store }) {
     mark(state);
     setText(title, t("attention.index", { token: tokenName(model, state.pinned) }));
     const { pass, attention } = state.result;
-    const loaded = attention.data.layers.size + attention.data.rows.size;
+    const loaded = attention.data.count;
     const key = [shape, pass, loaded, state.pinned, state.direction, state.colormap].join();
     if (key !== drawn) paint(state);
     drawn = key;

@@ -44,7 +44,7 @@ export function createPatchZoom({ store }) {
   const node = el("div", { class: "card zoom-card" }, canvas, el("div", {}, title, text, value));
   new ResizeObserver(() => store.get().result && draw(store.get())).observe(canvas);
 
-  const rests = createRest(store);
+  const rests = createRest();
 
   /** @param {Result} result */
   const sizes = ({ model: { patch } }) => patch;
@@ -121,7 +121,7 @@ export function createPatchZoom({ store }) {
     const at = { row: y + 1, column: x + 1, colour: shown.join(", ") };
     const path = `patches/${token - model.prefix.length}`;
     const wanted = token === zoomedToken(state, state.pinned) || rests(token);
-    const found = wanted ? numbersOf(store, state.result, path) : null;
+    const found = wanted ? numbersOf(state.result, path) : null;
     if (!found?.arrays)
       return sentences(t(`patches.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: "…" }), found?.failed && t("learn.failed"));
     const size = model.patch[0] * model.patch[1];

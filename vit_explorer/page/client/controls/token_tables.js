@@ -116,7 +116,6 @@ export const embedding = {
       : null,
   /** @param {Context} context */
   create(context) {
-    const { store } = context;
     const pixels = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const filter = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const numbers = createNumbers(context, "embedding", t("learn.embedding.table"));
@@ -139,7 +138,7 @@ export const embedding = {
     function draw(state) {
       const { model } = state.result;
       const token = patchOf(model, state.pinned);
-      const found = numbersOf(store, state.result, `patches/${token - model.prefix.length}`);
+      const found = numbersOf(state.result, `patches/${token - model.prefix.length}`);
       pair.hidden = !found?.arrays;
       numbers.node.hidden = !found?.arrays?.filter;
       if (!found?.arrays) {
@@ -196,7 +195,6 @@ export const positions = {
   },
   /** @param {Context} context */
   create(context) {
-    const { store } = context;
     const numbers = createNumbers(context, "embedding-sums", t("learn.positions.table"));
     const strips = PARTS.map((name) => ({ name, strip: createStrip(t(`learn.positions.${name}`)) }));
     const says = el("p", { class: "says", "aria-live": "polite" });
@@ -206,7 +204,7 @@ export const positions = {
     /** @param {State} state */
     function draw(state) {
       const { model } = state.result;
-      const walk = numbersOf(store, state.result, "walk");
+      const walk = numbersOf(state.result, "walk");
       box.hidden = numbers.node.hidden = !walk?.arrays;
       if (!walk?.arrays) {
         setText(says, waiting(walk));

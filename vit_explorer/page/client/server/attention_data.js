@@ -2,6 +2,7 @@
 // and its patches as shares of that largest value in 255 steps.
 
 import { fetchPacked } from "./packed.js";
+import { Resources } from "./resources.js";
 
 const LEVELS = 255;
 
@@ -36,27 +37,29 @@ function fuse(heads, choice, read) {
   return choice === "max" ? result : result / heads;
 }
 
-/** All attention of one pass, fetched a layer at a time; `onArrival` runs as layers come in. */
+/** All attention of one pass, fetched a layer at a time; effects that read a map hear of it. */
 export class Attention {
-  constructor(info, onArrival) {
+  #packs = new Resources();
+  #fused = new Map();
+
+  /** @param {AttentionInfo} info */
+  constructor(info) {
     this.info = info;
-    this.onArrival = onArrival;
-    this.layers = new Map();
-    this.rows = new Map();
-    this.asked = new Map();
-    this.fused = new Map();
   }
 
   /**
-   * Fetch a layer once; the promise is shared, and a failure may be tried again.
+   * Fetch a layer, once.
    * @param {number} layer
    */
   load(layer) {
-    return this.#fetchOnce(this.layers, layer, `layers/${layer}`);
+    return this.#fetch(`layers/${layer}`);
   }
 
+  /** Fetch all layers, one after the other; where one can't be had, those after it are not asked for. */
   async loadAll() {
-    for (let layer = 0; layer < this.info.depth; layer += 1) await this.load(layer);
+    for (let layer = 0; layer < this.info.depth; layer += 1) {
+      if (!(await this.load(layer))) return;
+    }
   }
 
   /**
@@ -64,29 +67,44 @@ export class Attention {
    * @param {number} query
    */
   loadQuery(query) {
-    return this.#fetchOnce(this.rows, query, `queries/${query}`);
+    return this.#fetch(`queries/${query}`);
   }
 
-  #fetchOnce(target, key, path) {
-    if (!this.asked.has(path)) {
-      const request = fetchPacked(`${this.info.url}/${path}`)
-        .then((packed) => {
-          target.set(key, new PackedRows(packed, this.info));
-          this.onArrival();
-        })
-        .catch((error) => {
-          this.asked.delete(path);
-          throw error;
-        });
-      this.asked.set(path, request);
-    }
-    return this.asked.get(path);
+  /** Fetch rows; null where they can't be had, which maps then say. */
+  #fetch(path) {
+    const load = async () =>
+      new PackedRows(await fetchPacked(`${this.info.url}/${path}`), this.info);
+    return this.#packs.load(path, load).catch(() => null);
+  }
+
+  /**
+   * A layer's rows of all queries, or null.
+   * @param {number} layer
+   * @returns {PackedRows | null}
+   */
+  layer(layer) {
+    return this.#packs.peek(`layers/${layer}`).value;
+  }
+
+  /** How many layers and queries are here: what is drawn of them is drawn anew when more are. */
+  get count() {
+    return this.#packs.count("ready");
+  }
+
+  /** Whether some of it could not be had. */
+  get failed() {
+    return this.#packs.count("failed") > 0;
+  }
+
+  /** What could not be had may be asked for again. */
+  forgetFailures() {
+    this.#packs.forgetFailures();
   }
 
   /** Attention between `query` and every token, or null while it is not here yet. */
   map({ layer, head, query, direction }) {
     const { heads, tokens } = this.info;
-    const pack = this.layers.get(layer);
+    const pack = this.layer(layer);
     if (pack) {
       return Float32Array.from({ length: tokens }, (_, key) =>
         fuse(heads, head, (h) =>
@@ -96,7 +114,7 @@ export class Attention {
         ),
       );
     }
-    const rows = this.rows.get(query);
+    const rows = this.#packs.peek(`queries/${query}`).value;
     if (rows && direction === "from") {
       return Float32Array.from({ length: tokens }, (_, key) =>
         fuse(heads, head, (h) => rows.value(layer * heads + h, key)),
@@ -116,7 +134,7 @@ export class Attention {
     let mix = new Float64Array(tokens);
     mix[query] = 1;
     for (const index of order) {
-      const matrix = this.#fused(index, fusion);
+      const matrix = this.#fuse(index, fusion);
       if (!matrix) return null;
       mix = (direction === "from" ? rowTimes : timesColumn)(matrix, mix);
     }
@@ -127,11 +145,12 @@ export class Attention {
    * A layer's Â of all heads together, kept once made.
    * @param {number} layer
    */
-  #fused(layer, fusion) {
+  #fuse(layer, fusion) {
+    const pack = this.layer(layer);
+    if (!pack) return null;
     const key = `${layer} ${fusion}`;
-    if (!this.fused.has(key) && this.layers.has(layer))
-      this.fused.set(key, residual(this.layers.get(layer), this.info, fusion));
-    return this.fused.get(key) ?? null;
+    if (!this.#fused.has(key)) this.#fused.set(key, residual(pack, this.info, fusion));
+    return this.#fused.get(key);
   }
 }
 

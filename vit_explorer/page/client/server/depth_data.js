@@ -2,63 +2,49 @@
 
 import { address } from "../base/address.js";
 import { fetchPacked, rowsOf } from "./packed.js";
+import { Resources } from "./resources.js";
 
 const FULL = 32767;
 
-// Results of one picture and model share their attention, and so their tokens.
-const facts = new WeakMap();
-const tokens = new WeakMap();
-const single = new WeakMap();
-const last = new WeakMap();
-
-/** What `load` gives for a key: null until it is here, asked for once, again after a failure. */
-function held(map, key, load, { arrived, failed }) {
-  if (!map.has(key)) {
-    map.set(key, null);
-    load()
-      .then((value) => {
-        map.set(key, value);
-        arrived();
-      })
-      .catch((error) => {
-        map.delete(key);
-        failed(error);
-      });
-  }
-  return map.get(key);
-}
+const KEPT = 20;
+const held = new Resources(KEPT);
+// The newest comparison of each pass's tokens.
+const compared = new WeakMap();
 
 /**
- * Lens, path and norms of a result, or null while they are not here.
+ * Lens, path and norms of a result: their resource, whose value is null while they are not here.
  * @param {Result} result
  */
-export function depthOf(result, report) {
-  const load = async () => describe(await fetchPacked(address(`results/${result.key}/depth`)));
-  return held(facts, result, load, report);
+export function depthOf({ key }) {
+  return held.read(`${key} depth`, async () =>
+    describe(await fetchPacked(address(`results/${key}/depth`))),
+  );
 }
 
+/** What could not be had may be asked for again. */
+export const forgetFailures = () => held.forgetFailures();
+
 /**
- * Cosine similarity of a token's block outputs to every patch's, a Float32Array a layer; null while
- * it is not here.
+ * Cosine similarity of a token's block outputs to every patch's, a list a layer: their resource, whose
+ * value is null while they are not here.
  * @param {Result} result
  * @param {number} token
  */
-export function similarities(result, whole, token, report) {
-  const pass = result.attention.data;
+export function similarities({ key, pass, attention, model }, whole, token) {
   if (!whole) {
-    if (!single.has(pass)) single.set(pass, new Map());
-    const load = async () =>
-      rowsOf(await fetchPacked(address(`results/${result.key}/similarities/${token}`)), "similarity");
-    return held(single.get(pass), token, load, report);
+    return held.read(`${pass} similarities ${token}`, async () =>
+      rowsOf(await fetchPacked(address(`results/${key}/similarities/${token}`)), "similarity"),
+    );
   }
-  const load = async () =>
-    (await fetchPacked(address(`results/${result.key}/tokens`))).arrays.tokens;
-  const values = held(tokens, pass, load, report);
-  if (!values) return null;
-  if (last.get(pass)?.token !== token) {
-    last.set(pass, { token, maps: compare(values, token, result.model) });
-  }
-  return last.get(pass).maps;
+  const found = held.read(`${pass} tokens`, async () => {
+    return (await fetchPacked(address(`results/${key}/tokens`))).arrays.tokens;
+  });
+  if (found.status !== "ready") return found;
+  const before = compared.get(attention.data);
+  if (before?.token === token) return before;
+  const maps = { status: "ready", token, value: compare(found.value, token, model) };
+  compared.set(attention.data, maps);
+  return maps;
 }
 
 /** The parts of the Layers view, each with its own numbers. */

@@ -3,11 +3,12 @@
 
 import { address } from "../base/address.js";
 import { refusal } from "./refusal.js";
+import { Resources } from "./resources.js";
 
 const KINDS = { F32: Float32Array, I16: Int16Array, I8: Int8Array, U8: Uint8Array };
 const LENGTH = 8;
 const KEPT = 60;
-const held = new Map();
+const held = new Resources(KEPT);
 
 /**
  * What `pack` of vit_explorer/page/payloads/packing.py wrote, a file in safetensors' layout: the length
@@ -49,35 +50,18 @@ export function rowsOf({ arrays, shapes }, name) {
 
 /**
  * What lies at `path` of a result: null until it is here, `{ failed: true }` if it can't be had.
- * Arrivals are counted in the store's `numbers`, so that views draw again.
- * @param {Store} store
  * @param {Result} result
+ * @param {string} path
+ * @returns {(Packed & { failed?: undefined }) | { failed: true, arrays?: undefined } | null | any}
  */
-export function numbersOf(store, result, path) {
-  const key = `${result.pass} ${path}`;
-  if (!held.has(key)) {
-    keep(key, null);
-    fetchPacked(address(`results/${result.key}/${path}`))
-      .catch(() => ({ failed: true }))
-      .then((numbers) => {
-        keep(key, numbers);
-        store.set({ numbers: store.get().numbers + 1 });
-      });
-  } else keep(key, held.get(key));
-  return held.get(key);
+export function numbersOf(result, path) {
+  const url = address(`results/${result.key}/${path}`);
+  const { status, value } = held.read(`${result.pass} ${path}`, () => fetchPacked(url));
+  return status === "failed" ? { failed: true } : value;
 }
 
 /** What could not be had may be asked for again: another answer has come from the server. */
-export function forgetFailures() {
-  for (const [key, numbers] of held) if (numbers?.failed) held.delete(key);
-}
-
-/** As the newest; what was not read for longest goes. */
-function keep(key, numbers) {
-  held.delete(key);
-  held.set(key, numbers);
-  if (held.size > KEPT) held.delete(held.keys().next().value);
-}
+export const forgetFailures = () => held.forgetFailures();
 
 /**
  * The numbers at an address, or throws the server's own sentence.

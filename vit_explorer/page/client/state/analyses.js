@@ -2,6 +2,7 @@
 // one at a time; an answer comes line by line, and to hang up stops the server's work.
 
 import { address } from "../base/address.js";
+import { Source } from "../base/effects.js";
 import { t } from "../base/words.js";
 import { linesOf } from "../server/jobs.js";
 import { fetchPacked } from "../server/packed.js";
@@ -15,12 +16,18 @@ const jobs = [];
  * @param {Result} result
  */
 export function analysesOf({ key }) {
-  const kept = held.get(key) ?? { maps: {}, layers: {}, trust: null, failed: {} };
+  const kept = held.get(key) ?? empty();
   held.delete(key);
   held.set(key, kept);
   while (held.size > RESULTS_KEPT) held.delete(held.keys().next().value);
+  kept.source.track();
   return kept;
 }
+
+const empty = () => ({ maps: {}, layers: {}, trust: null, failed: {}, source: new Source() });
+
+/** @param {Result} result */
+const changed = (result) => analysesOf(result).source.changed();
 
 /**
  * The map of a name such as "grad_cam" or "grad_cam@7", or null while it is not here.
@@ -41,27 +48,24 @@ export function mapOf(result, id) {
  * @param {Result} result
  */
 export function jobOf(result, name) {
+  analysesOf(result).source.track();
   return jobs.find((job) => job.result.key === result.key && job.name === name) ?? null;
 }
 
 /**
  * Ask for something, such as `{ ask: "map", name: "rise" }`, under a job's name.
- * @param {Store} store
  * @param {Result} result
  */
-export function ask(store, result, name, body) {
+export function ask(result, name, body) {
   if (jobOf(result, name)) return;
   delete analysesOf(result).failed[name];
-  jobs.push({ store, result, name, body, done: null, total: null, caller: new AbortController() });
+  jobs.push({ result, name, body, done: null, total: null, caller: new AbortController() });
   if (jobs.length === 1) work(jobs[0]);
-  tick(store);
+  changed(result);
 }
 
-/**
- * @param {Store} store
- * @param {Result} result
- */
-export function stop(store, result, name) {
+/** @param {Result} result */
+export function stop(result, name) {
   const job = jobOf(result, name);
   if (!job) return;
   const begun = jobs[0] === job;
@@ -70,7 +74,7 @@ export function stop(store, result, name) {
   job.caller.abort();
   // One that has begun leaves the list when its connection is closed.
   if (!begun) jobs.splice(jobs.indexOf(job), 1);
-  tick(store);
+  changed(result);
 }
 
 /** Give up all work, such as when another picture is wanted: it would have to wait its turn. */
@@ -79,11 +83,8 @@ export function stopAll() {
   jobs[0]?.caller.abort();
 }
 
-/** @param {Store} store */
-const tick = (store) => store.set({ analysed: store.get().analysed + 1 });
-
 async function work(job) {
-  const { store, result, name, caller } = job;
+  const { result, name, caller } = job;
   try {
     await listen(job);
   } catch (error) {
@@ -93,14 +94,14 @@ async function work(job) {
   }
   jobs.shift();
   if (jobs.length) work(jobs[0]);
-  tick(store);
+  changed(result);
 }
 
 async function listen(job) {
-  const { store, result, body, caller } = job;
+  const { result, body, caller } = job;
   for await (const line of linesOf(`results/${result.key}/analyses`, body, caller.signal)) {
     await take(job, line);
-    tick(store);
+    changed(result);
   }
 }
 

@@ -107,12 +107,9 @@ export function askForBrief(store, setup) {
   for (const id of chosenIds(state, setup)) {
     const method = setup.methods.find(({ name }) => name === id.split("@")[0]);
     if (mapOf(state.result, id) || (method.slow && !method.brief)) continue;
-    if (!jobOf(state.result, id) && !(id in failed)) askForMap(store, state.result, id);
+    if (!jobOf(state.result, id) && !(id in failed)) askForMap(state.result, id);
   }
 }
 
-/**
- * @param {Store} store
- * @param {Result} result
- */
-export const askForMap = (store, result, id) => ask(store, result, id, { ask: "map", name: id });
+/** @param {Result} result */
+export const askForMap = (result, id) => ask(result, id, { ask: "map", name: id });

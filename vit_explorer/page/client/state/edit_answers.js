@@ -4,13 +4,14 @@
 import { address } from "../base/address.js";
 import { isValued, numberOf } from "../base/outputs.js";
 import { t } from "../base/words.js";
+import { Resources } from "../server/resources.js";
 import { editKey, isPlain, layerAndHead } from "./edits.js";
 
 const answered = new WeakMap();
 
 /** @param {Result} result */
 function answersOf(result) {
-  if (!answered.has(result)) answered.set(result, new Map());
+  if (!answered.has(result)) answered.set(result, new Resources());
   return answered.get(result);
 }
 
@@ -50,7 +51,7 @@ export function removalOf(state, name, ranking) {
  */
 export function answerTo(state, { path, key }) {
   if (path === "change" && isPlain(state.edit)) return { value: plain(state.result) };
-  return answersOf(state.result).get(`${path} ${key}`) ?? null;
+  return answersOf(state.result).peek(`${path} ${key}`).value;
 }
 
 /**
@@ -100,7 +101,7 @@ export function createAsker({ store, actions, signal }, wanted) {
     running = new AbortController();
     try {
       const answer = await ask(result, question, running.signal);
-      answersOf(result).set(`${question.path} ${question.key}`, answer);
+      answersOf(result).put(`${question.path} ${question.key}`, answer);
     } catch (error) {
       running = null;
       if (error.name === "AbortError") askNewest();
@@ -108,7 +109,6 @@ export function createAsker({ store, actions, signal }, wanted) {
       return;
     }
     running = null;
-    store.set({ answers: store.get().answers + 1 });
     askNewest();
   }
 

@@ -1,6 +1,7 @@
 // The store as the second result sees it: the same pointer, layer and head, at the same place.
 
 import { cellOf, startToken, tokenAt } from "../maps/geometry.js";
+import { withChanges } from "./store.js";
 
 /** Where a token's centre lies, as shares of the crop; and from there to another result's crop. */
 function placeIn([row, column], from, to) {
@@ -59,16 +60,15 @@ export function createTwin(store) {
 
   function get() {
     const state = store.get();
-    if (!state.other || !state.result) return { ...state, result: null };
+    if (!state.other || !state.result) return withChanges(state, { result: null });
     const { model } = state.other.result;
-    return {
-      ...state,
+    return withChanges(state, {
       ...state.other,
       hover: tokenHere(state, "hover"),
       pinned: tokenHere(state, "pinned"),
       layer: layerOf(state.layer, state.result.model.depth, model.depth),
       head: typeof state.head === "number" && state.head >= model.heads ? "mean" : state.head,
-    };
+    });
   }
 
   function set(values) {
@@ -90,5 +90,5 @@ export function createTwin(store) {
     store.set({ ...changes, twin });
   }
 
-  return { get, set, on: store.on };
+  return { get, set, on: store.on, effect: store.effect };
 }

@@ -8,10 +8,10 @@ import { fetchPacked } from "../server/packed.js";
 
 /**
  * `before` is what is shown already, { result, image, seen } or with nulls: what it shares is not
- * fetched again. `onArrival` runs as layers of attention come in.
+ * fetched again.
  * @param {Result} result
  */
-export async function prepareResult(result, before, onArrival) {
+export async function prepareResult(result, before) {
   const same = before.result?.pass === result.pass;
   learnNames(result.model);
   if (result.model.labels) result.model.labels = address(result.model.labels);
@@ -35,7 +35,8 @@ export async function prepareResult(result, before, onArrival) {
     result.attention.data = before.result.attention.data;
     // The server forgets the results of longest ago, so what is still missing comes from the newest.
     result.attention.data.info = result.attention;
-  } else result.attention.data = new Attention(result.attention, onArrival);
+    result.attention.data.forgetFailures();
+  } else result.attention.data = new Attention(result.attention);
   return { result, image: same ? before.image : new PixelSource(whole, seen, result), seen };
 }
 

@@ -35,15 +35,14 @@ export function followOther({ store, setup }) {
 
   /** @param {Result} result */
   async function adopt(result, turn) {
-    const arrived = () => store.set({ arrivals: store.get().arrivals + 1 });
     const before = store.get().other ?? { result: null };
-    const ready = await prepareResult(result, before, arrived);
+    const ready = await prepareResult(result, before);
     if (turn !== asked) return;
     forgetFailures();
     result.place = JSON.parse(turn);
     store.set({ other: ready, otherBusy: "", otherProblem: "", twin: {} });
     if (result.attention.whole)
-      result.attention.data.loadAll().catch(() => store.set({ arrivals: -1 }));
+      result.attention.data.loadAll();
   }
 
   /** @param {State} state */

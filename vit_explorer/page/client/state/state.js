@@ -3,11 +3,11 @@
 // What a grid of positions may be scaled by, in links too; each grid has those that lead to another.
 export const GRID_SCALES = [0.5, 1.5, 2];
 
+/** @type {State} */
 export const START = {
   result: null,
   image: null,
   seen: null,
-  arrivals: 0,
   busy: "",
   problem: "",
   told: "",
@@ -24,8 +24,6 @@ export const START = {
   mapLayers: {},
   byLayerOpen: false,
   pair: null,
-  analysed: 0,
-  numbers: 0,
   opacity: 0.6,
   colormap: "inferno",
   smooth: true,
@@ -41,7 +39,6 @@ export const START = {
   brushAt: null,
   ranking: "",
   curveAsked: false,
-  answers: 0,
   step: 0,
   learnt: false,
   stage: "cut",

@@ -1,22 +1,48 @@
 // What the page shows, in one place: every view reads it, and linked views follow one another by it.
 
+import { beforeEffects, effect, isTracking, Source } from "../base/effects.js";
+
+/**
+ * @param {State} initial
+ * @returns {RootStore}
+ */
 export function createStore(initial) {
   let state = { ...initial };
   const listeners = [];
+  const effects = [];
+  const sources = new Map();
   let changed = new Set();
-  let scheduled = false;
 
-  function flush() {
-    scheduled = false;
+  /** What effects are told to have read of the state. */
+  function track(key) {
+    if (!sources.has(key)) sources.set(key, new Source());
+    sources.get(key).track();
+  }
+
+  // The state as effects see it, which records what they read.
+  const watched = new Proxy(/** @type {State} */ ({}), {
+    get: (_, key) => {
+      track(key);
+      return state[key];
+    },
+    has: (_, key) => key in state,
+    ownKeys: () => Reflect.ownKeys(state),
+    getOwnPropertyDescriptor: (_, key) => {
+      track(key);
+      return { value: state[key], enumerable: true, configurable: true };
+    },
+  });
+
+  function tell() {
     const keys = changed;
     changed = new Set();
-    for (const { watched, listener } of [...listeners]) {
-      if (watched.some((key) => keys.has(key))) listener(state);
+    for (const { keys: wanted, listener } of [...listeners]) {
+      if (wanted.some((key) => keys.has(key))) listener(state);
     }
   }
 
   return {
-    get: () => state,
+    get: () => (isTracking() ? watched : state),
 
     /** Change some values; listeners run once in the next frame, however many changes it gathered. */
     set(values) {
@@ -24,31 +50,46 @@ export function createStore(initial) {
         if (Object.is(state[key], value)) continue;
         state = { ...state, [key]: value };
         changed.add(key);
+        sources.get(key)?.changed();
       }
-      if (changed.size && !scheduled) {
-        scheduled = true;
-        requestAnimationFrame(flush);
-      }
+      if (changed.size) beforeEffects(tell);
     },
 
-    on(watched, listener) {
-      listeners.push({ watched, listener });
+    /** Call `listener` where one of the values has changed: for what follows a change, not to draw. */
+    on(keys, listener) {
+      listeners.push({ keys, listener });
     },
 
-    /** A function that forgets the listeners added after this call. */
+    /** Draw by `work(state)`, now and whenever what it read has changed. */
+    effect(work) {
+      effects.push(effect(() => work(watched)));
+    },
+
+    /** A function that forgets the listeners and effects added after this call. */
     mark() {
-      const count = listeners.length;
-      return () => listeners.splice(count);
+      const [count, before] = [listeners.length, effects.length];
+      return () => {
+        listeners.splice(count);
+        for (const end of effects.splice(before)) end();
+      };
     },
 
     /** Run every listener whose values are there, for a page that was built anew. */
     announce() {
       changed = new Set(Object.keys(state).filter((key) => state[key] !== null));
-      if (!scheduled) requestAnimationFrame(flush);
-      scheduled = true;
+      beforeEffects(tell);
     },
   };
 }
+
+/**
+ * A state in which some values are others; what reads it is told to read the rest of the state alone.
+ * @template {object} T
+ * @param {T} state
+ * @param {object} changes
+ * @returns {any}
+ */
+export const withChanges = (state, changes) => Object.assign(Object.create(state), changes);
 
 const SETTINGS_KEY = "vit-explorer";
 /** @type {(keyof State)[]} */

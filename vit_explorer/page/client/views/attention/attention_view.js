@@ -22,23 +22,6 @@ import { queryToken } from "../../state/store.js";
 
 // Values this close to one another are called equal.
 const EVEN = 0.02;
-/** @type {(keyof State)[]} */
-const DRAWN_BY = [
-  "result",
-  "image",
-  "arrivals",
-  "hover",
-  "pinned",
-  "layer",
-  "head",
-  "direction",
-  "rolled",
-  "mass",
-  "numbers",
-  "opacity",
-  "colormap",
-  "smooth",
-];
 
 /** @param {Context} context */
 export function createAttentionView(context) {
@@ -88,17 +71,18 @@ export function createAttentionView(context) {
   );
 
   let known = { key: "", map: null };
-  const rests = createRest(store);
+  const rests = createRest();
 
   /**
    * Attention, or rollout, between the query and every token; null while it is not here.
    * @param {State} state
    */
   function currentMap(state) {
-    const { layer, direction, rolled, arrivals, numbers, result } = state;
+    const { layer, direction, rolled, result } = state;
     const [query, head] = [queryToken(state), fusionOf(state)];
-    const key = [result.pass, layer, direction, rolled, arrivals, numbers, query, head].join();
-    if (known.key !== key) {
+    const key = [result.pass, layer, direction, rolled, query, head].join();
+    // What is not here yet has to be looked for again.
+    if (known.key !== key || !known.map) {
       const { data } = result.attention;
       const map = rolled
         ? rolledMap(store, state, query, rests)
@@ -143,7 +127,7 @@ export function createAttentionView(context) {
   /** @param {State} state */
   function describe(state) {
     const map = currentMap(state);
-    if (!map) return t(state.arrivals < 0 ? "attention.failed" : "attention.waiting");
+    if (!map) return t(state.result.attention.data.failed ? "attention.failed" : "attention.waiting");
     const { model } = state.result;
     const [row, column] = cellOf(model, extremePatch(map, model.prefix.length));
     const patches = map.subarray(model.prefix.length);
@@ -185,8 +169,8 @@ export function createAttentionView(context) {
     setText(help, t(start, { token: tokenName(model, startToken(model)) }));
   }
 
-  store.on(DRAWN_BY, draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }
 
 /** @param {State} state */
@@ -214,7 +198,7 @@ function rolledMap(store, state, query, rests) {
   if (whole) return data.rollout({ layer, fusion: fusionOf(state), query, direction });
   // A pass through all layers for each patch on the pointer's way would queue up.
   if (query !== pinned && !rests(query)) return null;
-  const rows = numbersOf(store, result, `rollouts/${query}`)?.arrays?.rollout;
+  const rows = numbersOf(result, `rollouts/${query}`)?.arrays?.rollout;
   return rows?.subarray(layer * tokens, (layer + 1) * tokens) ?? null;
 }
 
@@ -227,6 +211,6 @@ function needMap(store, state) {
   const { data, whole } = state.result.attention;
   if (whole) return;
   for (const token of new Set([state.pinned, queryToken(state)])) {
-    data.loadQuery(token).catch(() => store.set({ arrivals: -1 }));
+    data.loadQuery(token);
   }
 }

@@ -19,7 +19,7 @@ import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
 import { cropAspect } from "../../maps/picture.js";
 import { maximum, overlay } from "../../maps/pixels.js";
 import { fusionOf } from "../../state/fusion.js";
-import { queryToken } from "../../state/store.js";
+import { queryToken, withChanges } from "../../state/store.js";
 
 /**
  * The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet.
@@ -163,7 +163,7 @@ function describePlace(state) {
   if (comparePart === "map") return "";
   if (comparePart === "positions") return tokenName(result.model, zoomedToken(state));
   const query = tokenName(result.model, state.pinned);
-  const fusion = fusionOf({ ...state, rolled: false });
+  const fusion = fusionOf(withChanges(state, { rolled: false }));
   const which = typeof fusion === "number" ? fusion + 1 : t(`attention.${fusion}`);
   return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("attention.from") });
 }
@@ -172,22 +172,22 @@ function describePlace(state) {
 function codeOf(state, limits) {
   const { comparePart, result } = state;
   if (comparePart === "attention")
-    return attentionCode({ ...state, rolled: false, direction: "from", mass: 1 });
+    return attentionCode(withChanges(state, { rolled: false, direction: "from", mass: 1 }));
   if (comparePart === "positions") {
     const place = cellOf(result.model, zoomedToken(state)).join(", ");
     return [`values = vx.position_similarity(model)[${place}]`];
   }
   const map = mapOf(state);
-  return mapCode(map, { ...state, whole: false, shared: Boolean(limits) }, limits);
+  return mapCode(map, withChanges(state, { whole: false, shared: Boolean(limits) }), limits);
 }
 
 /** @param {State} state */
-function whyMissing({ comparePart, result, arrivals }) {
+function whyMissing({ comparePart, result }) {
   const need = comparePart === "map" ? "" : comparePart;
   if (need && lacks(result, need)) return whyNot(result.model, need);
   if (comparePart === "positions") return t("compare.none.positions");
   if (comparePart === "attention" && result.attention.whole)
-    return t(arrivals < 0 ? "attention.failed" : "attention.waiting");
+    return t(result.attention.data.failed ? "attention.failed" : "attention.waiting");
   return t(comparePart === "attention" ? "attention.waiting" : "compare.none.map");
 }
 

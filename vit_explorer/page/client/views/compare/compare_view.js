@@ -5,30 +5,10 @@ import { t } from "../../base/words.js";
 import { createChooser } from "../../controls/number_tables.js";
 import { createTwin } from "../../state/mirrored_store.js";
 import { createSide, mapOf } from "./compare_side.js";
+import { withChanges } from "../../state/store.js";
 
 const PARTS = ["map", "attention", "positions"];
 const KINDS = ["model", "picture"];
-/** @type {(keyof State)[]} */
-const DRAWN_BY = [
-  "result",
-  "other",
-  "otherWanted",
-  "otherBusy",
-  "otherProblem",
-  "otherKind",
-  "image",
-  "arrivals",
-  "hover",
-  "pinned",
-  "twin",
-  "layer",
-  "head",
-  "comparePart",
-  "compareMethod",
-  "opacity",
-  "colormap",
-  "smooth",
-];
 
 /** @param {Context} context */
 export function createCompareView(context) {
@@ -64,8 +44,8 @@ export function createCompareView(context) {
     setText(scale, both && one && two ? t(`compare.scale.${kind}`) : "");
   }
 
-  store.on(DRAWN_BY, draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }
 
 /**
@@ -76,7 +56,7 @@ function methodStore(store) {
   const get = () => {
     const state = store.get();
     if (!state.result || state.compareMethod) return state;
-    return { ...state, compareMethod: state.result.maps[0]?.name ?? "" };
+    return withChanges(state, { compareMethod: state.result.maps[0]?.name ?? "" });
   };
   return { ...store, get };
 }
@@ -94,7 +74,7 @@ const together = (one, two) => [
  */
 function needRows(store, { attention }, { comparePart, pinned, hover }) {
   if (attention.whole || comparePart !== "attention") return;
-  attention.data.loadQuery(hover ?? pinned).catch(() => store.set({ arrivals: -1 }));
+  attention.data.loadQuery(hover ?? pinned);
 }
 
 /**

@@ -72,11 +72,11 @@ function createTrustTool({ store, setup }) {
   function press() {
     const state = store.get();
     if (jobOf(state.result, TRUST)) {
-      stop(store, state.result, TRUST);
+      stop(state.result, TRUST);
       return;
     }
     const names = unscored(state).map(({ id }) => id);
-    if (names.length) ask(store, state.result, TRUST, { ask: "trust", names });
+    if (names.length) ask(state.result, TRUST, { ask: "trust", names });
   }
 
   /** @param {State} state */

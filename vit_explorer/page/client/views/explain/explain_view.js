@@ -13,24 +13,6 @@ import { createMapCard, mapAspect } from "./map_card.js";
 import { createSeenCard } from "./seen_card.js";
 import { createWaitingCard } from "./waiting_card.js";
 
-/** @type {(keyof State)[]} */
-const DRAWN_BY = [
-  "result",
-  "image",
-  "hover",
-  "pinned",
-  "opacity",
-  "colormap",
-  "smooth",
-  "whole",
-  "shared",
-  "methods",
-  "mapLayers",
-  "byLayerOpen",
-  "pair",
-  "analysed",
-  "busy",
-];
 
 /** @param {Context} context */
 export function createExplainView(context) {
@@ -109,8 +91,8 @@ export function createExplainView(context) {
 
   // Work for an earlier picture or class would only keep the next one waiting.
   store.on(["busy"], ({ busy }) => busy && stopAll());
-  store.on(DRAWN_BY, draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }
 
 /**

@@ -70,8 +70,8 @@ export function createLayerMatrix(context) {
 
   function press() {
     const { result } = store.get();
-    if (jobOf(result, JOB)) stop(store, result, JOB);
-    else ask(store, result, JOB, { ask: "layers" });
+    if (jobOf(result, JOB)) stop(result, JOB);
+    else ask(result, JOB, { ask: "layers" });
   }
 
   /** @param {State} state */
@@ -201,7 +201,7 @@ export function createLayerMatrix(context) {
   function need({ result }) {
     const { layers, failed } = analysesOf(result);
     if (JOB in failed || jobOf(result, JOB) || namesOf(result).every((name) => layers[name])) return;
-    ask(store, result, JOB, { ask: "layers" });
+    ask(result, JOB, { ask: "layers" });
   }
 
   /** @param {State} state */

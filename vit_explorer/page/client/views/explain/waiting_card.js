@@ -46,8 +46,8 @@ export function createWaitingCard({ store }, id) {
 
   function press() {
     const { result } = store.get();
-    if (jobOf(result, id)) stop(store, result, id);
-    else askForMap(store, result, id);
+    if (jobOf(result, id)) stop(result, id);
+    else askForMap(result, id);
   }
 
   /** @param {State} state */

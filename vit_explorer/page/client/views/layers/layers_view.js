@@ -2,21 +2,17 @@
 
 import { el, setText } from "../../base/dom.js";
 import { t } from "../../base/words.js";
-import { depthOf, similarities } from "../../server/depth_data.js";
+import { depthOf, forgetFailures, similarities } from "../../server/depth_data.js";
 import { queryToken } from "../../state/store.js";
 import { createLens } from "./lens.js";
 import { createLikeness } from "./likeness.js";
 import { createNorms } from "./norms.js";
 import { createTokenPath } from "./token_path.js";
 
-/** @type {(keyof State)[]} */
-const DRAWN_BY = ["result", "image", "answers", "layer", "opacity", "colormap", "smooth", "theme"];
 
 /** @param {Context} context */
 export function createLayersView(context) {
   const { store, actions } = context;
-  const arrived = () => store.set({ answers: store.get().answers + 1 });
-  const report = { arrived, failed: () => actions.fail(t("depth.failed")) };
   const value = el("output", { for: "vx-depth" });
   const layer = el("input", {
     type: "range",
@@ -38,7 +34,7 @@ export function createLayersView(context) {
   );
   const lens = createLens(context);
   const path = createTokenPath(context);
-  const likeness = createLikeness(context, report);
+  const likeness = createLikeness(context);
   const norms = createNorms(context);
   const waits = el("p", { class: "caption depth-waits", "aria-live": "polite" });
   const cards = el(
@@ -56,42 +52,26 @@ export function createLayersView(context) {
   /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "layers") return;
+    node.dataset.theme = state.theme; // its colours are drawn with
     const { model } = state.result;
     layer.max = String(model.depth);
     layer.value = String(state.layer + 1);
     setText(value, `${state.layer + 1}/${model.depth}`);
-    const depth = here(state.result);
-    node.setAttribute("aria-busy", String(!depth));
-    cover(!depth);
+    const { status, value: depth } = depthOf(state.result);
+    node.setAttribute("aria-busy", String(status === "loading"));
+    cover(status);
     if (!depth) return;
     node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
     none.hidden = Boolean(depth.lens);
     lens.draw(state, depth.lens);
     path.draw(state, depth.path);
-    follow(state);
-  }
-
-  /**
-   * The numbers of a result, null while they are not here.
-   * @param {Result} result
-   */
-  function here(result) {
-    return depthOf(result, {
-      arrived,
-      failed: () => {
-        report.failed();
-        if (store.get().result !== result) return;
-        setText(waits, t("depth.failed"));
-        cards.hidden = true;
-      },
-    });
   }
 
   /** Until the numbers are here, those of the picture before must not be read as this one's. */
-  function cover(waiting) {
-    cards.hidden = false;
-    cards.classList.toggle("covered", waiting);
-    setText(waits, waiting ? t("learn.waiting") : "");
+  function cover(status) {
+    cards.hidden = status === "failed";
+    cards.classList.toggle("covered", status !== "ready");
+    setText(waits, { failed: t("depth.failed"), ready: "" }[status] ?? t("learn.waiting"));
   }
 
   /**
@@ -100,7 +80,7 @@ export function createLayersView(context) {
    */
   function follow(state) {
     if (!state.result || state.tab !== "layers") return;
-    const depth = here(state.result);
+    const depth = depthOf(state.result).value;
     if (!depth) return;
     likeness.draw(state, depth);
     coverLikeness(state, depth);
@@ -113,11 +93,16 @@ export function createLayersView(context) {
    */
   function coverLikeness(state, { whole }) {
     const { result } = state;
-    if (similarities(result, whole, queryToken(state), report)) alike = result.pass;
+    if (similarities(result, whole, queryToken(state)).value) alike = result.pass;
     likeness.node.classList.toggle("covered", alike !== result.pass);
   }
 
-  store.on(DRAWN_BY, draw);
-  store.on(["hover", "pinned"], follow);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  store.effect(follow);
+  // What could not be had is asked for again with the reader's next choice.
+  store.on(["layer"], forgetFailures);
+  store.effect(({ result, tab }) => {
+    if (tab === "layers" && result && depthOf(result).status === "failed") actions.fail(t("depth.failed"));
+  });
+  return { node };
 }

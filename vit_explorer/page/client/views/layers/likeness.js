@@ -19,7 +19,7 @@ const LIMITS = [0, 1];
 const cosine = (value) => fixed(value, 2);
 
 /** @param {Context} context */
-export function createLikeness(context, report) {
+export function createLikeness(context) {
   const { store } = context;
   const title = el("span");
   const canvas = createPatchCanvas({ store, label: t("likeness.canvas"), paint });
@@ -56,7 +56,7 @@ export function createLikeness(context, report) {
   let whole = true;
 
   /** @param {State} state */
-  const mapsOf = (state) => similarities(state.result, whole, queryToken(state), report);
+  const mapsOf = (state) => similarities(state.result, whole, queryToken(state)).value;
 
   /**
    * @param {number} width

@@ -12,6 +12,7 @@ import { formula, m, over, row, sub, sum, sup } from "../../maps/math.js";
 import { numbersOf } from "../../server/packed.js";
 import { showThumbs } from "./heads.js";
 import { rankCorrelation } from "./numbers.js";
+import { withChanges } from "../../state/store.js";
 
 // How logits become probabilities, where they do.
 const SHARES = {
@@ -43,7 +44,6 @@ export const prediction = {
   },
   /** @param {Context} context */
   create(context) {
-    const { store } = context;
     const numbers = createNumbers(context, "prediction", t("learn.prediction.table"));
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, numbers.node, says);
@@ -51,7 +51,7 @@ export const prediction = {
     /** @param {State} state */
     function draw(state) {
       const { predictions } = state.result;
-      const walk = numbersOf(store, state.result, "walk");
+      const walk = numbersOf(state.result, "walk");
       numbers.node.hidden = !walk?.arrays || !predictions.length;
       if (numbers.node.hidden) {
         setText(says, walk?.arrays ? t("predictions.none") : waiting(walk));
@@ -140,7 +140,7 @@ export const explanations = {
   },
   kinds: ({ classes }) => (classes ? {} : { try: ".none" }),
   detail: (state) => t(`method.${state.result.maps[0].name}.title`),
-  python: (state) => pythonOf(state.result.maps[0], { ...state, whole: false, shared: false }),
+  python: (state) => pythonOf(state.result.maps[0], withChanges(state, { whole: false, shared: false })),
   formula: () => null,
   /** @param {Context} context */
   create({ store }) {

@@ -20,6 +20,7 @@ import { applied, formula, m, normed, over, root, row, sub, sum, sup } from "../
 import { maximum, range } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
 import { largest, workOut } from "./numbers.js";
+import { withChanges } from "../../state/store.js";
 
 const LISTED = 4;
 const COMPONENTS = 4;
@@ -46,7 +47,7 @@ export const showHere = (state) => ({ head: oneHead(state), rolled: false, direc
 /** Code of the attention that a step shows. */
 export const codeOf = (head) => (state) => {
   const only = { head: head ?? oneHead(state), direction: "from", rolled: false, mass: 1 };
-  return pythonOf({ ...state, ...only });
+  return pythonOf(withChanges(state, { ...only }));
 };
 
 /**
@@ -68,7 +69,7 @@ let worked = { numbers: null, result: null };
  */
 function headOf(store, state) {
   const path = `heads/${state.layer}/${oneHead(state)}/${state.pinned}`;
-  const numbers = numbersOf(store, state.result, path);
+  const numbers = numbersOf(state.result, path);
   const whole = Boolean(numbers?.arrays?.key);
   if (whole && worked.numbers !== numbers) worked = { numbers, result: workOut(numbers) };
   return { numbers, found: whole ? worked.result : null };

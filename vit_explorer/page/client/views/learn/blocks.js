@@ -57,7 +57,7 @@ export const residual = {
     /** @param {State} state */
     function draw(state) {
       chooser.show(state);
-      const walk = numbersOf(store, state.result, "walk");
+      const walk = numbersOf(state.result, "walk");
       const there = Boolean(walk?.arrays?.parts);
       numbers.node.hidden = bars.hidden = !there;
       if (!there) {
@@ -130,7 +130,7 @@ export const depth = {
         choose: () => store.set({ layer }),
       }));
       showThumbs(grid, parts, model, state.colormap);
-      const walk = numbersOf(store, state.result, "walk");
+      const walk = numbersOf(state.result, "walk");
       if (!walk?.arrays?.parts) {
         setText(says, walk?.arrays ? "" : waiting(walk));
         return;

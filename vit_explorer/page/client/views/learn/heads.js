@@ -86,7 +86,7 @@ export function rowOf({ result, pinned, layer }, head, at = layer) {
  */
 export function needRows(store, { result, pinned }) {
   if (result.attention.whole) return;
-  result.attention.data.loadQuery(pinned).catch(() => store.set({ arrivals: -1 }));
+  result.attention.data.loadQuery(pinned);
 }
 
 /**

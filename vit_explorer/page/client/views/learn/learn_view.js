@@ -15,21 +15,6 @@ import { STEPS } from "./steps.js";
 
 const NAMES = Object.keys(STEPS);
 const PIXEL_STEPS = 3;
-/** @type {(keyof State)[]} */
-const DRAWN_BY = [
-  "result",
-  "image",
-  "arrivals",
-  "numbers",
-  "step",
-  "hover",
-  "pinned",
-  "layer",
-  "head",
-  "opacity",
-  "colormap",
-  "smooth",
-];
 
 /** @param {Context} context */
 export function createLearnView(context) {
@@ -158,8 +143,8 @@ export function createLearnView(context) {
     canvas.draw();
   }
 
-  store.on(DRAWN_BY, draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }
 
 /** @param {Store} store */
@@ -248,7 +233,7 @@ function createGuide(store) {
     const name = NAMES[state.step];
     const step = STEPS[name];
     const { model } = state.result;
-    const facts = (step.builds && numbersOf(store, state.result, "walk")?.facts) || null;
+    const facts = (step.builds && numbersOf(state.result, "walk")?.facts) || null;
     const known = Boolean(facts) || !step.builds;
     dots.forEach((dot, at) => {
       if (at === state.step) dot.setAttribute("aria-current", "step");

@@ -56,6 +56,6 @@ export function createModelView({ store }) {
     drawCrop(state);
   }
 
-  store.on(["result", "image"], draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }

@@ -8,11 +8,8 @@ import { numbersOf } from "../../server/packed.js";
 
 const COLUMNS = 7;
 
-/**
- * What patches are compared with: the embedding's principal components as colours.
- * @param {Store} store
- */
-export function createFilters(store) {
+/** What patches are compared with: the embedding's principal components as colours. */
+export function createFilters() {
   const canvas = el("canvas", { class: "filters pixelated", role: "img" });
   const text = el("p", { class: "caption" });
   const node = el("div", { class: "filter-box" }, el("h4", {}, t("patches.filters")), canvas, text);
@@ -21,7 +18,7 @@ export function createFilters(store) {
   /** @param {State} state */
   function draw(state) {
     const { result } = state;
-    const found = numbersOf(store, result, "filters");
+    const found = numbersOf(result, "filters");
     const there = Boolean(found?.arrays?.filters);
     canvas.hidden = !there;
     if (!there) {

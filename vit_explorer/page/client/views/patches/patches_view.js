@@ -83,8 +83,9 @@ export function createPatchesView(context) {
   /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "patches") return;
+    node.dataset.theme = state.theme; // its colours are drawn with
     const { result } = state;
-    const walk = numbersOf(store, result, "walk");
+    const walk = numbersOf(result, "walk");
     if (shown !== result.pass) {
       setText(title, gridTitle(result.model));
       pipeline.rebuild(result);
@@ -102,8 +103,8 @@ export function createPatchesView(context) {
     stage.draw(state, chosen, walk);
   }
 
-  store.on(["result", "seen", "hover", "pinned", "theme", "stage", "pixel", "numbers"], draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }
 
 /** @param {Model} model */
@@ -152,7 +153,7 @@ function createStagePanel(context) {
   const says = el("p", { class: "caption" });
   const check = el("p", { class: "caption check" });
   const checkBox = el("div", {}, el("h4", {}, t("patches.check")), check);
-  const filters = createFilters(store);
+  const filters = createFilters();
   const node = el(
     "div",
     { class: "card stage-card", "aria-live": "polite" },

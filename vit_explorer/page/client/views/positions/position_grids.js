@@ -100,7 +100,7 @@ export function createOtherGrid(context) {
 
   /** @param {State} state */
   const movedNumbers = ({ result, gridScale }) =>
-    numbersOf(store, result, `positions/${scaledGrid(result.model.grid, gridScale).join("/")}`);
+    numbersOf(result, `positions/${scaledGrid(result.model.grid, gridScale).join("/")}`);
 
   /**
    * The similarities of the chosen patch's place in the other grid; null while they are not here.

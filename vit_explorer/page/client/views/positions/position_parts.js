@@ -96,14 +96,14 @@ export function createComponents(context) {
   const menu = createFigureMenu(context, "position-components", {
     title: () => t("positions.components"),
     figure: () => canvasFigure(canvas),
-    table: (state) => colourTable(numbersOf(store, state.result, "components")),
+    table: (state) => colourTable(numbersOf(state.result, "components")),
     python: () => ["values = vx.position_components(model).values"],
   });
   const node = part(el("h3", {}, t("positions.components"), menu), canvas, text);
 
   /** @param {State} state */
   function draw({ result }) {
-    const found = numbersOf(store, result, "components");
+    const found = numbersOf(result, "components");
     menu.hidden = !found?.arrays?.colours;
     if (!found?.arrays?.colours) {
       setText(text, t(found ? "learn.failed" : "learn.waiting"));

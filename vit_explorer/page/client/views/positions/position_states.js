@@ -83,7 +83,7 @@ export function createWithoutPositions({ store }) {
    */
   function mapOf(state) {
     const { model, attention } = state.result;
-    const found = numbersOf(store, state.result, `bias/${state.layer}`);
+    const found = numbersOf(state.result, `bias/${state.layer}`);
     const token = zoomedToken(state);
     if (found?.arrays?.bias) {
       const count = model.grid[0] * model.grid[1];
@@ -146,14 +146,14 @@ export function createWithoutPositions({ store }) {
     setText(title, shown);
     if (map) bar.show(tableFor(state.colormap, map.signed), map.limits);
     setText(says, map ? describe(state, map) : t("attention.waiting"));
-    if (!attention.whole) attention.data.loadQuery(zoomedToken(state)).catch(() => store.set({ arrivals: -1 }));
+    if (!attention.whole) attention.data.loadQuery(zoomedToken(state));
     drawDecay(state);
   }
 
   /** @param {State} state */
   function drawDecay(state) {
     const { model, attention, pass } = state.result;
-    const pack = attention.data.layers.get(state.layer);
+    const pack = attention.data.layer(state.layer);
     decay.hidden = !attention.whole;
     setText(help, t(pack ? "positions.decay.help" : "attention.waiting"));
     if (!pack) return;

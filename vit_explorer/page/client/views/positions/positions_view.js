@@ -21,22 +21,6 @@ import { enlarge, level } from "../../maps/pixels.js";
 import { createParts } from "./position_parts.js";
 import { createWithoutPositions } from "./position_states.js";
 
-/** @type {(keyof State)[]} */
-const DRAWN_BY = [
-  "result",
-  "image",
-  "arrivals",
-  "numbers",
-  "hover",
-  "pinned",
-  "smooth",
-  "positionsPart",
-  "gridScale",
-  "layer",
-  "head",
-  "colormap",
-  "opacity",
-];
 
 /** @param {Context} context */
 export function createPositionsView(context) {
@@ -129,6 +113,6 @@ export function createPositionsView(context) {
     parts.draw(state, positionsOf(state));
   }
 
-  store.on(DRAWN_BY, draw);
-  return { node, draw: () => draw(store.get()) };
+  store.effect(draw);
+  return { node };
 }

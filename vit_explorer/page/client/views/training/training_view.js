@@ -10,8 +10,6 @@ import { createTrainer } from "./trainer.js";
 const FRAME_TIME = 250;
 // A reader who asked for less motion gets stills to look at, one after the other.
 const CALM_FRAME_TIME = 1500;
-/** @type {(keyof State)[]} */
-const LOOK = ["opacity", "colormap", "smooth", "theme"];
 
 /** @param {Context} context */
 export function createTrainingView(context) {
@@ -68,6 +66,7 @@ export function createTrainingView(context) {
   /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "training") return;
+    node.dataset.theme = state.theme; // its colours are drawn with
     fetchFilm(state.result);
     if (state.film && state.epochWanted !== null) goTo(state.film, state.epochWanted);
     const { key, text = key ? t(key) : "" } = state.filmProblem ?? {};
@@ -99,10 +98,10 @@ export function createTrainingView(context) {
     else store.set({ playing: false });
   }
 
-  store.on(["result", "film", "filmProblem", "frame", "epochWanted", "probe", "playing", "runs", "training", ...LOOK], draw);
+  store.effect(draw);
   store.on(["playing", "tab"], play);
   store.on(["tab"], () => {
     stale = true;
   });
-  return { node, draw: () => draw(store.get()) };
+  return { node };
 }

@@ -115,7 +115,7 @@ export function createHeadSwitches({ store }) {
   function draw(state) {
     const { model, pass, attention } = state.result;
     if (!attention.whole)
-      attention.data.loadQuery(startToken(model)).catch(() => store.set({ arrivals: -1 }));
+      attention.data.loadQuery(startToken(model));
     const shape = `${model.depth} ${model.heads} ${model.grid}`;
     if (shape !== built) rebuild(model);
     built = shape;
@@ -123,7 +123,7 @@ export function createHeadSwitches({ store }) {
     for (const { number, button } of cells)
       button.setAttribute("aria-checked", String(!off.has(number)));
     if (!cells.some(({ button }) => button.tabIndex === 0)) cells[0].button.tabIndex = 0;
-    const loaded = attention.data.layers.size + attention.data.rows.size;
+    const loaded = attention.data.count;
     const key = [shape, pass, loaded, state.colormap].join();
     if (key !== drawn) paint(state);
     drawn = key;

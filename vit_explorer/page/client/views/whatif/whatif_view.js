@@ -14,20 +14,8 @@ import { createHeadSwitches } from "./head_switches.js";
 import { createPaintCanvas } from "./paint_canvas.js";
 import { createRemoval } from "./removal.js";
 import { createShifts, way } from "./shifts.js";
+import { withChanges } from "../../state/store.js";
 
-/** @type {(keyof State)[]} */
-const DRAWN_BY = [
-  "result",
-  "image",
-  "arrivals",
-  "answers",
-  "edit",
-  "brush",
-  "ranking",
-  "curveAsked",
-  "colormap",
-  "theme",
-];
 const BRUSHES = [1, 3, 5];
 
 /** @param {Context} context */
@@ -82,7 +70,7 @@ export function createWhatIfView(context) {
 
   /** @param {State} state */
   const pictureOf = (state) => (target, width, height) =>
-    canvas.paint(target, width, height, { ...state, hover: null });
+    canvas.paint(target, width, height, withChanges(state, { hover: null }));
 
   /** @param {State} state */
   function describe(state, { rows, target, first }) {
@@ -105,13 +93,13 @@ export function createWhatIfView(context) {
   /** @param {State} state */
   function draw(state) {
     if (!state.result || state.tab !== "whatif") return;
+    node.dataset.theme = state.theme; // its colours are drawn with
     const { target } = state.result;
     none.hidden = Boolean(target);
     body.hidden = tools.node.hidden = !target;
     if (!target) return;
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
     tools.draw(state);
-    canvas.draw();
     headsPart.hidden = lacks(state.result, "attention");
     noHeads.hidden = !headsPart.hidden;
     if (headsPart.hidden) setText(whyNoHeads, whyNot(state.result.model, "attention"));
@@ -131,11 +119,12 @@ export function createWhatIfView(context) {
     ask();
   }
 
-  store.on(DRAWN_BY, draw);
-  store.on(["hover", "brushAt"], ({ result, tab }) => {
+  store.effect(draw);
+  // What follows the pointer is drawn by itself.
+  store.effect(({ result, tab }) => {
     if (result?.target && tab === "whatif") canvas.draw();
   });
-  return { node, draw: () => draw(store.get()) };
+  return { node };
 }
 
 /** An answer with what is followed by its name on the page. */
