@@ -230,6 +230,7 @@ def test_layers_without_a_map_are_left_out_of_what_is_saved(
         open_explorer(page, address)
         page.click(".layers-card summary")
         page.wait_for_selector(".layers-card .figure-button:visible")
+        page.wait_for_selector(".layers-card .progress", state="hidden")  # every method's
         _, content = saved(page, ".layers-card", "csv")
         rows = [line.split(",") for line in content.decode().splitlines()]
         methods = {row[0] for row in rows[1:]}

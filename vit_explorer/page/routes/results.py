@@ -101,7 +101,7 @@ def words() -> dict[str, str]:
 
 @router.get("/models/names")
 def model_names() -> list[str]:
-    return available_models()
+    return list(available_models())
 
 
 @router.get("/examples/{name}")
