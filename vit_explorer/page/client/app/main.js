@@ -7,7 +7,7 @@ import { setTables } from "../maps/colours.js";
 import { forgetFailures } from "../server/packed.js";
 import { readSetup } from "../server/requests.js";
 import { keepEdit } from "../state/edits.js";
-import { beginningOf, choicesOf, keepPlace, readPlace } from "../state/link.js";
+import { addLinks, beginningOf, choicesOf, keepPlace, readPlace } from "../state/link.js";
 import { prepareResult } from "../state/results.js";
 import { followOther } from "../state/second_result.js";
 import { START } from "../state/state.js";
@@ -19,9 +19,12 @@ import { listenForPictures } from "./intake.js";
 import { createLook } from "./look.js";
 import { createPanels } from "./panels.js";
 import { createSidebar } from "./sidebar.js";
+import { VIEW_LINKS } from "./view_links.js";
 import { fetchViews, VIEWS } from "./views.js";
 
 const LATER = 2000;
+
+addLinks(VIEW_LINKS);
 
 /** @param {HTMLElement} root */
 export async function mount(root) {

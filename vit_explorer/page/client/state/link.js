@@ -1,12 +1,9 @@
 // What is shown, in the address: a reload, or a link someone else opens, shows the same.
 
-import { lacks } from "../base/lacks.js";
 import { browserLanguage, LANGUAGES } from "../base/words.js";
 import { isColormap } from "../maps/colours.js";
 import { cellOf, startToken, tokenAt } from "../maps/geometry.js";
-import { layerOf } from "./chosen_maps.js";
-import { readEdit, writeEdit } from "./edits.js";
-import { VIEW_PLACES } from "./link_of_views.js";
+import { counted } from "./link_entries.js";
 import { START } from "./state.js";
 
 // The address is written once a change has come to rest: browsers refuse too many writes.
@@ -15,18 +12,12 @@ const REST = 250;
 const MODEL = /^[\w:./-]{1,120}$/;
 const SENT = /^[0-9a-f]{64}$/;
 
-/** A whole number from 1 to `last`, counted from 0; null for anything else. */
-function counted(text, last) {
-  const number = /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  return number >= 1 && number <= last ? number - 1 : null;
-}
-
 /**
  * What of the store goes into a link: under which `name`, `write`n as text (null where it is what
  * the page starts with) and `read` back for a result, null where the text is not understood. What
- * is a `setting` stays as the reader has it where a link doesn't name it.
+ * is a `setting` stays as the reader has it where a link doesn't name it. Here is what views share.
+ * @type {LinkEntry[]}
  */
-/** @type {LinkEntry[]} */
 const KEPT = [
   {
     name: "layer",
@@ -64,63 +55,6 @@ const KEPT = [
     },
   },
   {
-    name: "direction",
-    keys: ["direction"],
-    write: ({ direction }) => (direction === "from" ? null : direction),
-    read: (text) => (text === "to" ? { direction: text } : null),
-  },
-  {
-    name: "rolled",
-    keys: ["rolled"],
-    write: ({ rolled }) => (rolled ? "1" : null),
-    read: (text) => (text === "1" ? { rolled: true } : null),
-  },
-  {
-    name: "mass",
-    keys: ["mass"],
-    write: ({ mass }) => (mass === 1 ? null : String(Math.round(mass * 100))),
-    read: (text) => {
-      const share = counted(text, 100);
-      return share === null ? null : { mass: (share + 1) / 100 };
-    },
-  },
-  {
-    name: "maps",
-    keys: ["methods"],
-    setting: true,
-    write: ({ methods }) => (methods ? methods.join(",") : null),
-    read: (text) => ({ methods: text.split(",").filter((name) => /^\w+$/.test(name)) }),
-  },
-  {
-    name: "at",
-    keys: ["mapLayers"],
-    write: (state) => {
-      const own = Object.keys(state.mapLayers).filter((name) => layerOf(state, name) !== null);
-      return own.map((name) => `${name}:${state.mapLayers[name] + 1}`).join(",") || null;
-    },
-    read: (text, { model }) => {
-      const pairs = text.split(",").map((part) => part.split(":"));
-      const layers = pairs.map(([name, layer = ""]) => [name, counted(layer, model.depth)]);
-      return { mapLayers: Object.fromEntries(layers.filter(([, layer]) => layer !== null)) };
-    },
-  },
-  {
-    name: "without",
-    keys: ["edit"],
-    write: ({ edit, result }) =>
-      writeEdit(lacks(result, "tokens") ? { ...edit, how: START.edit.how } : edit),
-    read: (text, { model, pass }) => {
-      const edit = readEdit(text, model);
-      return edit && { edit, editOf: [model.key, pass] };
-    },
-  },
-  {
-    name: "ranking",
-    keys: ["ranking"],
-    write: ({ ranking }) => ranking || null,
-    read: (text, { maps }) => (maps.some(({ name }) => name === text) ? { ranking: text } : null),
-  },
-  {
     name: "colours",
     keys: ["colormap"],
     setting: true,
@@ -141,8 +75,13 @@ const KEPT = [
     write: (state) => (state[key] === START[key] ? null : String(Number(state[key]))),
     read: (text) => (/^[01]$/.test(text) ? { [key]: text === "1" } : null),
   })),
-  ...VIEW_PLACES,
 ];
+
+/**
+ * Add what single views put into a link.
+ * @param {LinkEntry[]} entries
+ */
+export const addLinks = (entries) => KEPT.push(...entries);
 
 /**
  * The tab, the language, whichever of model, example picture and target are known, and as `linked`

@@ -1,0 +1,35 @@
+// What of the Compare view goes into a link.
+
+import { chosen, mapOf, oneOf, only } from "../../state/link_entries.js";
+
+const PARTS = oneOf(["attention", "positions"]);
+const SIDES = /^(model|picture):([\w.:-]{1,120})$/;
+const KEY = /^[0-9a-f]{64}$/;
+
+/** @type {LinkEntry[]} */
+export const LINKS = [
+  {
+    name: "shows",
+    keys: ["comparePart"],
+    write: only("compare", ({ comparePart }) => PARTS(comparePart)),
+    read: chosen("comparePart", PARTS),
+  },
+  {
+    name: "method",
+    keys: ["compareMethod"],
+    write: only("compare", ({ compareMethod }) => compareMethod || null),
+    read: mapOf("compareMethod"),
+  },
+  {
+    name: "beside",
+    keys: ["otherWanted"],
+    // A picture that was sent is held by this server for a while, and is no one else's.
+    write: only("compare", ({ otherWanted: wanted }) =>
+      wanted && !KEY.test(wanted.name) ? `${wanted.kind}:${wanted.name}` : null,
+    ),
+    read: (text) => {
+      const [, kind, name] = SIDES.exec(text) ?? [];
+      return kind ? { otherWanted: { kind, name, label: name }, otherKind: kind } : null;
+    },
+  },
+];
