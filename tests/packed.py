@@ -14,7 +14,7 @@ KINDS = {"F32": "<f4", "I16": "<i2", "I8": "i1", "U8": "u1"}
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
-    facts = {name: json.loads(told) for name, told in header.pop("__metadata__", {}).items()}
+    facts = json.loads(header.pop("__metadata__")["facts"])
     arrays = {}
     for name, part in header.items():
         (start, end), kind = part["data_offsets"], np.dtype(KINDS[part["dtype"]])

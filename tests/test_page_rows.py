@@ -65,7 +65,8 @@ def check_said(text: str, row: np.ndarray) -> None:
 
 def test_a_query_is_fetched_when_it_is_chosen(page: Page, trace: vx.Trace) -> None:
     whole: list[str] = []
-    page.on("request", lambda request: "/layers/" in request.url and whole.append(request.url))
+    layer = re.compile(r"/results/\w+/layers/")
+    page.on("request", lambda request: layer.search(request.url) and whole.append(request.url))
     show(page, "attention")
     last = trace.attention(3).mean(dim=0).cpu().numpy()  # (N, N)
     check_said(said(page), last[0])

@@ -476,5 +476,5 @@ def test_a_film_that_does_not_fit_is_refused(
     with TestClient(build_app(workbench), base_url="http://localhost") as client:
         described = explained(workbench)["result"]["film"]
         answer = client.get(f"/explorer/{described['url']}")
-        assert answer.status_code == 422
+        assert answer.status_code == 404
         assert answer.json()["error"].endswith(".")

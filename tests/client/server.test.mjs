@@ -24,7 +24,7 @@ test("facts and arrays are read from safetensors' layout", () => {
   const read = unpack(
     packed(
       {
-        __metadata__: { scale: "0.125", names: '["ü"]' },
+        __metadata__: { facts: '{"scale":0.125,"names":["ü"]}' },
         a: { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] },
         b: { dtype: "I8", shape: [3], data_offsets: [16, 19] },
         none: { dtype: "U8", shape: [2, 0], data_offsets: [19, 19] },
@@ -57,6 +57,7 @@ test("rollout is the product of the mean attention and the identity", async () =
     const exact = Float32Array.from(matrix, (row) => Math.max(...row));
     const levels = Uint8Array.from(matrix.flatMap((row) => row.map((v) => (255 * v) / Math.max(...row))));
     const header = {
+      __metadata__: { facts: "{}" },
       exact: { dtype: "F32", shape: [2, 1], data_offsets: [0, 8] },
       levels: { dtype: "U8", shape: [2, 2], data_offsets: [8, 12] },
     };

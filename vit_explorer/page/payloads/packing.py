@@ -14,7 +14,7 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 def pack(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """A safetensors file of the arrays, with each fact as JSON in its metadata.
+    """A safetensors file of the arrays, with the facts as JSON in its metadata.
 
     The page reads float32, int16, int8 and uint8; wider floats are made float32.
     """
@@ -22,6 +22,5 @@ def pack(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> by
         name: np.ascontiguousarray(values, np.float32 if values.dtype.kind == "f" else None)
         for name, values in arrays.items()
     }
-    told = {name: json.dumps(value, allow_nan=False) for name, value in facts.items()}
-    # Without arrays, safetensors writes empty metadata as broken JSON.
-    return save(parts, metadata=told or None)
+    # One entry: several would be written in a different order each time.
+    return save(parts, metadata={"facts": json.dumps(dict(facts), allow_nan=False)})

@@ -19,10 +19,7 @@ const held = new Resources(KEPT);
 export function unpack(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
   const text = new TextDecoder().decode(new Uint8Array(buffer, LENGTH, length));
-  const { __metadata__: told = {}, ...listed } = JSON.parse(text);
-  const facts = Object.fromEntries(
-    Object.entries(told).map(([name, json]) => [name, JSON.parse(json)]),
-  );
+  const { __metadata__: told, ...listed } = JSON.parse(text);
   const arrays = {};
   const shapes = {};
   for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(listed)) {
@@ -31,7 +28,7 @@ export function unpack(buffer) {
     arrays[name] = new Kind(buffer, LENGTH + length + start, count);
     shapes[name] = shape;
   }
-  return { facts, arrays, shapes };
+  return { facts: JSON.parse(told.facts), arrays, shapes };
 }
 
 /**
