@@ -19,9 +19,3 @@ export function svg(tag, attributes, text = "") {
   // The checker does not follow a tag's name through createElementNS.
   return /** @type {any} */ (node);
 }
-
-/** The largest of …, 1, 2, 5, 10, 20, … that is at most `size`. */
-export function niceStep(size) {
-  const ten = 10 ** Math.floor(Math.log10(size));
-  return [5, 2, 1].find((factor) => factor * ten <= size) * ten;
-}

@@ -3,10 +3,11 @@
 
 import { el, keepSize, replace, setText } from "../base/dom.js";
 import { percent, short } from "../base/format.js";
-import { niceStep, svg } from "../base/svg.js";
+import { svg } from "../base/svg.js";
 import { t } from "../base/words.js";
 import { createFigureMenu } from "../controls/figure_menu.js";
 import { listenForPicks } from "../controls/picking.js";
+import { every, feet, linear, niceStep, rules, ticksIn } from "./scales.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [42, 8, 6, 20];
 const PARTS = ["train", "test"];
@@ -81,9 +82,8 @@ function createChart({ name, format, top }, onPick, context) {
     const lines = PARTS.map((part) => ({ part, values: curves[`${part}_${name}`] ?? [] }));
     const high = top(lines.flatMap((line) => line.values.filter((value) => value !== null)));
     scale = { last, wide: width - LEFT - RIGHT };
-    /** @param {number} epoch */
-    const x = (epoch) => LEFT + (epoch / Math.max(1, last)) * scale.wide;
-    const y = (value) => height - BOTTOM - (value / high) * (height - BOTTOM - TOP);
+    const x = linear([0, Math.max(1, last)], [LEFT, width - RIGHT]);
+    const y = linear([0, high], [height - BOTTOM, TOP]);
     plot.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const marked = at ?? lines[0].values.length;
     replace(
@@ -124,17 +124,11 @@ function drawLine(part, values, marked, x, y) {
 }
 
 function axes({ width, height, high, last, format }, x, y) {
-  const parts = [];
-  const step = niceStep(high / 2);
-  for (let mark = 0; mark <= high * 1.001; mark += step) {
-    const at = y(mark);
-    parts.push(svg("line", { x1: LEFT, x2: width - RIGHT, y1: at, y2: at, class: "rule" }));
-    const text = format === percent ? `${Math.round(mark * 100)} %` : short(mark);
-    parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, text));
-  }
+  const write = format === percent ? (mark) => `${Math.round(mark * 100)} %` : short;
+  const place = { left: LEFT, right: width - RIGHT, format: write };
   const stride = Math.max(1, niceStep(Math.max(1, last / 3)));
-  for (let epoch = 0; epoch <= last; epoch += stride) {
-    parts.push(svg("text", { x: x(epoch), y: height - 5, class: "tick-x" }, epoch));
-  }
-  return parts;
+  return [
+    ...rules(ticksIn([0, high]), y, place),
+    ...feet(every(last + 1, stride), x, height - 5),
+  ];
 }

@@ -2,10 +2,11 @@
 
 import { el, setText } from "../base/dom.js";
 import { short } from "../base/format.js";
-import { niceStep, svg } from "../base/svg.js";
+import { svg } from "../base/svg.js";
 import { t } from "../base/words.js";
 import { createFigureMenu } from "../controls/figure_menu.js";
 import { numbersOf } from "../server/packed.js";
+import { every, feet, linear, rules, ticksIn } from "./scales.js";
 
 const [HEIGHT, LEFT, BOTTOM, TOP] = [170, 32, 34, 8];
 const MEASURES = {
@@ -44,9 +45,8 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
    * }} what
    */
   function paint({ width, layers, depth, reach, chosen = () => false }) {
-    /** @param {number} layer */
-    const x = (layer) => LEFT + ((layer + 0.5) / depth) * (width - LEFT - 6);
-    const y = (value) => height - BOTTOM - (value / reach) * (height - BOTTOM - TOP);
+    const x = linear([-0.5, depth - 0.5], [LEFT, width - 6]);
+    const y = linear([0, reach], [height - BOTTOM, TOP]);
     const dots = layers.flatMap(([layer, values]) =>
       [...values].map((value, head) =>
         dot(layer, head, value, [x(layer), y(value)], chosen(layer, head)),
@@ -150,18 +150,9 @@ function headTable(store, { result }, measure) {
 }
 
 function axes({ width, height, depth, reach }, x, y) {
-  const parts = [];
-  const step = niceStep(reach / 3);
-  for (let count = 0; count * step <= reach * 1.001; count += 1) {
-    const mark = Number((count * step).toPrecision(3));
-    const at = y(mark);
-    parts.push(svg("line", { x1: LEFT, x2: width, y1: at, y2: at, class: "rule" }));
-    parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, mark));
-  }
-  for (let index = 0; index < depth; index += Math.ceil(depth / 12)) {
-    const place = { x: x(index), y: height - BOTTOM + 15, class: "tick-x" };
-    parts.push(svg("text", place, index + 1));
-  }
+  const parts = rules(ticksIn([0, reach], 3), y, { left: LEFT, right: width, format: String });
+  const layers = every(depth, Math.ceil(depth / 12));
+  parts.push(...feet(layers, x, height - BOTTOM + 15, (layer) => layer + 1));
   const middle = { x: (LEFT + width) / 2, y: height - 4, class: "tick-x" };
   parts.push(svg("text", middle, t("attention.layer")));
   return parts;

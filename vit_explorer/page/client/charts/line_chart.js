@@ -2,8 +2,9 @@
 
 import { keepSize, replace } from "../base/dom.js";
 import { short } from "../base/format.js";
-import { niceStep, svg } from "../base/svg.js";
+import { svg } from "../base/svg.js";
 import { listenForPicks } from "../controls/picking.js";
+import { every, feet, linear, niceStep, rangeOf, rules, ticksIn } from "./scales.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [40, 10, 8, 34];
 const CHARACTER = 7;
@@ -35,9 +36,9 @@ export function createLineChart({ onPick = null, onRelease = () => {} } = {}) {
     last = what.last;
     const { width, height } = size;
     if (!width) return;
-    const x = (value) => LEFT + (value / Math.max(1, last)) * (width - LEFT - RIGHT);
+    const x = linear([0, Math.max(1, last)], [LEFT, width - RIGHT]);
     const [low, high] = what.valued ? rangeOf(what.lines) : [0, 1];
-    const y = (value) => height - BOTTOM - ((value - low) / (high - low)) * (height - BOTTOM - TOP);
+    const y = linear([low, high], [height - BOTTOM, TOP]);
     node.setAttribute("viewBox", `0 0 ${width} ${height}`);
     node.setAttribute("aria-label", what.text);
     const marked = what.at === null || what.at === undefined;
@@ -74,36 +75,15 @@ export function valueAt(points, at) {
   return low + ((high - low) * (at - left)) / (right - left);
 }
 
-/** The smallest and largest value of lines, apart from each other. */
-export function rangeOf(lines) {
-  const values = lines.flatMap(({ points }) => points.map(([, value]) => value));
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  if (!values.length) return [0, 1];
-  return high > low ? [low, high] : [low - 0.5, high + 0.5];
-}
-
-/** Round numbers within a range, for an axis. */
-export function marksIn([low, high]) {
-  const step = niceStep((high - low) / 2);
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => (first + at) * step);
-}
-
 function axes({ last, title, valued }, { width, height }, x, y, range) {
-  const marks = valued ? marksIn(range) : [0, 0.25, 0.5, 0.75, 1];
-  const parts = marks.flatMap((mark) => [
-    svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: "rule" }),
-    svg(
-      "text",
-      { x: LEFT - 6, y: y(mark) + 4, class: "tick-y" },
-      valued ? short(mark) : `${mark * 100}\u00a0%`,
-    ),
-  ]);
+  const place = { left: LEFT, right: width - RIGHT };
+  const percents = { ...place, format: (mark) => `${mark * 100}\u00a0%` };
+  const parts = valued
+    ? rules(ticksIn(range), y, { ...place, format: short })
+    : rules([0, 0.25, 0.5, 0.75, 1], y, percents);
   const room = (width - LEFT - RIGHT) / ((String(last).length + 1.5) * CHARACTER);
   const step = Math.max(1, niceStep(last / room) * (niceStep(last / room) < last / room ? 2 : 1));
-  for (let mark = 0; mark <= last; mark += Math.ceil(step)) {
-    parts.push(svg("text", { x: x(mark), y: height - BOTTOM + 15, class: "tick-x" }, mark));
-  }
+  parts.push(...feet(every(last + 1, Math.ceil(step)), x, height - BOTTOM + 15));
   const middle = { x: (LEFT + width - RIGHT) / 2, y: height - 3, class: "tick-x" };
   return [...parts, svg("text", middle, title)];
 }

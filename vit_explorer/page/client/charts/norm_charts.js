@@ -4,6 +4,7 @@ import { keepSize, replace } from "../base/dom.js";
 import { percent, short } from "../base/format.js";
 import { svg } from "../base/svg.js";
 import { t } from "../base/words.js";
+import { linear } from "./scales.js";
 
 const [SIDE, FOOT, HEAD] = [8, 32, 18];
 
@@ -20,9 +21,8 @@ export function createHistogram() {
     if (!width) return;
     const { counts, edges, threshold, median, outliers } = layer;
     const [low, high] = [edges[0], edges.at(-1)];
-    const span = high - low || 1;
-    const x = (norm) => SIDE + ((norm - low) / span) * (width - 2 * SIDE);
-    const y = (count) => height - FOOT - (count / Math.max(...counts)) * (height - FOOT - HEAD);
+    const x = linear([low, high], [SIDE, width - SIDE]);
+    const y = linear([0, Math.max(...counts)], [height - FOOT, HEAD]);
     const inside = (norm) => norm >= low && norm <= high;
     node.setAttribute("viewBox", `0 0 ${width} ${height}`);
     node.setAttribute(
@@ -97,7 +97,7 @@ export function createTaken(store) {
     const shares = layers.map(({ class_share: own, mean_share: mean }) => [own, mean]);
     const top = Math.max(0.05, ...shares.flat().map((share) => share ?? 0));
     const wide = (width - 2 * SIDE) / layers.length;
-    const y = (share) => height - FOOT - (share / top) * (height - FOOT - HEAD);
+    const y = linear([0, top], [height - FOOT, HEAD]);
     node.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const most = layers.findIndex(
       ({ mean_share: mean }) => mean === Math.max(...shares.map(([, m]) => m)),

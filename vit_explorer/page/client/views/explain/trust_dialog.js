@@ -5,7 +5,7 @@ import { fixed, short } from "../../base/format.js";
 import { isValued, twinOf } from "../../base/outputs.js";
 import { svg } from "../../base/svg.js";
 import { t } from "../../base/words.js";
-import { marksIn, rangeOf } from "../../charts/line_chart.js";
+import { rangeOf, ticksIn } from "../../charts/scales.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 import { mapTitle } from "../../state/chosen_maps.js";
 
@@ -55,7 +55,7 @@ function createCurve(context, kind, { score, trust, id }) {
   const [valued, worth] = [isValued(model), worthOf(model)];
   const whole = [...own, ...curves.flat()].map((value) => [0, value]);
   const [low, high] = valued ? rangeOf([{ points: whole }]) : [0, Math.max(...own, ...curves.flat(), 0.01)];
-  const marks = marksIn([low, high]);
+  const marks = ticksIn([low, high]);
   const x = (at) => LEFT + (at / (own.length - 1)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
   const line = (curve, name) => {

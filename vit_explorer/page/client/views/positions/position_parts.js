@@ -1,9 +1,10 @@
 // What else there is to see of position embeddings: all maps, colours, profiles, another grid.
 
 import { el, segmented, setText } from "../../base/dom.js";
-import { fixed, percent, short } from "../../base/format.js";
-import { niceStep, svg } from "../../base/svg.js";
+import { fixed, percent } from "../../base/format.js";
+import { svg } from "../../base/svg.js";
 import { list, t } from "../../base/words.js";
+import { every, feet, linear, rules, ticksIn } from "../../charts/scales.js";
 import { canvasFigure, createFigureMenu } from "../../controls/figure_menu.js";
 import {
   COSINES,
@@ -130,18 +131,14 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 230, 34, 36, 8];
  */
 export function drawLines(node, lines, [low, high], { axis = "", level = null } = {}) {
   const longest = Math.max(...lines.map(({ values }) => values.length), 2);
-  const x = (at) => LEFT + (at / (longest - 1)) * (WIDTH - LEFT - 10);
-  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
-  const parts = [];
-  const rise = niceStep((high - low) / 3);
-  for (let mark = Math.ceil(low / rise) * rise; mark <= high + 1e-9; mark += rise) {
-    const at = y(mark);
-    parts.push(svg("line", { x1: LEFT, x2: WIDTH, y1: at, y2: at, class: "rule" }));
-    parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "tick-y" }, short(Number(mark.toFixed(2)))));
-  }
-  const every = Math.ceil(longest / 12);
-  for (let at = 0; at < longest; at += every)
-    parts.push(svg("text", { x: x(at), y: HEIGHT - BOTTOM + 14, class: "tick-x" }, at + 1));
+  const x = linear([0, longest - 1], [LEFT, WIDTH - 10]);
+  const y = linear([low, high], [HEIGHT - BOTTOM, TOP]);
+  const places = every(longest, Math.ceil(longest / 12));
+  /** @type {SVGElement[]} */
+  const parts = [
+    ...rules(ticksIn([low, high], 3), y, { left: LEFT, right: WIDTH }),
+    ...feet(places, x, HEIGHT - BOTTOM + 14, (at) => at + 1),
+  ];
   if (axis) parts.push(svg("text", { x: WIDTH, y: HEIGHT - 4, class: "tick-y" }, axis));
   if (level) {
     const at = y(level.at);
