@@ -21,6 +21,7 @@ test-all *options:
 lint:
     ruff check .
     ruff format --check .
+    npm run --silent lint
 
 # Lint, mended where a tool can
 fix:
@@ -29,6 +30,11 @@ fix:
 
 types:
     mypy
+    npm run --silent types
+
+# The page's scripts without a browser
+test-scripts:
+    npm test --silent
 
 # The documents' site, built strictly into site/
 docs:
@@ -48,4 +54,4 @@ bench *options:
     OMP_NUM_THREADS=1 vit-explorer benchmarks {{options}}
 
 # What CI does
-check: lint types docs test-all
+check: lint types test-scripts docs test-all
