@@ -76,7 +76,7 @@ def examine(name: str) -> Record:
             anatomy, structure = structure_of(module, size, name)
         except UnsupportedModelError as error:
             tier = 2 if may_have_stages(module, size) else 0
-            return {**found, "accepted": False, "tier": tier, "reason": reason_of(error, name)}
+            return {**found, "accepted": False, "tier": tier, "reason": reason_of(error)}
     parts = sorted({type(part).__name__ for part in anatomy.blocks[-1].module.modules()})
     outcome = {
         "prefix": prefix(structure.prefix_names),

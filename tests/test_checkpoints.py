@@ -85,7 +85,7 @@ def test_a_training_program_s_file_loads(
     torch.save(wrap(state), path)
     model = vx.load_model(TINY, weights=path)
     torch.testing.assert_close(model.module.state_dict(), state, rtol=0, atol=0)
-    assert model.card.source == f"timm, weights from last.ckpt{key and f', key {key}'}"
+    assert str(model.card.source) == f"timm, weights from last.ckpt{key and f', key {key}'}"
     assert load_arguments(model)["weights"] == "last.ckpt"
 
 

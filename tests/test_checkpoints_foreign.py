@@ -14,7 +14,7 @@ from torchvision.models import VisionTransformer as TorchvisionViT
 
 import vit_explorer as vx
 from vit_explorer.errors import ModelError, UnsupportedModelError
-from vit_explorer.page.payloads.phrases import keyed
+from vit_explorer.models.provenance import Provenance
 
 from .test_checkpoints_models import TINY, answer, equal, load, named, pictures, shaken
 from .test_zoo import one_sentence
@@ -171,8 +171,8 @@ def test_timm_s_hub_folder(tmp_path: Path, safe: bool) -> None:
         equal(model, answer(module))
         assert model.labels == ("an ant", "bee", "cat")
         assert (model.card.mean, model.card.crop_pct) == ((0.1, 0.2, 0.3), 0.8)
-        assert model.card.source == f"timm {TINY}, folder mine"
-        assert keyed(model.card.source)["key"] == "source.timmfolder"
+        assert str(model.card.source) == f"timm {TINY}, folder mine"
+        assert model.card.source == Provenance("timm_folder", file="mine", name=TINY)
 
 
 def test_a_hub_folder_s_own_arguments(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_module_of_transformers_tells_about_itself(tmp_path: Path, cat: Path) 
     transformers = pytest.importorskip("transformers")
     module = small_module(id2label={0: "ant", 1: "bee"})
     model = vx.load_model(module)
-    assert (model.labels, model.card.labels_source) == (("ant", "bee"), "the module's config")
+    assert (model.labels, model.card.labels_source.kind) == (("ant", "bee"), "module_config")
     assert (model.card.image_size, model.card.mean) == ((32, 32), (0.5, 0.5, 0.5))
     assert "as transformers' ViTImageProcessor does by default" in model.card.weights_notes[0]
     # Where its own processor lies beside it, that one is followed.

@@ -22,11 +22,12 @@ from tests.browser import (
     watched_page,
     write_checkpoint,
 )
+from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
 from vit_explorer.models.shipped import asset
 from vit_explorer.page import Workbench
 from vit_explorer.page.payloads.result import describe_result
 from vit_explorer.page.state.examples import EXAMPLES, judge_examples
-from vit_explorer.training.tiny_imagenet import ABOUT, names
+from vit_explorer.training.tiny_imagenet import names
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -56,7 +57,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "ece": [0.08, 0.02],
         },
         "metrics": {"accuracy": 0.5},
-        "training": {"measured": "held_out", "trained_on": ABOUT},
+        "training": {"measured": "held_out", "trained_on": ABOUT_TINY_IMAGENET},
     }
     metadata = {**{key: json.dumps(value) for key, value in model.metadata.items()}}
     metadata |= {key: json.dumps(value) for key, value in told.items()}
@@ -159,7 +160,7 @@ def test_a_picture_that_no_class_fits_is_said(page: Page, checkpoint: Path) -> N
 @pytest.mark.browser
 def test_classes_are_called_in_the_reader_s_language(page: Page) -> None:
     english = page.locator(".predictions .label").all_inner_texts()
-    page.click("#vx-language")
+    page.select_option("#vx-language", "zh")
     page.locator("#vx-tab-explain", has_text="解释").wait_for()
     settle(page)
     own = dict(zip(ENGLISH, CHINESE, strict=True))
@@ -181,7 +182,7 @@ def test_classes_are_called_in_the_reader_s_language(page: Page) -> None:
         assert not [name for name in ENGLISH if name in text], tab
     assert "Tiny ImageNet：ImageNet 的 200 个类别" in page.inner_text("#vx-view-model")
     assert "温度 1.25，在 5,000 张留出的图片上拟合" in page.inner_text("#vx-view-model")
-    page.click("#vx-language")
+    page.select_option("#vx-language", "en")
     page.locator("#vx-tab-explain", has_text="Explain").wait_for()
 
 

@@ -189,6 +189,6 @@ def test_a_table_s_columns_become_arrays(small: vx.LoadedModel) -> None:
     for columns in (["k", "k", "p"], ["k"]):
         refused = client.post("/explorer/table.npz", json={"columns": columns, "rows": rows})
         assert refused.status_code == 422
-        assert refused.json()["error"].startswith("The table's rows should have")
+        assert refused.json()["error"]["text"].startswith("The table's rows should have")
     form = {"content-type": "application/x-www-form-urlencoded"}
     assert client.post("/explorer/table.npz", content="{}", headers=form).status_code == 415

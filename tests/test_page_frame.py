@@ -241,7 +241,7 @@ def test_uploads_are_bounded_and_never_a_path(client: TestClient, small_checkpoi
         {"weights": key, "architecture": "local-dir:/tmp"},
     ):
         (refused,) = lines_of(client, "models", order)
-        assert refused["error"].endswith(".")
+        assert refused["error"]["text"].endswith(".")
     name = lines_of(client, "models", {"weights": key})[-1]["model"]
     assert name == "file:a b.safetensors"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
+import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import partial
@@ -25,16 +25,15 @@ from tests.browser import (
     wait_for_picture,
     wait_quiet,
     watched_page,
-    write_checkpoint,
 )
 from tests.conftest import load_small
 from tests.endings import ENDINGS, Lambda, head, load
 from tests.odd_vits import SIZE, OddViT, transform
-from vit_explorer.models.structure import blocks
+from tests.sentences import places, sentences
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
-from vit_explorer.page.payloads.phrases import PHRASES, keyed
 from vit_explorer.page.routes.results import words
-from vit_explorer.page.static_files import static_folder
+from vit_explorer.page.static_files import languages, static_folder
+from vit_explorer.sentences import Sentence
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -56,18 +55,20 @@ def table(language: str) -> dict[str, str]:
 
 
 def english() -> dict[str, str]:
-    return table("en") | words()
+    """All that is said: by the scripts, of methods and recipes, and by the server."""
+    said = {key: text for key, (text,) in sentences().items()}
+    return said | words() | table("en")
 
 
 def test_both_tables_have_the_same_keys() -> None:
     assert set(table("en")) & set(words()) == set()
+    # What the page shows may say in words what Python says as an argument.
+    own = {"outputs.found.named", "outputs.found.unnamed"}
+    assert set(table("en")) & set(sentences()) == own
     assert sorted(set(english()) ^ set(table("zh"))) == []
 
 
 def test_both_tables_have_the_same_places_in_each_sentence() -> None:
-    def places(sentence: str) -> set[str]:
-        return set(re.findall(r"\{(\w+)\}", sentence))
-
     chinese = table("zh")
     own = english().items()
     assert [key for key, text in own if places(text) != places(chinese[key])] == []
@@ -79,13 +80,14 @@ def test_the_chinese_is_chinese() -> None:
         for key, text in table("zh").items()
         if not HAN.search(text) and not SAME.fullmatch(text)
     }
-    assert set(untranslated) <= {"action.language"}
-    assert [key for key, text in english().items() if HAN.search(text)] == ["action.language"]
+    assert set(untranslated) <= {"language.tag"}
+    assert [key for key, text in english().items() if HAN.search(text)] == []
 
 
 def test_every_word_on_the_page_is_used_and_there() -> None:
     code = "".join(SOURCES.values())
-    plain = set(PHRASES.values()) | set(re.findall(r'"([a-z]\w*(?:\.\w+)*)"', code))
+    server = {"language.name", "language.tag", "state.broken"} | set(sentences())
+    plain = server | set(re.findall(r'"([a-z]\w*(?:\.\w+)*)"', code))
     made = [
         re.sub(r"\$\{[^}]*\}", "*", key) for key in re.findall(r"`([a-z][\w.]*\$\{[^`]+)`", code)
     ]
@@ -98,13 +100,10 @@ def test_every_word_on_the_page_is_used_and_there() -> None:
     assert set(re.findall(r'\bt\("([^"]+)"', code)) <= set(english())
 
 
-def test_every_sentence_that_python_makes_has_a_key(
-    small: vx.LoadedModel, cat: Path, tmp_path: Path
-) -> None:
-    checkpoint = vx.load_model(str(write_checkpoint(tmp_path / "small.safetensors")))
-    for model in (small, checkpoint, vx.load_model("bundled")):
-        assert "key" in keyed(model.card.source) or model is small
-        assert "key" in keyed(model.card.labels_source)
+def key_of(said: str) -> str:
+    assert isinstance(said, Sentence), said
+    assert said.key in table("zh")
+    return said.key
 
 
 class BothRead(OddViT):
@@ -117,38 +116,6 @@ class BothRead(OddViT):
             x = block(x)
         x = self.end(x)
         return self.head(x[:, 0] + x[:, 1:].mean(1))
-
-
-def reasons() -> set[str]:
-    """The clauses by which `models/` says why a model has no attention to show, with numbers and
-    names filled in."""
-    found = set()
-    for file in Path(blocks.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            name = node.func if isinstance(node, ast.Call) else None
-            if isinstance(name, ast.Name) and name.id in ("NoBlocksError", "NoOrderError"):
-                (said,) = node.args  # type: ignore[attr-defined]
-                if isinstance(said, (ast.JoinedStr, ast.Constant)):
-                    found.add(_filled(said))
-    return found
-
-
-def _filled(said: ast.JoinedStr | ast.Constant) -> str:
-    if isinstance(said, ast.Constant):
-        return str(said.value)
-    words = []
-    for part in said.values:
-        name = isinstance(part, ast.FormattedValue) and part.conversion == ord("r")
-        words.append(
-            str(part.value) if isinstance(part, ast.Constant) else "'a.1'" if name else "7"
-        )
-    return "".join(words)
-
-
-def test_every_reason_for_no_attention_has_a_key() -> None:
-    found = reasons()
-    assert len(found) > 10
-    assert [words for words in found if "key" not in keyed(words)] == []
 
 
 def test_every_note_of_a_map_has_a_key(small: vx.LoadedModel, cat: Path) -> None:
@@ -166,34 +133,28 @@ def test_every_note_of_a_map_has_a_key(small: vx.LoadedModel, cat: Path) -> None
     for model in (small, load(written), *own):
         found = vx.explain(model, cat, methods="all")
         assert set(found.heatmaps) | set(found.skipped) == set(vx.METHODS)
-        for note in filter(None, (heatmap.note for heatmap in found.heatmaps.values())):
-            assert "key" in keyed(note), note
-            keys.add(keyed(note)["key"])
-    assert keys == {key for key in PHRASES.values() if key.startswith("note.")}
+        keys |= {key_of(why) for why in found.skipped.values()}
+        keys |= {key_of(one.note) for one in found.heatmaps.values() if one.note}
+    seen = {"note.patches", "note.noclass", "note.probabilities", "note.completeness"}
+    assert seen <= keys
 
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_every_way_to_know_outputs_has_a_key(name: str) -> None:
-    assert "key" in keyed(load(ENDINGS[name][0]()).card.outputs_found)
+    assert key_of(load(ENDINGS[name][0]()).card.outputs_found).startswith("outputs.found.")
 
 
-def test_the_source_of_a_folder_has_a_key(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=16,
-        patch_size=8,
-    )
-    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "mine")
-    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(
-        tmp_path / "mine"
-    )
-    source = vx.load_model(tmp_path / "mine", device="cpu").card.source
-    values = {"kind": "ViTForImageClassification", "name": "mine"}
-    assert keyed(source) == {"key": "source.folder", "values": values}
+def test_a_language_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(static_folder(), tmp_path / "client")
+    words = {"language.name": "Deutsch", "language.tag": "de", "tab.explain": "Erklären"}
+    (folder / "lang/de.json").write_text(json.dumps(words), encoding="utf-8")
+    monkeypatch.setattr("vit_explorer.page.static_files.static_folder", lambda: folder)
+    offered = [language.describe() for language in languages()]
+    assert offered == [
+        {"code": "de", "tag": "de", "name": "Deutsch"},
+        {"code": "en", "tag": "en", "name": "English"},
+        {"code": "zh", "tag": "zh-CN", "name": "中文"},
+    ]
 
 
 # Children of el(…), and the attributes that a reader sees or hears.
@@ -257,19 +218,21 @@ def test_switching_language_keeps_everything_and_asks_no_model(
     page.fill("#vx-class", "typed")
     before = pixels(page, "#vx-view-attention .stage canvas")
     asked = len(silent())
-    page.click("#vx-language")
+    page.focus("#vx-language")
+    page.select_option("#vx-language", "zh")
     page.locator("#vx-tab-explain", has_text="解释").wait_for()
     settle(page)
     assert page.evaluate("document.documentElement.lang") == "zh-CN"
     assert pixels(page, "#vx-view-attention .stage canvas") == before
     assert page.inner_text("#vx-view-attention output") == "3/4"
     assert page.input_value("#vx-class") == "typed"
+    assert page.input_value("#vx-language") == "zh"
     assert page.evaluate("document.activeElement.id") == "vx-language"
     assert "第 5 行第 5 列的图像块" in page.inner_text(".says")
     assert "lang=zh" in page.url
     asked_again = [url for url in silent()[asked:] if "/results/" in url or "/explanations" in url]
     assert asked_again == []
-    page.keyboard.press("Enter")
+    page.select_option("#vx-language", "en")
     page.locator("#vx-tab-explain", has_text="Explain").wait_for()
     assert page.evaluate("document.documentElement.lang") == "en"
 
@@ -279,7 +242,7 @@ def test_the_language_is_the_browser_s_then_the_reader_s(browser: Browser, addre
     with watched_page(browser, address, locale="zh-TW") as (page, wrong):
         open_explorer(page, address)
         assert page.inner_text("#vx-tab-explain") == "解释"
-        page.click("#vx-language")
+        page.select_option("#vx-language", "en")
         page.locator("#vx-tab-explain", has_text="Explain").wait_for()
         page.goto("about:blank")
         open_explorer(page, address)

@@ -170,11 +170,11 @@ def test_a_second_press_closes_what_the_first_opened(page: Page) -> None:
 
 def test_back_keeps_the_language(page: Page) -> None:
     tab = page.locator("#vx-tab-attention")
-    page.click("#vx-language")
+    page.select_option("#vx-language", "zh")
     tab.filter(has_text="注意力").wait_for()
     page.wait_for_function("location.hash.includes('lang=zh')")
     show(page, "attention")
-    page.click("#vx-language")
+    page.select_option("#vx-language", "en")
     tab.filter(has_text="Attention").wait_for()
     page.go_back()
     page.wait_for_selector("#vx-view-explain:visible")

@@ -99,7 +99,7 @@ def test_bad_orders_get_one_sentence(
 ) -> None:
     answer = client.post(f"/explorer/results/{result.key}/{path}", json=order)
     assert answer.status_code == status
-    assert answer.json()["error"].endswith(".")
+    assert answer.json()["error"]["text"].endswith(".")
 
 
 def test_another_content_type_and_a_lost_result_are_refused(

@@ -13,11 +13,12 @@ from sklearn import metrics as sk
 import vit_explorer as vx
 from tests.tiny_imagenet import unpack_test
 from vit_explorer.models.calibration import read_calibration
+from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
 from vit_explorer.models.shipped import ALL, BUNDLED, CIFAR10, SHIPPED, TINY_IMAGENET, asset
 from vit_explorer.training import evaluate, list_recipes
 from vit_explorer.training.data import find_pictures
 from vit_explorer.training.evaluate import predict
-from vit_explorer.training.tiny_imagenet import ABOUT, names
+from vit_explorer.training.tiny_imagenet import names
 
 CATS = ("tabby cat", "Persian cat", "Egyptian cat")
 
@@ -87,7 +88,7 @@ def test_the_bundled_model_meets_its_bar(bundled: vx.LoadedModel) -> None:
     assert bundled.metadata["training"]["measured"] == "test"
     calibration = read_calibration(bundled.metadata)
     assert calibration is not None and calibration.held_out == 5_000
-    assert bundled.trained_on == ABOUT
+    assert bundled.trained_on == ABOUT_TINY_IMAGENET
     assert bundled.card.image_size == (64, 64)
     assert bundled.metadata["recipe"]["hold_out"] == 0.05
     assert bundled.metadata["recipe"]["name"] in list_recipes()

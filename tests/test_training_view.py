@@ -322,7 +322,7 @@ def test_a_run_is_watched_and_a_closing_server_keeps_it(
         assert client.post(ORDERS, **start).json()["state"] == "running"
         again = client.post(ORDERS, **start)
         assert again.status_code == 422
-        assert "stop it first" in again.json()["error"]
+        assert "stop it first" in again.json()["error"]["text"]
         wait_until(lambda: client.get("/explorer/training/now").json()["has_weights"])
         first = explained(workbench, model="run:smoke")["result"]
         assert {each["label"] for each in first["predictions"]} == {"reddish", "greenish"}
@@ -363,8 +363,8 @@ def test_bad_orders_get_one_sentence(
     with TestClient(app, base_url="http://localhost") as client:
         answer = client.post(ORDERS, **request(**order))
         assert answer.status_code == 422
-        assert said in answer.json()["error"]
-        assert answer.json()["error"][-1] in ".?"
+        assert said in answer.json()["error"]["text"]
+        assert answer.json()["error"]["text"][-1] in ".?"
         assert client.post(ORDERS, data=order).status_code == 415
     assert trainings.now() is None
 
@@ -374,7 +374,7 @@ def test_data_that_can_t_be_trained_on_is_said_and_leaves_no_run(
 ) -> None:
     trainings.start("smoke", str(pictures / "reddish"))
     wait_until(lambda: (trainings.now() or {})["state"] == "failed")
-    assert "no class folders" in (trainings.now() or {})["error"]
+    assert "no class folders" in (trainings.now() or {})["error"]["text"]
     assert not trainings.folder.exists()
 
 
@@ -477,4 +477,4 @@ def test_a_film_that_does_not_fit_is_refused(
         described = explained(workbench)["result"]["film"]
         answer = client.get(f"/explorer/{described['url']}")
         assert answer.status_code == 404
-        assert answer.json()["error"].endswith(".")
+        assert answer.json()["error"]["text"].endswith(".")

@@ -109,7 +109,7 @@ def test_a_saved_model_is_read_as_transformers_reads_it(
     for layer, attention in enumerate(output.attentions):
         torch.testing.assert_close(traced.attention(layer), attention[0], atol=1e-5, rtol=0)
     if "logits" in output:
-        assert (model.labels, card.labels_source) == (("ant", "bee", "cow"), "config.json")
+        assert (model.labels, str(card.labels_source)) == (("ant", "bee", "cow"), "config.json")
         torch.testing.assert_close(traced.logits, output.logits[0], atol=1e-5, rtol=1e-5)
         heatmaps = vx.explain(model, picture, methods=("rollout", "generic_attention")).heatmaps
         assert all(np.isfinite(heatmap.values).all() for heatmap in heatmaps.values())

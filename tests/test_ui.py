@@ -38,6 +38,7 @@ from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES
 from vit_explorer.page.static_files import static_folder
+from vit_explorer.sentences import keyed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -156,7 +157,7 @@ def test_bad_uploads_get_one_sentence(
 ) -> None:
     answer = client.post("/explorer/pictures", content=content, headers=headers)
     assert answer.status_code == status
-    assert answer.json()["error"].endswith(".")
+    assert answer.json()["error"]["text"].endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_bad_uploads_get_one_sentence(
     ],
 )
 def test_bad_requests_get_one_sentence(workbench: Workbench, asked: dict[str, object]) -> None:
-    error = explained(workbench, **asked)["error"]
+    error = explained(workbench, **asked)["error"]["text"]
     assert isinstance(error, str)
     assert error != UNEXPECTED
     assert error.endswith(".")
@@ -181,7 +182,7 @@ def test_bad_requests_get_one_sentence(workbench: Workbench, asked: dict[str, ob
 def test_an_order_that_can_t_be_read_gets_one_sentence(client: TestClient, asked: object) -> None:
     answer = client.post("/explorer/explanations", json=asked)
     assert answer.status_code == 422
-    assert re.fullmatch(r"The order's .+ is missing or wrong\.", answer.json()["error"])
+    assert re.fullmatch(r"The order's .+ is missing or wrong\.", answer.json()["error"]["text"])
 
 
 def test_an_error_says_which_choice_it_is_about(workbench: Workbench) -> None:
@@ -241,7 +242,7 @@ def test_parts_that_a_model_lacks_are_no_failure(
     for path in ("positions", "similarities/1"):
         answer = client.get(f"/explorer/results/{key}/{path}")
         assert answer.status_code == 404
-        assert answer.json()["error"].startswith("The model has no positions")
+        assert answer.json()["error"]["text"].startswith("The model has no positions")
 
 
 def test_addresses_never_break_the_header_of_an_answer(
@@ -252,7 +253,7 @@ def test_addresses_never_break_the_header_of_an_answer(
     key = workbench.analyse(picture, workbench.start_name, None).key
     for item in ("漢", "a%0D%0ASet-Cookie: b=c", '%22; filename="x'):
         answer = client.get(f"/explorer/results/{key}/data/positions/{item}.npz")
-        assert answer.status_code == 404 and answer.json()["error"].endswith(".")
+        assert answer.status_code == 404 and answer.json()["error"]["text"].endswith(".")
     answer = client.get(f"/explorer/results/{key}/data/positions.npz")
     shown = 'attachment; filename="_ ___-positions.npz"'
     assert answer.headers["content-disposition"] == shown
@@ -271,7 +272,7 @@ def test_an_archive_that_can_t_be_written_is_said(
             patched.setattr(place, full)
             answer = client.get(f"/explorer/results/{key}/explanation.zip")
         assert answer.status_code == 422
-        assert answer.json()["detail"].endswith(
+        assert answer.json()["detail"]["text"].endswith(
             "make room in its temporary folder and download again."
         )
 
@@ -284,7 +285,7 @@ def test_a_table_s_columns_may_have_any_name(client: TestClient) -> None:
             "file": [1], "allow_pickle": ["a"], "漢/字": [2],
         }  # fmt: skip
     refused = client.post("/explorer/table.npz", json={"columns": ["a" * 70_000], "rows": []})
-    assert refused.status_code == 422 and refused.json()["error"].endswith(".")
+    assert refused.status_code == 422 and refused.json()["error"]["text"].endswith(".")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is ended without a signal there")
@@ -333,7 +334,7 @@ def test_an_unforeseen_failure_is_logged_and_answered(
 
     monkeypatch.setattr(workbench, "analyse", fail)
     order = {"picture": "cat.png", "model": workbench.start_name}
-    assert lines_of(client, "explanations", order) == [{"error": UNEXPECTED}]
+    assert lines_of(client, "explanations", order) == [{"error": keyed(UNEXPECTED)}]
     assert "a secret path" in caplog.text
 
 

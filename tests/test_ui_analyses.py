@@ -113,8 +113,8 @@ def test_what_is_not_there_is_said_in_a_sentence(
     client: TestClient, result: Result, body: dict[str, Any], words: str
 ) -> None:
     [line] = asked(client, result, body)
-    assert words in line["error"]
-    assert line["error"][-1] in ".?"
+    assert words in line["error"]["text"]
+    assert line["error"]["text"][-1] in ".?"
 
 
 def test_bad_orders_are_refused(client: TestClient, result: Result) -> None:

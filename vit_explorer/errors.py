@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
-UNEXPECTED = (
+from vit_explorer.sentences import Sentence, either
+
+UNEXPECTED = Sentence(
+    "error.unexpected",
     "Something went wrong that the page has no words for; the server's log has the details. "
-    "What was shown before is still here."
+    "What was shown before is still here.",
 )
 
 
-class ExplorerError(Exception):
+class SaidError(Exception):
+    """An error that is a sentence, which can be said in any language.
+
+    Raised with a key, the sentence's English and the values in it; or with a sentence that was
+    made elsewhere. The page says it in its reader's language by the key.
+
+    >>> error = SaidError("error.size", "The size was {size}, expected 1 or more.", size=0)
+    >>> str(error)
+    'The size was 0, expected 1 or more.'
+    """
+
+    def __init__(self, said: str, english: str | None = None, /, **values: Any) -> None:
+        self.sentence = said if english is None else Sentence(said, english, **values)
+        super().__init__(self.sentence)
+
+
+class ExplorerError(SaidError):
     """Base of all errors a user can cause; `str(error)` says what was wrong and what to do."""
 
 
@@ -57,4 +77,5 @@ def nearest(name: str, names: Iterable[str], n: int = 3) -> str:
     close = difflib.get_close_matches(name.casefold(), by_folded, n=n, cutoff=0.6)
     if not close:
         return ""
-    return f", did you mean {' or '.join(repr(by_folded[key]) for key in close)}?"
+    meant = [repr(by_folded[key]) for key in close]
+    return Sentence("error.near", ", did you mean {names}?", names=either(meant))

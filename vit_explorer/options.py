@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
 from vit_explorer.errors import OptionError, nearest
+from vit_explorer.sentences import Sentence, either
 
 Known = TypeVar("Known")
 
@@ -20,8 +21,15 @@ def is_whole(value: Any) -> TypeGuard[int]:
 def whole_number(what: str, value: Any, low: int, high: int | None = None) -> int:
     """A whole number from `low` to `high`; None is without end."""
     if not is_whole(value) or value < low or (high is not None and value > high):
-        to = "" if high is None else f" to {high}"
-        raise OptionError(f"The {what} was {value!r}, expected a whole number from {low}{to}.")
+        to = "" if high is None else Sentence("part.to", " to {high}", high=high)
+        raise OptionError(
+            "error.option.whole",
+            "The {what} was {value!r}, expected a whole number from {low}{to}.",
+            what=what,
+            value=value,
+            low=low,
+            to=to,
+        )
     return int(value)
 
 
@@ -30,7 +38,11 @@ def share(what: str, value: Any, *, zero: bool) -> float:
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not 0 <= value < 1 or (value == 0 and not zero):
         raise OptionError(
-            f"The {what} was {value!r}, expected {'0' if zero else 'above 0'} to below 1."
+            "error.option.share",
+            "The {what} was {value!r}, expected {low} to below 1.",
+            what=what,
+            value=value,
+            low="0" if zero else Sentence("part.above", "above 0"),
         )
     return float(value)
 
@@ -39,13 +51,14 @@ def one_of(what: str, value: Any, names: Iterable[str]) -> str:
     """One of some names."""
     known = tuple(names)
     if not isinstance(value, str) or value not in known:
-        raise OptionError(f"The {what} was {value!r}, expected {either(known)}.")
+        raise OptionError(
+            "error.option.expected",
+            "The {what} was {value!r}, expected {expected}.",
+            what=what,
+            value=value,
+            expected=either(known),
+        )
     return value
-
-
-def either(names: Sequence[str]) -> str:
-    """Names as the end of a sentence: "mean, max or min"."""
-    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def checked_index(what: str, value: Any, count: int, *, instead: str = "", of: str = "") -> int:
@@ -54,14 +67,28 @@ def checked_index(what: str, value: Any, count: int, *, instead: str = "", of: s
     `instead` is what else could have been given and `of` what is counted, for the sentence.
     """
     if not is_whole(value) or not -count <= value < count:
-        raise OptionError(f"The {what} was {value!r}, expected {of}0 to {count - 1}{instead}.")
+        raise OptionError(
+            "error.option.index",
+            "The {what} was {value!r}, expected {of}0 to {last}{instead}.",
+            what=what,
+            value=value,
+            of=of,
+            last=count - 1,
+            instead=instead,
+        )
     return int(value) % count
 
 
 def index_from_text(what: str, text: str, count: int) -> int:
     """One of `count` things as an address or an endpoint names it: "0" to "11", say."""
     if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise OptionError(f"The {what} was {text!r}, expected 0 to {count - 1}.")
+        raise OptionError(
+            "error.option.place",
+            "The {what} was {text!r}, expected 0 to {last}.",
+            what=what,
+            text=text,
+            last=count - 1,
+        )
     return whole_number(what, int(text), 0, count - 1)
 
 
@@ -69,7 +96,11 @@ def find(kind: str, name: Any, known: Mapping[str, Known]) -> Known:
     """What goes by a name, of a registry's things of some kind ("method")."""
     if not isinstance(name, str) or name not in known:
         raise OptionError(
-            f"There is no {kind} {name!r}{nearest(str(name), known)}; the {kind}s: "
-            f"{', '.join(known)}."
+            "error.unknown",
+            "There is no {kind} {name!r}{near}; the {kind}s: {known}.",
+            kind=kind,
+            name=name,
+            near=nearest(str(name), known),
+            known=", ".join(known),
         )
     return known[name]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.errors import OptionError, OutputError
+from vit_explorer.sentences import Sentence
 
 
 def fill_folder(
@@ -31,7 +32,11 @@ def fill_folder(
         OutputError: the folder can't be made or written to.
     """
     if name in ("", ".", "..") or Path(name).name != name:
-        raise OptionError(f"The folder's name was {name!r}, expected a name that is no path.")
+        raise OptionError(
+            "error.folder.name",
+            "The folder's name was {name!r}, expected a name that is no path.",
+            name=name,
+        )
     folder = parent / name
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +54,13 @@ def fill_folder(
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        reason = error.strerror or "no reason given"
+        reason = error.strerror or Sentence("part.reason", "no reason given")
         raise OutputError(
-            f"Results can't be written to {parent} ({reason}); name a folder that can be made and "
-            "written to."
+            "error.folder.write",
+            "Results can't be written to {folder} ({reason}); name a folder that can be made "
+            "and written to.",
+            folder=parent,
+            reason=reason,
         ) from None
     return folder
 

@@ -104,7 +104,9 @@ test("a job's lines are whole, wherever its answer is cut", async () => {
 });
 
 test("a job's refusal is thrown in the server's sentence, with its part", async () => {
-  serve({ explanations: () => pieces('{"error":"There is no model.","part":"model"}\n') });
+  serve();
+  await speak("en", {});
+  serve({ explanations: () => pieces('{"error":{"text":"There is no model."},"part":"model"}\n') });
   const asked = all(linesOf("explanations", {}, new AbortController().signal));
   await assert.rejects(asked, (error) => error.message === "There is no model." && error.part === "model");
 });
@@ -113,7 +115,7 @@ test("a refusal by status is the server's sentence, or ours where it has none", 
   serve();
   await speak("en", {});
   const { signal } = new AbortController();
-  serve({ explanations: () => Response.json({ error: "The order is too long." }, { status: 413 }) });
+  serve({ explanations: () => Response.json({ error: { text: "The order is too long." } }, { status: 413 }) });
   await assert.rejects(all(linesOf("explanations", {}, signal)), /^Error: The order is too long\.$/);
   serve({ explanations: () => Response.json({ detail: "Not Found" }, { status: 404 }) });
   await assert.rejects(all(linesOf("explanations", {}, signal)), /404/);

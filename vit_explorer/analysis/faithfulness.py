@@ -29,6 +29,7 @@ from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.targets import Aim, Target, find_target
 from vit_explorer.options import whole_number
 from vit_explorer.pictures.preprocess import Prepared
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import trace
 
 Grid = NDArray[np.float32]
@@ -160,11 +161,15 @@ def faithfulness(
     for name, grid in grids.items():
         if grid.shape != (gh, gw) or not np.isfinite(grid).all():
             raise OptionError(
-                f"The map {name!r} has shape {grid.shape}, expected {(gh, gw)} finite values, one "
-                "a patch of the model."
+                "error.trust.shape",
+                "The map {name!r} has shape {shape}, expected {expected} finite values, one a "
+                "patch of the model.",
+                name=name,
+                shape=grid.shape,
+                expected=(gh, gw),
             )
     if not grids:
-        raise OptionError("No maps were given, expected at least one to score.")
+        raise OptionError("error.trust.none", "No maps were given, expected at least one to score.")
     prepared = model.prepare(picture)
     aim = _choose_aim(model, prepared, heatmaps, target)
     generator = np.random.default_rng(seed)
@@ -228,19 +233,25 @@ def _choose_aim(
     }
     if aim is None and len(own) > 1:
         raise TargetError(
-            f"The maps were made for {len(own)} different classes; give the target to follow."
+            "error.trust.classes",
+            "The maps were made for {count} different classes; give the target to follow.",
+            count=len(own),
         )
     if aim is None and own:
         aim = own.pop()
     if aim is None:
         aim = trace(model, prepared).aim
     if aim is None:
-        raise no_classes(model.card, "so there is no probability to follow")
+        raise no_classes(
+            model.card, Sentence("part.noclass.follow", "so there is no probability to follow")
+        )
     if model.card.classes == 1 and model.card.sums_to_one:
         raise TargetError(
-            f"{model.card.name} has a single output, whose softmax probability is always 1, so no "
-            "map can change it; load it with outputs='labels' or 'value', or a model of two "
-            "classes or more."
+            "error.trust.single",
+            "{model} has a single output, whose softmax probability is always 1, so no map can "
+            "change it; load it with outputs='labels' or 'value', or a model of two classes or "
+            "more.",
+            model=model.card.name,
         )
     return aim
 

@@ -22,6 +22,7 @@ from vit_explorer.models.readout import read_end
 from vit_explorer.models.targets import Target, find_target
 from vit_explorer.options import is_whole, one_of
 from vit_explorer.pictures.preprocess import Prepared
+from vit_explorer.sentences import Sentence
 
 BATCH = 32
 
@@ -57,9 +58,15 @@ def intervene(
         UnsupportedModelError: dropping patches where blocks mix tokens other than by attention, or
             of a model of tier 2, where they can be greyed; or a head of one.
     """
-    for what, off in (("heads", heads_off), ("patches", patches_off)):
+    heads, patches = Sentence("part.heads", "heads"), Sentence("part.patches", "patches")
+    for what, off in ((heads, heads_off), (patches, patches_off)):
         if not isinstance(off, Iterable):
-            raise OptionError(f"The {what} to switch off were {off!r}, expected a list of them.")
+            raise OptionError(
+                "error.off.list",
+                "The {what} to switch off were {off!r}, expected a list of them.",
+                what=what,
+                off=off,
+            )
     change = Change(tuple(heads_off), tuple(patches_off), how)
     return intervene_many(model, picture, (change,), target=target, top=top)[0]
 
@@ -75,10 +82,14 @@ def intervene_many(
     """Several changes of one picture, each apart, in shared batches; else as `intervene`."""
     if not isinstance(model, LoadedModel):
         raise OptionError(
-            f"intervene received {type(model).__name__} as its model; load it with load_model."
+            "error.intervene.model",
+            "intervene received {kind} as its model; load it with load_model.",
+            kind=type(model).__name__,
         )
     if not model.card.classes:
-        raise no_classes(model.card, "so there is no prediction to change")
+        raise no_classes(
+            model.card, Sentence("part.noclass.change", "so there is no prediction to change")
+        )
     aim = find_target(model, target)
     checked = [_check(model, change) for change in changes]
     prepared = model.prepare(picture)
@@ -93,7 +104,9 @@ def intervene_many(
     raw = torch.cat((plain, *batches)).float().cpu()
     if not bool(torch.isfinite(raw).all()):
         raise ModelError(
-            f"{model.card.name} returned logits that are not finite; check its weights."
+            "error.notfinite",
+            "{model} returned logits that are not finite; check its weights.",
+            model=model.card.name,
         )
     if aim is None:
         (aim,) = first_aims(raw[:1], outputs)
@@ -130,7 +143,7 @@ class _Checked:
 
 
 def _check(model: LoadedModel, change: Change) -> _Checked:
-    one_of("way patches go", change.how, get_args(How))
+    one_of(Sentence("part.how", "way patches go"), change.how, get_args(How))
     if change.heads_off:
         require(model.card, "attention")
     heads = tuple(sorted({_head(model, pair) for pair in change.heads_off}))
@@ -145,21 +158,29 @@ def _check_drop(model: LoadedModel, count: int) -> None:
     require(card, "tokens")
     if card.read_blocks and _pools_patches(model):
         raise UnsupportedModelError(
-            f"Patches can't be dropped from {card.name}: its head pools the patches of several "
-            "blocks together; grey them instead."
+            "error.drop.several",
+            "Patches can't be dropped from {model}: its head pools the patches of several "
+            "blocks together; grey them instead.",
+            model=card.name,
         )
     if count == card.grid[0] * card.grid[1] and _pools_patches(model):
         raise OptionError(
-            f"All {count} patches were dropped, but {card.name} predicts from the patches "
-            f"({card.pooling} pooling): leave at least one, or grey them."
+            "error.drop.all",
+            "All {count} patches were dropped, but {model} predicts from the patches ({pooling} "
+            "pooling): leave at least one, or grey them.",
+            count=count,
+            model=card.name,
+            pooling=card.pooling,
         )
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
     for block in model.blocks:
         for child in block.modules():
             if isinstance(child, convolutions) and set(child.kernel_size) != {1}:
                 raise UnsupportedModelError(
-                    f"Patches can't be dropped from {card.name}: its blocks also mix neighbours "
-                    "by convolution, which needs the whole grid; grey them instead."
+                    "error.drop.mixing",
+                    "Patches can't be dropped from {model}: its blocks also mix neighbours by "
+                    "convolution, which needs the whole grid; grey them instead.",
+                    model=card.name,
                 )
 
 
@@ -168,8 +189,12 @@ def _head(model: LoadedModel, pair: Any) -> Pair:
     if _is_pair(pair) and -depth <= pair[0] < depth and 0 <= pair[1] < heads:
         return int(pair[0]) % depth, int(pair[1])
     raise OptionError(
-        f"A head to switch off was {pair!r}, expected (layer, head): a layer from 0 to "
-        f"{depth - 1} and a head from 0 to {heads - 1}."
+        "error.off.head",
+        "A head to switch off was {pair!r}, expected (layer, head): a layer from 0 to "
+        "{last_layer} and a head from 0 to {last_head}.",
+        pair=pair,
+        last_layer=depth - 1,
+        last_head=heads - 1,
     )
 
 
@@ -182,8 +207,13 @@ def _patch(model: LoadedModel, place: Any) -> Pair:
     elif _is_pair(place) and 0 <= place[0] < rows and 0 <= place[1] < columns:
         return int(place[0]), int(place[1])
     raise OptionError(
-        f"A patch to switch off was {place!r}, expected (row, column) below ({rows}, {columns}), "
-        f"or an index from 0 to {rows * columns - 1}."
+        "error.off.patch",
+        "A patch to switch off was {place!r}, expected (row, column) below ({rows}, {columns}), "
+        "or an index from 0 to {last}.",
+        place=place,
+        rows=rows,
+        columns=columns,
+        last=rows * columns - 1,
     )
 
 
@@ -249,8 +279,10 @@ def _pooled(model: LoadedModel, tokens: Tensor, keys: Tensor) -> Tensor:
             raise
         except RuntimeError:
             raise UnsupportedModelError(
-                f"Patches can't be dropped from {model.card.name}: what follows its blocks needs "
-                "the whole grid; grey them instead."
+                "error.drop.grid",
+                "Patches can't be dropped from {model}: what follows its blocks needs the whole "
+                "grid; grey them instead.",
+                model=model.card.name,
             ) from None
     return torch.stack([rows[row] for row in range(len(keys))])
 

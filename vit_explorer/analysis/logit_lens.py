@@ -19,6 +19,7 @@ from vit_explorer.models.predictions import Prediction, best, first_aims, predic
 from vit_explorer.models.readout import embedded, read_end
 from vit_explorer.models.targets import Aim
 from vit_explorer.options import one_of
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace
 
 Norm = Literal["final", "last_statistics"]
@@ -68,7 +69,7 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
     nostalgebraist, "interpreting GPT: the logit lens", 2020; Vilas et al., "Analyzing Vision
     Transformers for Image Classification in Class Embedding Space", NeurIPS 2023.
     """
-    one_of("norm", norm, get_args(Norm))
+    one_of(Sentence("part.norm", "norm"), norm, get_args(Norm))
     model = trace.model
     require(model.card, "tokens", "end")
     tokens = torch.stack((embedded(model, trace.prepared.pixels)[0], *trace.blocks))
@@ -80,8 +81,10 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
             logits = read_end(model, tokens).raw
         if not fixed.found:
             raise UnsupportedModelError(
-                f"No layer norm follows the blocks of {model.card.name}, so the last layer's "
-                "statistics can't be used at others; use norm='final'."
+                "error.lens.norm",
+                "No layer norm follows the blocks of {model}, so the last layer's statistics "
+                "can't be used at others; use norm='final'.",
+                model=model.card.name,
             )
     logits = logits.float().cpu()
     outputs = model.card.outputs
@@ -102,8 +105,10 @@ def _check_end(trace: Trace, last: Tensor) -> None:
     exact = last.dtype in (torch.float32, torch.float64)
     if error > (1e-3 if exact else 5e-2) * max(1.0, float(trace.raw.abs().max())):
         raise UnsupportedModelError(
-            f"{trace.card.name} can't be read at each depth: its head reads more than the last "
-            "block's output; choose a plain ViT."
+            "error.lens.head",
+            "{model} can't be read at each depth: its head reads more than the last block's "
+            "output; choose a plain ViT.",
+            model=trace.card.name,
         )
 
 

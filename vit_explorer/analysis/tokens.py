@@ -17,6 +17,7 @@ from vit_explorer.models.card import ModelCard
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.vit import embed_patches_by_hand
 from vit_explorer.options import is_whole
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace
 
 # Median absolute deviation to standard deviation, for a normal distribution.
@@ -40,9 +41,15 @@ def patch_grid(model: LoadedModel, picture: Any) -> npt.NDArray[np.uint8]:
     pixels = np.asarray(prepared.shown, dtype=np.uint8)  # (gh·h, gw·w, 3)
     if card.tier == 2 and (gh * h, gw * w) != card.image_size:
         raise UnsupportedModelError(
-            f"The {gh}×{gw} cells of {card.name} share {card.image_size[0]}×{card.image_size[1]} "
-            "pixels, which are no multiples, so the picture can't be cut into equal ones; choose "
-            "an image_size that is."
+            "error.cut",
+            "The {rows}×{columns} cells of {model} share {height}×{width} pixels, which are no "
+            "multiples, so the picture can't be cut into equal ones; choose an image_size that "
+            "is.",
+            rows=gh,
+            columns=gw,
+            model=card.name,
+            height=card.image_size[0],
+            width=card.image_size[1],
         )
     return pixels.reshape(gh, h, gw, w, 3).swapaxes(1, 2).copy()
 
@@ -111,10 +118,20 @@ def _token_index(card: ModelCard, token: int | str | tuple[int, int]) -> int:
             return card.prefix_tokens + int(row) * columns + int(column)
     if is_whole(token) and 0 <= token < card.tokens:
         return int(token)
-    names = f"one of {', '.join(map(repr, card.prefix_names))}, " if card.prefix_names else ""
+    names = (
+        Sentence("part.oneof", "one of {names}, ", names=", ".join(map(repr, card.prefix_names)))
+        if card.prefix_names
+        else ""
+    )
     raise OptionError(
-        f"The token was {token!r}, expected (row, column) below ({rows}, {columns}), {names}or an "
-        f"index from 0 to {card.tokens - 1}."
+        "error.token",
+        "The token was {token!r}, expected (row, column) below ({rows}, {columns}), {names}or "
+        "an index from 0 to {last}.",
+        token=token,
+        rows=rows,
+        columns=columns,
+        names=names,
+        last=card.tokens - 1,
     )
 
 
@@ -171,7 +188,11 @@ def artifacts(trace: Trace, *, layer: int = -1, deviations: float = 4.0) -> Arti
     Darcet et al., "Vision Transformers Need Registers", ICLR 2024.
     """
     if isinstance(deviations, bool) or not isinstance(deviations, Real) or not deviations > 0:
-        raise OptionError(f"The deviations were {deviations!r}, expected a number above 0.")
+        raise OptionError(
+            "error.deviations",
+            "The deviations were {deviations!r}, expected a number above 0.",
+            deviations=deviations,
+        )
     index = trace.layer_index(layer)
     norms = trace.blocks[index].float().norm(dim=-1)  # (N,)
     patches = trace.grid(norms)

@@ -19,6 +19,7 @@ from vit_explorer.models.structure.positions import added
 from vit_explorer.models.vit import interpolate_positions
 from vit_explorer.options import whole_number
 from vit_explorer.pictures.bands import shown_bands
+from vit_explorer.sentences import Sentence
 
 
 def position_similarity(
@@ -39,7 +40,11 @@ def position_similarity(
     if grid is not None:
         pair = isinstance(grid, (tuple, list)) and len(grid) == 2
         if not pair or not all(isinstance(n, int) and 1 <= n <= 64 for n in grid):
-            raise OptionError(f"The grid was {grid!r}, expected rows and columns from 1 to 64.")
+            raise OptionError(
+                "error.grid",
+                "The grid was {grid!r}, expected rows and columns from 1 to 64.",
+                grid=grid,
+            )
         positions = interpolate_positions(
             positions.flatten(0, 1)[None], model.card.grid, grid, prefix_tokens=0
         )[0].unflatten(0, grid)
@@ -78,7 +83,11 @@ def patch_filters(model: LoadedModel, count: int | None = None) -> PatchFilters:
     flat = weight.flatten(1)
     _, sizes, components = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
     found = len(components)
-    count = min(28, found) if count is None else whole_number("filter count", count, 1, found)
+    count = (
+        min(28, found)
+        if count is None
+        else whole_number(Sentence("part.filters", "filter count"), count, 1, found)
+    )
     components = components[:count]
     # A component's sign is arbitrary: a fixed one keeps the training film from flickering.
     sums = components.sum(dim=1, keepdim=True)
@@ -99,10 +108,15 @@ def patch_projection(model: LoadedModel) -> nn.Conv2d:
     projection = model.anatomy.embedding
     if projection is None or projection.in_channels != model.card.channels:
         channels = model.card.channels
-        what = {1: "grey", 3: "RGB"}.get(channels, f"{channels} bands")
+        what: str = {1: Sentence("part.grey", "grey"), 3: "RGB"}.get(channels) or Sentence(
+            "part.bands", "{count} bands", count=channels
+        )
         raise UnsupportedModelError(
-            f"{model.card.name} doesn't embed its patches by one convolution over {what} whose "
-            "stride is the patch, so it has no patch filters; choose a plain ViT."
+            "error.filters",
+            "{model} doesn't embed its patches by one convolution over {what} whose stride is "
+            "the patch, so it has no patch filters; choose a plain ViT.",
+            model=model.card.name,
+            what=what,
         )
     return projection
 
@@ -117,8 +131,11 @@ def position_embeddings(model: LoadedModel) -> Tensor:
     positions = find_positions(find_core(module))
     if positions is None:
         raise UnsupportedModelError(
-            f"{card.name} adds no position embedding to its patches ({card.position} positions), "
-            "so there is no similarity map; choose a model with learned positions."
+            "error.positions.none",
+            "{model} adds no position embedding to its patches ({position} positions), so there "
+            "is no similarity map; choose a model with learned positions.",
+            model=card.name,
+            position=card.position,
         )
     positions = positions.detach()
     gh, gw = card.grid
@@ -142,8 +159,13 @@ def position_embeddings(model: LoadedModel) -> Tensor:
             )
             return flat[0].unflatten(0, card.grid)
     raise UnsupportedModelError(
-        f"{card.name} keeps {stored} positions, which don't fill its grid of {gh}×{gw}, so there "
-        "is no similarity map; load it at the size it was made for."
+        "error.positions.fit",
+        "{model} keeps {stored} positions, which don't fill its grid of {rows}×{columns}, so "
+        "there is no similarity map; load it at the size it was made for.",
+        model=card.name,
+        stored=stored,
+        rows=gh,
+        columns=gw,
     )
 
 
@@ -157,7 +179,10 @@ def _added(model: LoadedModel) -> Tensor:
         found = added(model.module, model.anatomy, noise.to(parameter), card.prefix_tokens)
     if found is None:
         raise UnsupportedModelError(
-            f"{card.name} doesn't add its positions {model.anatomy.position!r} to its tokens "
-            "alone, as a norm follows, so they can't be read in the order of its patches."
+            "error.positions.norm",
+            "{model} doesn't add its positions {position!r} to its tokens alone, as a norm "
+            "follows, so they can't be read in the order of its patches.",
+            model=card.name,
+            position=model.anatomy.position,
         )
     return found.unflatten(0, card.grid)

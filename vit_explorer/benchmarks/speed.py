@@ -151,8 +151,10 @@ def measure(
     model = vx.load_model(name, pretrained=False, device=device) if known else None
     if model is None or not isinstance(model.module, VisionTransformer):
         raise UnsupportedModelError(
-            f"The benchmarks time timm's plain ViTs, and {name} is none; name one such as "
-            f"{MODELS[0]}."
+            "error.benchmark.model",
+            "The benchmarks time timm's plain ViTs, and {name} is none; name one such as {such}.",
+            name=name,
+            such=MODELS[0],
         )
     prepared = model.prepare(asset("cat.png"))
     jobs = _jobs(model, prepared)

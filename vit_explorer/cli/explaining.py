@@ -132,7 +132,11 @@ def models(
 
     names = [name for name in vx.available_models() if pattern.casefold() in name.casefold()]
     if not names:
-        raise ModelError(f"No model's name holds {pattern!r}; `vit-explorer models` lists all.")
+        raise ModelError(
+            "error.models.none",
+            "No model's name holds {pattern!r}; `vit-explorer models` lists all.",
+            pattern=pattern,
+        )
     for name in names:
         print(f"{name:17} {SHIPPED[name].knows}" if name in SHIPPED else name)
 

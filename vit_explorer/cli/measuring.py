@@ -41,9 +41,17 @@ def benchmarks(
     from vit_explorer.explaining.explanation import versions
 
     if json_file is not None and not json_file.parent.is_dir():
-        raise OutputError(f"The folder {json_file.parent} of --json does not exist; make it first.")
+        raise OutputError(
+            "error.json.folder",
+            "The folder {folder} of --json does not exist; make it first.",
+            folder=json_file.parent,
+        )
     if json_file is not None and json_file.is_dir():
-        raise OutputError(f"The file {json_file} of --json is a folder; name a file in it.")
+        raise OutputError(
+            "error.json.file",
+            "The file {file} of --json is a folder; name a file in it.",
+            file=json_file,
+        )
     console = Console()
     found = []
     for name in model or speed.MODELS:

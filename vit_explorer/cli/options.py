@@ -218,13 +218,18 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:
         raise OptionError(
-            f"--{name} was {text!r}, expected a number for each channel, such as 0.5 0.5 0.5."
+            "error.option.channels",
+            "--{name} was {text!r}, expected a number for each channel, such as 0.5 0.5 0.5.",
+            name=name,
+            text=text,
         ) from None
 
 
 def check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise OutputError(f"The output folder {out} is a file; name a folder.")
+        raise OutputError(
+            "error.out.file", "The output folder {out} is a file; name a folder.", out=out
+        )
 
 
 def method_options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -235,8 +240,10 @@ def method_options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
         method, dot, name = place.partition(".")
         if not (equals and dot and method and name):
             raise OptionError(
-                f"The option {text!r} was not understood, expected METHOD.NAME=VALUE such as "
-                "rollout.fusion=max."
+                "error.option.text",
+                "The option {text!r} was not understood, expected METHOD.NAME=VALUE such as "
+                "rollout.fusion=max.",
+                text=text,
             )
         options.setdefault(method, {})[name] = _number(value)
     return options

@@ -34,7 +34,11 @@ def view(
         Console().print(tables.views_table(vx.VIEWS))
         return
     if image is None:
-        raise OptionError(f"The view {names!r} needs a picture; give one after it.")
+        raise OptionError(
+            "error.view.picture",
+            "The view {view!r} needs a picture; give one after it.",
+            view=names,
+        )
     check_out(out)
     picture = vx.open_picture(image, **opening.options())
     loaded = source.load()
@@ -83,6 +87,9 @@ def _pair(option: str, text: str) -> tuple[int, int]:
         first, second = (int(part) for part in text.split(","))
     except ValueError:
         raise OptionError(
-            f"{option} was {text!r}, expected two whole numbers with a comma such as 3,1."
+            "error.option.pair",
+            "{option} was {text!r}, expected two whole numbers with a comma such as 3,1.",
+            option=option,
+            text=text,
         ) from None
     return first, second

@@ -29,7 +29,9 @@ def limits(*values: ArrayLike, signed: bool = False) -> Limits:
     ((0.0, 0.5), (-3.0, 3.0))
     """
     if not values:
-        raise OptionError("No map was given to take limits of; give at least one array.")
+        raise OptionError(
+            "error.limits.none", "No map was given to take limits of; give at least one array."
+        )
     maps = [checked_grid(value) for value in values]
     low, high = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
     if signed:
@@ -48,7 +50,13 @@ def lookup(colormap: str = "inferno", *, signed: bool = False) -> NDArray[np.uin
 
     if colormap not in (*COLORMAPS, DIVERGING):
         hint = nearest(colormap, COLORMAPS)
-        raise OptionError(f"There is no colormap {colormap!r}{hint}: {', '.join(COLORMAPS)}.")
+        raise OptionError(
+            "error.colormap",
+            "There is no colormap {colormap!r}{hint}: {colormaps}.",
+            colormap=colormap,
+            hint=hint,
+            colormaps=", ".join(COLORMAPS),
+        )
     name = DIVERGING if signed else colormap
     colours = matplotlib.colormaps[name](np.arange(256), bytes=True)
     return np.ascontiguousarray(np.asarray(colours)[:, :3])
@@ -76,7 +84,12 @@ def enlarge(values: ArrayLike, size: tuple[int, int], smooth: bool = True) -> ND
     grid = checked_grid(values)
     height, width = size
     if height < 1 or width < 1:
-        raise OptionError(f"A map can't be drawn at {height}x{width} pixels; give at least 1x1.")
+        raise OptionError(
+            "error.draw.size",
+            "A map can't be drawn at {height}x{width} pixels; give at least 1x1.",
+            height=height,
+            width=width,
+        )
     if smooth:
         image = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
         smoothed: NDArray[np.float32] = np.asarray(image)
@@ -113,7 +126,11 @@ def overlay(
     low < high, or a box without area.
     """
     if not 0 <= opacity <= 1:
-        raise OptionError(f"The opacity is {opacity}; expected a number from 0 to 1.")
+        raise OptionError(
+            "error.opacity",
+            "The opacity is {opacity}; expected a number from 0 to 1.",
+            opacity=opacity,
+        )
     grid = checked_grid(values)
     picture = image.convert("RGB")
     left, top, right, bottom = _whole_pixels(box or (0, 0, *picture.size))
@@ -122,7 +139,13 @@ def overlay(
     # Where the model saw padding, the map reaches outside the picture.
     visible = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
     if visible[0] >= visible[2] or visible[1] >= visible[3]:
-        raise OptionError(f"The box {box} lies outside the {picture.width}x{picture.height} image.")
+        raise OptionError(
+            "error.box.outside",
+            "The box {box} lies outside the {width}x{height} image.",
+            box=box,
+            width=picture.width,
+            height=picture.height,
+        )
     levels = levels[visible[1] - top : visible[3] - top, visible[0] - left : visible[2] - left]
     steps = np.arange(256) / 255
     strength = np.abs(2 * steps - 1) if signed else steps
@@ -142,9 +165,15 @@ def checked_grid(values: ArrayLike) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         grid = np.asarray(values).astype(np.float32)
     if grid.ndim != 2 or grid.size == 0:
-        raise OptionError(f"A map has shape {grid.shape}; expected (rows, columns).")
+        raise OptionError(
+            "error.map.shape",
+            "A map has shape {shape}; expected (rows, columns).",
+            shape=grid.shape,
+        )
     if not np.isfinite(grid).all():
-        raise OptionError("A map holds NaN or infinite values and can't be drawn.")
+        raise OptionError(
+            "error.map.finite", "A map holds NaN or infinite values and can't be drawn."
+        )
     return grid
 
 
@@ -153,7 +182,11 @@ def _scale(grid: NDArray[np.float32], given: Limits | None, signed: bool) -> Lim
         return limits(grid, signed=signed)
     low, high = map(float, given)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise OptionError(f"The limits are {given}; expected two numbers, the lower first.")
+        raise OptionError(
+            "error.limits.order",
+            "The limits are {given}; expected two numbers, the lower first.",
+            given=given,
+        )
     return low, high
 
 
@@ -166,5 +199,9 @@ def _levels(values: NDArray[np.float32], scale: Limits) -> NDArray[np.uint8]:
 def _whole_pixels(box: Sequence[float]) -> tuple[int, int, int, int]:
     left, top, right, bottom = (round(edge) for edge in box)
     if not (box[0] < box[2] and box[1] < box[3]):
-        raise OptionError(f"The box {tuple(box)} has no area; expected left, top, right, bottom.")
+        raise OptionError(
+            "error.box.empty",
+            "The box {box} has no area; expected left, top, right, bottom.",
+            box=tuple(box),
+        )
     return left, top, max(right, left + 1), max(bottom, top + 1)

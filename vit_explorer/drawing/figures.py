@@ -167,7 +167,9 @@ def similarity_figure(
     cosines = np.asarray(maps, dtype=np.float64)
     if cosines.ndim != 3 or not cosines.size:
         raise OptionError(
-            f"The similarity has shape {cosines.shape}; expected (layers, rows, columns)."
+            "error.similarity.layers",
+            "The similarity has shape {shape}; expected (layers, rows, columns).",
+            shape=cosines.shape,
         )
     depth, gh, gw = cosines.shape
     columns = min(columns, depth + 1)
@@ -207,7 +209,11 @@ def _percent(share: float) -> str:
 def _by_head(values: ArrayLike) -> NDArray[np.float64]:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or not table.size:
-        raise OptionError(f"The heads' values have shape {table.shape}; expected (layers, heads).")
+        raise OptionError(
+            "error.heads.shape",
+            "The heads' values have shape {shape}; expected (layers, heads).",
+            shape=table.shape,
+        )
     return table
 
 

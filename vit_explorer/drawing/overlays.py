@@ -133,7 +133,12 @@ def numbered_patches(
     """
     rows, columns = grid
     if rows < 1 or columns < 1:
-        raise OptionError(f"The patch grid is {rows}x{columns}; expected at least 1x1.")
+        raise OptionError(
+            "error.patchgrid",
+            "The patch grid is {rows}x{columns}; expected at least 1x1.",
+            rows=rows,
+            columns=columns,
+        )
     digits = len(str(rows * columns))
     size = 13
     cell = max(cell or 0, 10 + size * digits * 2 // 3, 480 // max(rows, columns))
@@ -170,7 +175,9 @@ def position_maps(similarity: ArrayLike) -> Figure:
     cosine = np.asarray(similarity, dtype=np.float64)
     if cosine.ndim != 4 or cosine.shape[:2] != cosine.shape[2:] or not cosine.size:
         raise OptionError(
-            f"The similarity has shape {cosine.shape}; expected (rows, columns, rows, columns)."
+            "error.similarity.grid",
+            "The similarity has shape {shape}; expected (rows, columns, rows, columns).",
+            shape=cosine.shape,
         )
     rows, columns = cosine.shape[:2]
     gap = max(1, round(max(rows, columns) / 8))

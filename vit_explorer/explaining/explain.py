@@ -127,8 +127,11 @@ def _with_targets(
     pictures = list(pictures)
     if len(pictures) != len(target):
         raise TargetError(
-            f"{len(target)} targets were given for {len(pictures)} pictures; give one for all, or "
-            "one for each."
+            "error.targets.count",
+            "{count} targets were given for {pictures} pictures; give one for all, or one for "
+            "each.",
+            count=len(target),
+            pictures=len(pictures),
         )
     return zip(pictures, [find_target(model, own) for own in target], strict=True)
 
@@ -181,7 +184,7 @@ def _explained(
         except ExplorerError as error:
             if not request.forgiving:
                 raise
-            skipped[name] = str(error)
+            skipped[name] = error.sentence
         seconds[name] = time.perf_counter() - start
     return Explanation(
         picture=passed.prepared.picture,

@@ -28,6 +28,7 @@ from vit_explorer.models.predictions import Prediction
 from vit_explorer.pictures.decode import Picture
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.result_folder import fill_folder
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace
 from vit_explorer.version import __version__
 
@@ -95,11 +96,16 @@ class Explanation:
         """
         heatmap = self._heatmap(name)
         if on not in ("crop", "whole", "seen"):
-            raise OptionError(f"The overlay was to lie on {on!r}, expected crop, whole or seen.")
+            raise OptionError(
+                "error.overlay.on",
+                "The overlay was to lie on {on!r}, expected crop, whole or seen.",
+                on=on,
+            )
         if on == "whole" and not self.prepared.box_known:
             raise OptionError(
+                "error.overlay.unknown",
                 "Where the crop lies in the whole picture is not known for this model's own "
-                "transform; lay the overlay on the crop."
+                "transform; lay the overlay on the crop.",
             )
         image = {
             "crop": self.prepared.crop,
@@ -212,10 +218,13 @@ class Explanation:
 
     def _heatmap(self, name: str) -> Heatmap:
         if name not in self.heatmaps:
-            known = ", ".join(self.heatmaps) or "none"
+            known = ", ".join(self.heatmaps) or Sentence("part.none", "none")
             raise OptionError(
-                f"This explanation has no map {name!r}{nearest(name, self.heatmaps)}; its maps: "
-                f"{known}."
+                "error.explanation.map",
+                "This explanation has no map {name!r}{near}; its maps: {known}.",
+                name=name,
+                near=nearest(name, self.heatmaps),
+                known=known,
             )
         return self.heatmaps[name]
 

@@ -25,6 +25,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.targets import Aim, Target, find_target
 from vit_explorer.pictures.decode import FORMATS, Picture, open_picture
 from vit_explorer.pictures.stretch import Stretch, check_stretch
+from vit_explorer.sentences import Sentence
 
 SUMMARY = "summary"
 
@@ -99,7 +100,7 @@ def explain_folder(
                 try:
                     ready[picture] = model.prepare(opened(picture))
                 except PictureError as error:
-                    yield Outcome(_inside(root, picture), error=str(error))
+                    yield Outcome(_inside(root, picture), error=error.sentence)
             results = explain_many(
                 model, list(ready.values()), methods, aim,
                 options=options, top=top, progress=progress, batch_size=size,
@@ -124,12 +125,23 @@ def find_pictures(folder: str | Path, out: str | Path | None = None) -> list[Pat
     """
     root = Path(folder)
     if not root.is_dir():
-        found = "is a file" if root.is_file() else "does not exist"
-        raise PictureError(f"The picture folder {root} {found}; name a folder of pictures.")
+        found = (
+            Sentence("part.is_file", "is a file")
+            if root.is_file()
+            else Sentence("part.missing", "does not exist")
+        )
+        raise PictureError(
+            "error.folder.pictures",
+            "The picture folder {root} {found}; name a folder of pictures.",
+            root=root,
+            found=found,
+        )
     skipped = None if out is None else Path(out).resolve()
     if skipped == root.resolve():
         raise OutputError(
-            f"The results were to go into the picture folder {root} itself; name another folder."
+            "error.folder.itself",
+            "The results were to go into the picture folder {root} itself; name another folder.",
+            root=root,
         )
     Image.init()
     endings = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
@@ -145,8 +157,10 @@ def find_pictures(folder: str | Path, out: str | Path | None = None) -> list[Pat
         pictures += [file for file in files if file.suffix.casefold() in endings]
     if not pictures:
         raise PictureError(
-            f"The folder {root} holds no pictures; those known end in .jpg, .png, .webp and the "
-            "like."
+            "error.folder.none",
+            "The folder {root} holds no pictures; those known end in .jpg, .png, .webp and the "
+            "like.",
+            root=root,
         )
     return pictures
 
@@ -269,8 +283,11 @@ def _write_summary(outcomes: Sequence[Outcome], model: LoadedModel, out: Path) -
             partial.write_text(text, "utf-8", "backslashreplace")
             os.replace(partial, out / name)
     except OSError as error:
-        reason = error.strerror or "no reason given"
+        reason = error.strerror or Sentence("part.reason", "no reason given")
         raise OutputError(
-            f"The summary can't be written to {out} ({reason}); name a folder that can be made and "
-            "written to."
+            "error.folder.summary",
+            "The summary can't be written to {out} ({reason}); name a folder that can be made "
+            "and written to.",
+            out=out,
+            reason=reason,
         ) from None

@@ -12,6 +12,7 @@ from vit_explorer.methods import METHODS, find_method
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import why_not
 from vit_explorer.options import whole_number
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Gradients
 
 USUAL = ("rollout", "grad_cam")
@@ -45,8 +46,9 @@ class Request:
         """Raises OptionError for an unknown model, method or option; None are `usual_methods`."""
         if not isinstance(model, LoadedModel):
             raise OptionError(
-                f"explain received {type(model).__name__} as its model; load it first with "
-                "load_model."
+                "error.explain.model",
+                "explain received {kind} as its model; load it first with load_model.",
+                kind=type(model).__name__,
             )
         if methods is None:
             methods = usual_methods(model)
@@ -54,8 +56,10 @@ class Request:
         asked: tuple[Any, ...] = (methods,) if single else tuple(methods)
         if not all(isinstance(name, str) for name in asked):
             raise OptionError(
-                f"The methods were {methods!r}, expected names such as 'rollout', or () for "
-                "predictions alone."
+                "error.methods.names",
+                "The methods were {methods!r}, expected names such as 'rollout', or () for "
+                "predictions alone.",
+                methods=methods,
             )
         every = "all" in asked or "fast" in asked
         chosen = _choose_options(_known(asked) if every else asked, options or {})
@@ -85,7 +89,7 @@ class Request:
                 numbers = card.depth * card.tokens * card.dim
             kept = 4 * numbers * _KEPT[self.gradients]
             return max(1, min(_LARGEST_BATCH[device], _BATCH_BYTES[device] // kept))
-        return whole_number("batch size", given, 1)
+        return whole_number(Sentence("part.batch", "batch size"), given, 1)
 
 
 def usual_methods(model: LoadedModel) -> tuple[str, ...]:
@@ -102,8 +106,10 @@ def _choose_options(
     unused = [name for name in given if name not in names]
     if unused:
         raise OptionError(
-            f"Options were given for {unused[0]!r}, which is not among the methods asked for; add "
-            "it to methods or leave its options out."
+            "error.method.unused",
+            "Options were given for {method!r}, which is not among the methods asked for; add "
+            "it to methods or leave its options out.",
+            method=unused[0],
         )
     return {name: METHODS[name].options(given.get(name, {})) for name in names}
 

@@ -16,9 +16,11 @@ from torch import Tensor
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.methods.model_queries import asking
 from vit_explorer.methods.registry import method
-from vit_explorer.models.interception import accept, recording
+from vit_explorer.models.accepted_calls import accept
+from vit_explorer.models.interception import recording
 from vit_explorer.models.readout import readout
-from vit_explorer.options import checked_index, either, one_of, share
+from vit_explorer.options import checked_index, one_of, share
+from vit_explorer.sentences import Sentence, either
 from vit_explorer.tracing.attention_layer import Layer, Rows, arranged_layers
 from vit_explorer.tracing.trace import Trace
 
@@ -84,7 +86,7 @@ def rollout(
     Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
     fuse = _fusion(fusion)
-    discard = share("discard ratio", discard, zero=True)
+    discard = share(Sentence("part.discard", "discard ratio"), discard, zero=True)
     row = trace.readout()
     for layer in reversed(trace.layers[trace.layer_index(start) :]):
 
@@ -266,11 +268,18 @@ def one_or_fused(head: int | str, heads: int) -> Callable[[Tensor], Tensor]:
     """
     if isinstance(head, str) and head in _FUSIONS:
         return _FUSIONS[head]
-    return itemgetter(checked_index("head", head, heads, instead=f", or {either(tuple(_FUSIONS))}"))
+    return itemgetter(
+        checked_index(
+            Sentence("part.head", "head"),
+            head,
+            heads,
+            instead=Sentence("part.or", ", or {names}", names=either(_FUSIONS)),
+        )
+    )
 
 
 def _fusion(name: str) -> Callable[[Tensor], Tensor]:
-    return _FUSIONS[one_of("heads' fusion", name, _FUSIONS)]
+    return _FUSIONS[one_of(Sentence("part.fusion", "heads' fusion"), name, _FUSIONS)]
 
 
 def _through(layer: Layer, row: Tensor, matrix: Callable[[Rows], Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vit_explorer.errors import OptionError, UnsupportedModelError
 from vit_explorer.methods.registry import method
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace
 
 
@@ -176,12 +177,12 @@ def kept_features(trace: Trace, layer: int) -> Tensor:
         OptionError: no such layer, or its features were not kept.
         UnsupportedModelError: no norm was seen in the block.
     """
-    return _kept(trace, trace.features, layer, "features")
+    return _kept(trace, trace.features, layer, Sentence("part.features", "features"))
 
 
 def _gradient(trace: Trace, layer: int) -> Tensor:
     """∂logit/∂features (D, gh, gw) of the patches at a block's `norm1`."""
-    return _kept(trace, trace.feature_gradients, layer, "gradients")
+    return _kept(trace, trace.feature_gradients, layer, Sentence("part.gradients", "gradients"))
 
 
 def _kept(trace: Trace, tokens: Mapping[int, Tensor], layer: int, what: str) -> Tensor:
@@ -190,9 +191,15 @@ def _kept(trace: Trace, tokens: Mapping[int, Tensor], layer: int, what: str) -> 
         return trace.feature_map(index, tokens[index])
     if trace.features and trace.gradients != "all":
         raise OptionError(
-            f"This trace kept no {what} of layer {index}; trace with gradients='all'."
+            "error.trace.kept",
+            "This trace kept no {what} of layer {index}; trace with gradients='all'.",
+            what=what,
+            index=index,
         )
     raise UnsupportedModelError(
-        f"No norm was seen in block {index + 1} of {trace.card.name}, where CAM methods read the "
-        "features; choose a method based on attention."
+        "error.cam.norm",
+        "No norm was seen in block {block} of {model}, where CAM methods read the features; "
+        "choose a method based on attention.",
+        block=index + 1,
+        model=trace.card.name,
     )

@@ -45,8 +45,11 @@ class Heatmap:
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or not np.isfinite(self.values).all():
             raise OptionError(
-                f"The method {self.method!r} gave values of shape {self.values.shape} that are not "
-                "all finite, expected one finite number a patch; check the model's weights."
+                "error.map.values",
+                "The method {method!r} gave values of shape {shape} that are not all finite, "
+                "expected one finite number a patch; check the model's weights.",
+                method=self.method,
+                shape=self.values.shape,
             )
         self.values.setflags(write=False)
 

@@ -14,6 +14,7 @@ from vit_explorer.methods.registry import method
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import cell_sums
 from vit_explorer.options import one_of, whole_number
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace
 
 Baseline = Literal["mean", "black", "white"]
@@ -107,8 +108,10 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients
 
-    steps = whole_number("number of steps", steps, 1, 1000)
-    colour = _COLOURS[one_of("baseline", baseline, tuple(_COLOURS))](trace.card)
+    steps = whole_number(Sentence("part.steps", "number of steps"), steps, 1, 1000)
+    colour = _COLOURS[one_of(Sentence("part.baseline", "baseline"), baseline, tuple(_COLOURS))](
+        trace.card
+    )
     with asking(trace, steps + 2, progress) as model:  # and the two ends, for the error
         found, error = IntegratedGradients(model.aimed).attribute(
             model.pixels,
@@ -120,8 +123,14 @@ def integrated_gradients(
     total = float(found.sum())
     return Noted(
         _patch_sums(trace.card, found),
-        f"The map sums to {total:.3f}; the logit rises by {total - float(error):.3f} over the "
-        f"baseline's ({steps} steps).",
+        Sentence(
+            "note.completeness",
+            "The map sums to {sum:.3f}; the logit rises by {rise:.3f} over the baseline's "
+            "({steps} steps).",
+            sum=total,
+            rise=total - float(error),
+            steps=steps,
+        ),
     )
 
 

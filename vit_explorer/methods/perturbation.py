@@ -25,6 +25,7 @@ from vit_explorer.models.cells import cell_means, over_pixels
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.structure.anatomy import Anatomy, Block, replaced, tokens_in
 from vit_explorer.options import one_of, share, whole_number
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace
 
 Fill = Literal["zero", "low"]
@@ -59,8 +60,8 @@ def occlusion(
     Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """
     gh, gw = trace.card.grid
-    window = whole_number("window", window, 1, min(gh, gw))
-    stride = whole_number("stride", stride, 1, window)
+    window = whole_number(Sentence("part.window", "window"), window, 1, min(gh, gw))
+    stride = whole_number(Sentence("part.stride", "stride"), stride, 1, window)
     places = [(r, c) for r in _starts(gh, window, stride) for c in _starts(gw, window, stride)]
     with asking(trace, len(places), progress) as model:
         covered = torch.zeros(len(places), gh, gw, device=model.pixels.device)
@@ -114,10 +115,10 @@ def rise(
     Petsiuk, Das & Saenko, "RISE", BMVC 2018.
     """
     size = trace.card.image_size
-    masks = whole_number("number of masks", masks, 2, 100_000)
-    cells = whole_number("number of cells", cells, 2, min(size))
-    keep = share("share of cells kept", keep, zero=False)
-    seed = whole_number("seed", seed, 0, 2**32 - 1)
+    masks = whole_number(Sentence("part.masks", "number of masks"), masks, 2, 100_000)
+    cells = whole_number(Sentence("part.cells", "number of cells"), cells, 2, min(size))
+    keep = share(Sentence("part.keep", "share of cells kept"), keep, zero=False)
+    seed = whole_number(Sentence("part.seed", "seed"), seed, 0, 2**32 - 1)
     rows, columns = (round(cells * side / min(size)) for side in size)
     generator = torch.Generator().manual_seed(seed)
     shown = torch.rand(masks, 1, rows + 1, columns + 1, generator=generator) < keep
@@ -207,10 +208,13 @@ def ablation_cam(
 
     if fill == "low" and next(trace.model.module.parameters()).dtype == torch.float16:
         raise OptionError(
+            "error.ablation.fill",
             "Ablation-CAM's fill 'low' is lower than float16 can hold; use fill='zero', or "
-            "precision='bfloat16'."
+            "precision='bfloat16'.",
         )
-    ablation = {"zero": Zeroed, "low": AblationLayerVit}[one_of("fill", fill, ("zero", "low"))]()
+    ablation = {"zero": Zeroed, "low": AblationLayerVit}[
+        one_of(Sentence("part.fill", "fill"), fill, ("zero", "low"))
+    ]()
     if trace.card.tier == 2:
         return ablate_stage(trace, layer, fill, progress)
     activations = kept_features(trace, layer).float().cpu().numpy()[None]  # (1, D, gh, gw)

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from vit_explorer.errors import OptionError, nearest
 from vit_explorer.methods.heatmap import Heatmap, Noted, Progress
+from vit_explorer.models.card import ModelCard
 from vit_explorer.models.needs import NEEDS, require
 from vit_explorer.options import find
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Gradients, Trace
 
 # How often a method asks the model again: never, once or twice, or up to some hundred times.
@@ -130,10 +132,14 @@ class Method(Facts):
         defaults = self.defaults
         for name in given:
             if name not in defaults:
-                known = ", ".join(defaults) or "none"
+                known = ", ".join(defaults) or Sentence("part.none", "none")
                 raise OptionError(
-                    f"The method {self.name!r} has no option {name!r}{nearest(name, defaults)}; "
-                    f"its options: {known}."
+                    "error.method.option",
+                    "The method {method!r} has no option {option!r}{near}; its options: {known}.",
+                    method=self.name,
+                    option=name,
+                    near=nearest(name, defaults),
+                    known=known,
                 )
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
         return {**defaults, **plain}
@@ -183,24 +189,41 @@ class Method(Facts):
     def _note(self, trace: Trace) -> str:
         card = trace.card
         if self.differentiates and card.outputs == "probabilities" and not card.ends_in:
-            return "The module returns probabilities: the map is of these, not of logits."
+            return Sentence(
+                "note.probabilities",
+                "The module returns probabilities: the map is of these, not of logits.",
+            )
         if self.features and card.tier == 1 and trace.model.anatomy.blocks[-1].norm_after:
-            return (
+            return Sentence(
+                "note.normafter",
                 "The blocks norm after attention and the features are read there: in the last "
-                "block, only tokens that the head reads have a gradient."
+                "block, only tokens that the head reads have a gradient.",
             )
-        if not self.follows_row:
-            return ""
-        first, patches = card.readout
-        if first and patches:
-            return (
-                f"The head reads the class token ({first:.0%}) and the patches ({patches:.0%}): "
-                "the map holds their rows in these shares."
-            )
-        if not patches:
-            return ""
-        why = "reads the patches" if card.has_class_token else "has no class token"
-        return f"The model {why}: the map is the mean of the patches' rows."
+        return _note_of_rows(card) if self.follows_row else ""
+
+
+def _note_of_rows(card: ModelCard) -> str:
+    """Whose rows of attention a map is of, where they are not the class token's alone."""
+    first, patches = card.readout
+    if first and patches:
+        return Sentence(
+            "note.shares",
+            "The head reads the class token ({first:.0%}) and the patches ({patches:.0%}): "
+            "the map holds their rows in these shares.",
+            first=first,
+            patches=patches,
+        )
+    if not patches:
+        return ""
+    if card.has_class_token:
+        return Sentence(
+            "note.patches",
+            "The model reads the patches: the map is the mean of the patches' rows.",
+        )
+    return Sentence(
+        "note.noclass",
+        "The model has no class token: the map is the mean of the patches' rows.",
+    )
 
 
 _records: dict[str, Method] = {}
@@ -257,7 +280,7 @@ def _check(record: Method) -> None:
 
 def find_method(name: Any) -> Method:
     """The method of a name. Raises OptionError, naming them all, where there is none."""
-    return find("method", name, METHODS)
+    return find(Sentence("part.method", "method"), name, METHODS)
 
 
 def in_order() -> tuple[Method, ...]:

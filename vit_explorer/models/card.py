@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.provenance import Provenance
 from vit_explorer.models.structure.anatomy import tensors_in
 from vit_explorer.models.vit import VisionTransformer
+from vit_explorer.sentences import Sentence
 
 Pair = tuple[int, int]
 
@@ -107,14 +109,14 @@ class ModelCard(Structure):
     """
 
     name: str
-    source: str
+    source: Provenance
     parameters: int
     image_size: Pair
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
-    labels_source: str
+    labels_source: Provenance
     outputs: str = "classes"
     outputs_found: str = ""
     sums_to_one: bool | None = True
@@ -174,19 +176,36 @@ class ModelCard(Structure):
         """Sentences on what of a picture the model takes, where that is not all of its colours."""
         notes = []
         if self.channels == 1:
-            notes.append("Takes one channel: pictures are turned to grey (luma of ITU-R 601).")
+            notes.append(
+                Sentence(
+                    "note.grey",
+                    "Takes one channel: pictures are turned to grey (luma of ITU-R 601).",
+                )
+            )
         elif self.channels != 3:
-            notes.append(f"Takes {self.channels} channels: pictures of {self.channels} bands.")
+            notes.append(
+                Sentence(
+                    "note.bands",
+                    "Takes {count} channels: pictures of {count} bands.",
+                    count=self.channels,
+                )
+            )
         rows, columns = self.left_over
         if rows or columns:
             notes.append(
-                f"The last {rows} rows and {columns} columns of pixels belong to no patch: the "
-                "patch convolution drops them."
+                Sentence(
+                    "note.left",
+                    "The last {rows} rows and {columns} columns of pixels belong to no patch: the "
+                    "patch convolution drops them.",
+                    rows=rows,
+                    columns=columns,
+                )
             )
         return (*notes, self.preprocess_note) if self.preprocess_note else tuple(notes)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "notes": self.notes}
+        told = {"source": str(self.source), "labels_source": str(self.labels_source)}
+        return {**dataclasses.asdict(self), **told, "notes": self.notes}
 
     def summary(self) -> str:
         """One line for a header, such as "224 px · 14×14 patches · 12 layers × 3 heads · …"."""
@@ -255,10 +274,16 @@ def first_tensor(output: Any) -> torch.Tensor:
     rows = [one for one in tensors if one.ndim == 2]
     if len(rows) == 1:
         return rows[0]
-    found = f"{len(rows)} tensors of rows" if rows else type(output).__name__
+    found = (
+        Sentence("part.rows", "{count} tensors of rows", count=len(rows))
+        if rows
+        else type(output).__name__
+    )
     raise UnsupportedModelError(
-        f"The model returned {found}, expected logits as one tensor; wrap it so that its forward "
-        "returns them."
+        "error.module.output",
+        "The model returned {found}, expected logits as one tensor; wrap it so that its forward "
+        "returns them.",
+        found=found,
     )
 
 

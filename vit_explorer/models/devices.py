@@ -22,16 +22,26 @@ def find_device(name: str) -> torch.device:
             kind = ""
     if kind == "cuda":
         raise OptionError(
-            "The device 'cuda' is not available on this machine; use 'cpu' or 'auto'."
+            "error.device.cuda",
+            "The device 'cuda' is not available on this machine; use 'cpu' or 'auto'.",
         )
-    raise OptionError(f"The device was {name!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    raise OptionError(
+        "error.device.name",
+        "The device was {name!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'.",
+        name=name,
+    )
 
 
 def find_precision(name: str) -> torch.dtype:
     """A floating-point type by its name. Raises OptionError for another name."""
     types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in types:
-        raise OptionError(f"The precision was {name!r}, expected {', '.join(types)}.")
+        raise OptionError(
+            "error.precision",
+            "The precision was {name!r}, expected {known}.",
+            name=name,
+            known=", ".join(types),
+        )
     return types[name]
 
 
@@ -42,5 +52,8 @@ def enough_memory(name: str, otherwise: str = "") -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         raise ModelError(
-            f"{name} ran out of GPU memory; use {otherwise}a smaller image_size, or the cpu."
+            "error.memory",
+            "{name} ran out of GPU memory; use {otherwise}a smaller image_size, or the cpu.",
+            name=name,
+            otherwise=otherwise,
         ) from None

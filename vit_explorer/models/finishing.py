@@ -19,6 +19,7 @@ from vit_explorer.models.checkpoints.labels import check_labels, names_in, read_
 from vit_explorer.models.checkpoints.quantised import plain_tensor
 from vit_explorer.models.loaded import Built, LoadedModel
 from vit_explorer.models.outputs import Outputs
+from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.structure.anatomy import Anatomy
 from vit_explorer.models.structure.attention_calls import Watch, answering
 from vit_explorer.models.structure.channels import input_channels
@@ -27,8 +28,7 @@ from vit_explorer.models.structure.measure import measure
 from vit_explorer.models.structure.stages import detect_stages
 from vit_explorer.pictures.data_config import input_size
 from vit_explorer.pictures.preprocess import Preprocess
-
-NUMBERED = "none: numbered"
+from vit_explorer.sentences import Sentence
 
 
 def finish(
@@ -128,9 +128,14 @@ def _for_channels(built: Built, channels: int) -> dict[str, Any]:
         given = np.size(built.data[name])
         if given not in (1, channels) and (channels, given) != (1, 3):
             raise OptionError(
-                f"{built.name} takes {channels} channels and its {name} has {given} numbers, so "
-                f"how they are normalised is not known; pass preprocess= with mean and std of "
-                f"{channels} numbers each, for values from 0 to 1."
+                "error.channels.mean",
+                "{model} takes {channels} channels and its {name} has {given} numbers, so how "
+                "they are normalised is not known; pass preprocess= with mean and std of "
+                "{channels} numbers each, for values from 0 to 1.",
+                model=built.name,
+                channels=channels,
+                name=name,
+                given=given,
             )
     return {**built.data, "input_size": (channels, *built.data["input_size"][1:])}
 
@@ -139,9 +144,11 @@ def _preprocess_note(built: Built, channels: int) -> str:
     mean = built.data["mean"]
     if channels != 1 or np.size(mean) == 1:
         return ""
-    return (
+    return Sentence(
+        "note.mean",
         "Mean and deviation of the one channel are the means of the three that are known: "
-        f"{', '.join(f'{value:.4g}' for value in (*mean, *built.data['std']))}."
+        "{numbers}.",
+        numbers=", ".join(f"{value:.4g}" for value in (*mean, *built.data["std"])),
     )
 
 
@@ -173,11 +180,13 @@ def with_outputs(model: LoadedModel, outputs: Outputs) -> LoadedModel:
 
 def _choose_labels(
     built: Built, given: str | Path | Sequence[str] | None, classes: int, outputs: str
-) -> tuple[tuple[str, ...], str]:
+) -> tuple[tuple[str, ...], Provenance]:
     if given is not None:
         if isinstance(given, (str, Path)):
-            return read_labels(given, classes, built.name), f"file {Path(given).name}"
-        return check_labels(given, classes, built.name), "given"
+            return read_labels(given, classes, built.name), Provenance(
+                "file", file=Path(given).name
+            )
+        return check_labels(given, classes, built.name), Provenance("given")
     if built.labels and len(built.labels) == classes:
         return built.labels, built.labels_source
     return _numbered(classes, outputs), NUMBERED

@@ -56,7 +56,9 @@ def differentiating(name: str) -> Iterator[None]:
         if "inplace operation" not in str(error):
             raise
         raise UnsupportedModelError(
-            f"{name} can't be differentiated: it changes tensors in their place (as x += … does) "
-            "that its gradient needs; write x = x + … there, or choose methods without gradients, "
-            "such as rollout or occlusion."
+            "error.in_place",
+            "{name} can't be differentiated: it changes tensors in their place (as x += … does) "
+            "that its gradient needs; write x = x + … there, or choose methods without "
+            "gradients, such as rollout or occlusion.",
+            name=name,
         ) from error

@@ -7,7 +7,7 @@ kept, and no (N, N) matrix is made; a softmax that a module writes out is its at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.models.capture import Hooks, capture
 from vit_explorer.models.gradient_hooks import unhooked
 from vit_explorer.models.structure.anatomy import PLAIN, Anatomy, Block, Layout, replaced, tokens_in
@@ -56,6 +55,11 @@ class AttentionCall:
     def heads(self) -> int:
         """How many of the block's heads it holds."""
         return int(_any(self).shape[1])
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens attend."""
+        return int(_any(self).shape[-2])
 
 
 class _BlockWatch(Watch):
@@ -356,29 +360,6 @@ def _descendants(module: nn.Module) -> Iterator[nn.Module]:
         if child is not None:
             yield child
             waiting.extend(child._modules.values())
-
-
-def accept(
-    calls: Sequence[AttentionCall], anatomy: Anatomy, name: str
-) -> tuple[tuple[AttentionCall, ...], ...]:
-    """The attention calls of each block, in the order of its heads.
-
-    Raises:
-        UnsupportedModelError: a pass went otherwise than the one that was measured at load.
-    """
-    found: list[list[AttentionCall]] = [[] for _ in anatomy.blocks]
-    for call in calls:
-        found[call.block].append(call)
-    for index, (own, block) in enumerate(zip(found, anatomy.blocks, strict=True)):
-        heads = sum(call.heads for call in own)
-        tokens = {_any(call).shape[-2] for call in own}
-        if heads != block.heads or tokens != {anatomy.tokens}:
-            raise UnsupportedModelError(
-                f"{name} can't be explored: block {index + 1} attended with {heads} heads over "
-                f"{', '.join(map(str, sorted(tokens))) or 'no'} tokens, and with {block.heads} "
-                f"over {anatomy.tokens} when it was loaded; its way depends on the picture."
-            )
-    return tuple(tuple(own) for own in found)
 
 
 def _any(call: AttentionCall) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from vit_explorer.errors import PictureError
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET, NUMBERED, Provenance
 from vit_explorer.models.structure.anatomy import Anatomy
 from vit_explorer.pictures.preprocess import Prepared, Preprocess
 
@@ -51,7 +52,9 @@ class LoadedModel:
     def trained_on(self) -> str:
         """The pictures it learned from and their terms, as far as its file says; else ""."""
         told = self.metadata.get("training", {}).get("trained_on", "")
-        return told if isinstance(told, str) else ""
+        if not isinstance(told, str):
+            return ""
+        return ABOUT_TINY_IMAGENET if told == ABOUT_TINY_IMAGENET else told
 
     def to_dict(self) -> dict[str, Any]:
         """The card and the weights' sha256 as plain JSON values."""
@@ -67,13 +70,23 @@ class LoadedModel:
         size = tuple(prepared.pixels.shape[-2:])
         if size != self.card.image_size:
             raise PictureError(
-                f"The picture was prepared for {size[0]}×{size[1]} pixels, {self.card.name} takes "
-                f"{self.card.image_size[0]}×{self.card.image_size[1]}; give the picture itself."
+                "error.prepared.size",
+                "The picture was prepared for {height}×{width} pixels, {model} takes "
+                "{rows}×{columns}; give the picture itself.",
+                height=size[0],
+                width=size[1],
+                model=self.card.name,
+                rows=self.card.image_size[0],
+                columns=self.card.image_size[1],
             )
         if prepared.pixels.shape[1] != self.card.channels:
             raise PictureError(
-                f"The picture was prepared with {prepared.pixels.shape[1]} channels, "
-                f"{self.card.name} takes {self.card.channels}; give the picture itself."
+                "error.prepared.channels",
+                "The picture was prepared with {given} channels, {model} takes {channels}; give "
+                "the picture itself.",
+                given=prepared.pixels.shape[1],
+                model=self.card.name,
+                channels=self.card.channels,
             )
         covered = self.card.covered
         if prepared.shown.size not in (size[::-1], covered[::-1]):  # cut for another model
@@ -87,10 +100,10 @@ class Built:
 
     module: nn.Module
     name: str
-    source: str
+    source: Provenance
     data: dict[str, Any]
     labels: tuple[str, ...] = ()
-    labels_source: str = ""
+    labels_source: Provenance = NUMBERED
     sha256: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

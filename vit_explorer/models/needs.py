@@ -13,12 +13,14 @@ from types import MappingProxyType
 from vit_explorer.errors import ExplorerError, UnsupportedModelError
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.outputs import no_classes
+from vit_explorer.sentences import Sentence
 
-CLASS = "A class"
-END = "What the head reads off the tokens of one layer"
-INSTEAD = (
+CLASS = Sentence("part.need.class", "A class")
+END = Sentence("part.need.end", "What the head reads off the tokens of one layer")
+INSTEAD = Sentence(
+    "part.instead",
     "CAM methods, occlusion, RISE, saliency, integrated gradients, greying patches and the "
-    "comparison with chance work on it"
+    "comparison with chance work on it",
 )
 
 
@@ -32,20 +34,30 @@ class Need:
     def refusal(self, card: ModelCard) -> ExplorerError:
         """What is raised for a model that lacks it."""
         if self.words == CLASS:
-            return no_classes(card, "so there is no class to explain")
+            return no_classes(
+                card, Sentence("part.noclass.explain", "so there is no class to explain")
+            )
         if self.words == END:
-            blocks = ", ".join(str(block + 1) for block in card.read_blocks)
             return UnsupportedModelError(
-                f"{self.words} can't be shown of {card.name}: its head reads the tokens of block "
-                f"{blocks} and of the last one together; choose what runs the whole model."
+                "error.need.end",
+                "{what} can't be shown of {model}: its head reads the tokens of block {blocks} and "
+                "of the last one together; choose what runs the whole model.",
+                what=self.words,
+                model=card.name,
+                blocks=", ".join(str(block + 1) for block in card.read_blocks),
             )
         return UnsupportedModelError(
-            f"{self.words} can't be shown of {card.name}: {card.tier_reason}; {INSTEAD}."
+            "error.need",
+            "{what} can't be shown of {model}: {reason}; {instead}.",
+            what=self.words,
+            model=card.name,
+            reason=card.tier_reason,
+            instead=INSTEAD,
         )
 
     def why_not(self, card: ModelCard) -> str:
         """The sentence for a model that lacks it."""
-        return str(self.refusal(card))
+        return self.refusal(card).sentence
 
 
 def _attends(card: ModelCard) -> bool:
@@ -54,12 +66,18 @@ def _attends(card: ModelCard) -> bool:
 
 NEEDS: Mapping[str, Need] = MappingProxyType(
     {
-        "attention": Need("Attention from all patches to all patches", _attends),
-        "tokens": Need("The tokens of patches from block to block", _attends),
-        "embedding": Need("The embedding of patches", _attends),
-        "positions": Need("The positions of patches", _attends),
+        "attention": Need(
+            Sentence("part.need.attention", "Attention from all patches to all patches"), _attends
+        ),
+        "tokens": Need(
+            Sentence("part.need.tokens", "The tokens of patches from block to block"), _attends
+        ),
+        "embedding": Need(Sentence("part.need.embedding", "The embedding of patches"), _attends),
+        "positions": Need(Sentence("part.need.positions", "The positions of patches"), _attends),
         # Of a ViT at the norm before attention, else at a stage.
-        "features": Need("Features on a grid", lambda card: bool(card.depth)),
+        "features": Need(
+            Sentence("part.need.features", "Features on a grid"), lambda card: bool(card.depth)
+        ),
         "end": Need(END, lambda card: not card.read_blocks),
         "class": Need(CLASS, lambda card: card.classes > 0),
     }

@@ -12,13 +12,14 @@ from torch import Tensor
 from vit_explorer.errors import OptionError, TargetError, nearest
 from vit_explorer.models.capture import Functions
 from vit_explorer.models.card import ModelCard, first_tensor
+from vit_explorer.sentences import Sentence, either
 
 if TYPE_CHECKING:
     from vit_explorer.models.loaded import LoadedModel
 
 Outputs = Literal["classes", "labels", "probabilities", "value", "embedding"]
 OUTPUTS: tuple[Outputs, ...] = get_args(Outputs)
-GIVEN = "given"
+GIVEN = Sentence("outputs.found.given", "given")
 
 # What makes probabilities of logits, as torch's functions, modules and methods call it.
 SQUASHES = {
@@ -131,24 +132,37 @@ def check_outputs(given: str | None) -> Outputs | None:
         if given == known:
             return known
     raise OptionError(
-        f"The outputs were {given!r}{nearest(str(given), OUTPUTS)}; expected "
-        f"{', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}."
+        "error.outputs",
+        "The outputs were {given!r}{near}; expected {known}.",
+        given=given,
+        near=nearest(str(given), OUTPUTS),
+        known=either(OUTPUTS),
     )
 
 
 def no_predictions(card: ModelCard) -> str:
     """What there is to say in the place of predictions."""
-    return f"{card.name} returns an embedding, no classes, so there are no predictions."
+    return Sentence(
+        "note.embedding",
+        "{model} returns an embedding, no classes, so there are no predictions.",
+        model=card.name,
+    )
 
 
 def no_classes(card: ModelCard, so: str) -> TargetError:
     """The one refusal of all that needs a class, of a model that returns an embedding."""
     if card.outputs_found == GIVEN:
         return TargetError(
-            f"{card.name} was loaded with outputs='embedding', {so}; load it without that, or with "
-            "what its numbers are."
+            "error.embedding.given",
+            "{model} was loaded with outputs='embedding', {so}; load it without that, or with "
+            "what its numbers are.",
+            model=card.name,
+            so=so,
         )
     return TargetError(
-        f"{card.name} returns an embedding and has no classifier, {so}; choose what needs no "
-        "class, load weights with a head, or say by outputs= what its numbers are."
+        "error.embedding",
+        "{model} returns an embedding and has no classifier, {so}; choose what needs no class, "
+        "load weights with a head, or say by outputs= what its numbers are.",
+        model=card.name,
+        so=so,
     )

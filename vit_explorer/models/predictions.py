@@ -43,7 +43,9 @@ def best(raw: Tensor, labels: Sequence[str], top: int, outputs: str) -> tuple[Pr
         OptionError: `top` is not a whole number from 1.
     """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise OptionError(f"The number of predictions was {top!r}, expected 1 or more.")
+        raise OptionError(
+            "error.top", "The number of predictions was {top!r}, expected 1 or more.", top=top
+        )
     count = min(top, len(raw))
     order = range(count) if outputs == "value" else raw.topk(count).indices.tolist()
     return tuple(predicted(raw, labels, Aim.at(index), outputs) for index in order)

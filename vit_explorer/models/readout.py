@@ -15,6 +15,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import Answer, answer, no_classes
 from vit_explorer.models.structure.anatomy import Block
 from vit_explorer.models.structure.token_order import run_to_block
+from vit_explorer.sentences import Sentence
 
 
 def readout(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> Tensor:
@@ -36,7 +37,9 @@ def read_end(model: LoadedModel, tokens: Tensor, *, arranged: bool = True) -> An
         TargetError: the model has no classifier.
     """
     if not model.card.classes:
-        raise no_classes(model.card, "so tokens can't be read as classes")
+        raise no_classes(
+            model.card, Sentence("part.noclass.read", "so tokens can't be read as classes")
+        )
     anatomy = model.anatomy
     gradients = torch.is_grad_enabled()
     parameter = next(model.module.parameters())

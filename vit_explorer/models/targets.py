@@ -12,6 +12,7 @@ from torch import Tensor
 from vit_explorer.errors import TargetError, nearest
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import no_classes
+from vit_explorer.sentences import Sentence
 
 # "not cat" is the other side of cat: the same output, with the opposite sign.
 NOT = re.compile(r"not\s+(?=\S)", re.IGNORECASE)
@@ -75,10 +76,14 @@ def find_target(model: LoadedModel, target: Target) -> Aim | None:
         return None
     if isinstance(target, bool) or not isinstance(target, (str, Integral, Aim)):
         raise TargetError(
-            f"The target was {target!r}, expected a class label or a whole number as its index."
+            "error.target.kind",
+            "The target was {target!r}, expected a class label or a whole number as its index.",
+            target=target,
         )
     if model.card.classes == 0:
-        raise no_classes(model.card, "so no class can be its target")
+        raise no_classes(
+            model.card, Sentence("part.noclass.target", "so no class can be its target")
+        )
     if isinstance(target, Aim):
         return Aim(tuple((_known(model, index), weight) for index, weight in target.weights))
     if isinstance(target, Integral):
@@ -94,8 +99,13 @@ def _by_name(model: LoadedModel, target: str) -> int:
     indices = _classes_named(model, target)
     if len(indices) > 1:
         raise TargetError(
-            f"The label {target!r} names {len(indices)} classes of {model.card.name}; give the "
-            f"index, one of {', '.join(map(str, indices))}."
+            "error.target.several",
+            "The label {target!r} names {count} classes of {model}; give the index, one of "
+            "{indices}.",
+            target=target,
+            count=len(indices),
+            model=model.card.name,
+            indices=", ".join(map(str, indices)),
         )
     if indices:
         return indices[0]
@@ -103,16 +113,24 @@ def _by_name(model: LoadedModel, target: str) -> int:
         return _known(model, int(target))
     near = _near(target, model.labels)
     raise TargetError(
-        f"{model.card.name} has no class {target!r}{near}; give one of its labels or an "
-        f"index from 0 to {model.card.classes - 1}."
+        "error.target.unknown",
+        "{model} has no class {target!r}{near}; give one of its labels or an index from 0 to "
+        "{last}.",
+        model=model.card.name,
+        target=target,
+        near=near,
+        last=model.card.classes - 1,
     )
 
 
 def _known(model: LoadedModel, index: int) -> int:
     if not 0 <= index < model.card.classes:
         raise TargetError(
-            f"{model.card.name} has no class {index}; give a label or an index from 0 to "
-            f"{model.card.classes - 1}."
+            "error.target.index",
+            "{model} has no class {index}; give a label or an index from 0 to {last}.",
+            model=model.card.name,
+            index=index,
+            last=model.card.classes - 1,
         )
     return int(index)
 

@@ -80,39 +80,79 @@ class ViTConfig:
             value = getattr(self, name)
             if value not in get_args(allowed):
                 raise ModelError(
-                    f"A ViT's {name} was {value!r}, expected one of {get_args(allowed)}."
+                    "error.vit.choice",
+                    "A ViT's {name} was {value!r}, expected one of {allowed}.",
+                    name=name,
+                    value=value,
+                    allowed=get_args(allowed),
                 )
         if any(size < patch for size, patch in zip(self.image_size, self.patch_size, strict=True)):
             raise ModelError(
-                f"The image size {self.image_size} is smaller than a patch of {self.patch_size}; "
-                "choose a larger one."
+                "error.vit.size",
+                "The image size {image_size} is smaller than a patch of {patch_size}; choose a "
+                "larger one.",
+                image_size=self.image_size,
+                patch_size=self.patch_size,
             )
         if self.dim % self.heads:
-            raise ModelError(f"The width {self.dim} is not divisible by {self.heads} heads.")
+            raise ModelError(
+                "error.vit.heads",
+                "The width {dim} is not divisible by {heads} heads.",
+                dim=self.dim,
+                heads=self.heads,
+            )
         if self.position in ("learned_2d", "sincos") and self.dim % 4:
-            raise ModelError(f"2-D positions need a width divisible by 4, received {self.dim}.")
+            raise ModelError(
+                "error.vit.twod",
+                "2-D positions need a width divisible by 4, received {dim}.",
+                dim=self.dim,
+            )
         if self.pooling == "class" and not self.class_token:
             raise ModelError(
-                "Pooling by the class token needs class_token=True, or pooling='mean'."
+                "error.vit.pooling",
+                "Pooling by the class token needs class_token=True, or pooling='mean'.",
             )
         if self.distillation_token and self.pooling != "class":
-            raise ModelError("A distillation token needs class_token=True and pooling='class'.")
+            raise ModelError(
+                "error.vit.distillation",
+                "A distillation token needs class_token=True and pooling='class'.",
+            )
         if self.position == "relative" and self.patch_dropout:
-            raise ModelError("Relative positions need every patch: set patch_dropout to 0.")
+            raise ModelError(
+                "error.vit.relative", "Relative positions need every patch: set patch_dropout to 0."
+            )
 
     def _check_ranges(self) -> None:
         for name in ("image_size", "patch_size", "channels", "dim", "depth", "heads"):
             value = getattr(self, name)
             if min(value if isinstance(value, tuple) else (value,)) < 1:
-                raise ModelError(f"A ViT's {name} was {value}, expected 1 or more.")
+                raise ModelError(
+                    "error.vit.whole",
+                    "A ViT's {name} was {value}, expected 1 or more.",
+                    name=name,
+                    value=value,
+                )
         for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ModelError(f"A ViT's {name} was {getattr(self, name)}, expected 0 to 1.")
+                raise ModelError(
+                    "error.vit.share",
+                    "A ViT's {name} was {value}, expected 0 to 1.",
+                    name=name,
+                    value=getattr(self, name),
+                )
 
         if self.qk_scale is not None and not (math.isfinite(self.qk_scale) and self.qk_scale > 0):
-            raise ModelError(f"A ViT's qk_scale was {self.qk_scale}, expected a number above 0.")
+            raise ModelError(
+                "error.vit.scale",
+                "A ViT's qk_scale was {qk_scale}, expected a number above 0.",
+                qk_scale=self.qk_scale,
+            )
         if not (math.isfinite(self.norm_eps) and self.norm_eps > 0):
-            raise ModelError(f"A ViT's norm_eps was {self.norm_eps}, expected a number above 0.")
+            raise ModelError(
+                "error.vit.eps",
+                "A ViT's norm_eps was {norm_eps}, expected a number above 0.",
+                norm_eps=self.norm_eps,
+            )
 
     @property
     def grid(self) -> Pair:
@@ -134,7 +174,12 @@ class ViTConfig:
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in names:
-                raise ModelError(f"A ViT has no setting {key!r}{nearest(key, names)}.")
+                raise ModelError(
+                    "error.vit.setting",
+                    "A ViT has no setting {key!r}{near}",
+                    key=key,
+                    near=nearest(key, names) or ".",
+                )
         return cls(**values)
 
 
@@ -426,8 +471,11 @@ class VisionTransformer(nn.Module):
         """Pictures (B, C, H, W) to tokens (B, N, D), prefix tokens first, positions added."""
         if tuple(images.shape[-2:]) != self.config.image_size:
             raise ModelError(
-                f"The model received a picture of {tuple(images.shape[-2:])} pixels, expected "
-                f"{self.config.image_size}; load it with that image_size."
+                "error.vit.picture",
+                "The model received a picture of {given} pixels, expected {image_size}; load it "
+                "with that image_size.",
+                given=tuple(images.shape[-2:]),
+                image_size=self.config.image_size,
             )
         x = self.patch_embed(images)  # (B, gh·gw, D)
         prefix = [token for token in (self.cls_token, self.dist_token) if token is not None]
@@ -588,7 +636,12 @@ def interpolate_positions(positions: Tensor, old: Pair, new: Pair, *, prefix_tok
     """Resample positions (1, P + gh·gw, D) to another grid, bicubic; prefix rows are kept."""
     prefix, patches = positions[:, :prefix_tokens], positions[:, prefix_tokens:]
     if math.prod(old) != patches.shape[1]:
-        raise ModelError(f"{patches.shape[1]} position embeddings do not fill a grid of {old}.")
+        raise ModelError(
+            "error.vit.positions",
+            "{count} position embeddings do not fill a grid of {grid}.",
+            count=patches.shape[1],
+            grid=old,
+        )
     grid = patches.reshape(1, *old, -1).permute(0, 3, 1, 2).float()  # (1, D, gh, gw)
     grid = F.interpolate(grid, new, mode="bicubic", antialias=True)
     patches = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)

@@ -24,8 +24,10 @@ from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.finishing import finish
 from vit_explorer.models.loaded import Built, LoadedModel
 from vit_explorer.models.outputs import check_outputs
+from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.shipped import BUNDLED, SHIPPED
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
+from vit_explorer.sentences import either
 
 PREPROCESS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
 
@@ -101,7 +103,8 @@ def load_model(
     if isinstance(model, nn.Module):
         if weights is not None:
             raise ModelError(
-                "A module brings its own weights; load the file into it, or give a timm name."
+                "error.module.weights",
+                "A module brings its own weights; load the file into it, or give a timm name.",
             )
         built = _from_module(model, size, prepare=transform is None and not preprocess)
     else:
@@ -117,12 +120,18 @@ def _check_preprocess(
     given: Mapping[str, Any], transform: Callable[..., Any] | None
 ) -> Mapping[str, Any]:
     if given and transform is not None:
-        raise OptionError("A transform prepares pictures by itself; leave preprocess out.")
+        raise OptionError(
+            "error.transform.alone",
+            "A transform prepares pictures by itself; leave preprocess out.",
+        )
     for key in given:
         if key not in PREPROCESS:
             raise OptionError(
-                f"The preprocessing has no {key!r}{nearest(key, PREPROCESS)}; expected "
-                f"{', '.join(PREPROCESS[:-1])} or {PREPROCESS[-1]}."
+                "error.preprocess.key",
+                "The preprocessing has no {key!r}{near}; expected {known}.",
+                key=key,
+                near=nearest(key, PREPROCESS),
+                known=either(PREPROCESS),
             )
     return given
 
@@ -132,7 +141,11 @@ def _pair(size: int | Pair | None) -> Pair | None:
         return None
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and 0 < side <= 4096 for side in pair):
-        raise OptionError(f"The image size was {size!r}, expected height and width from 1 to 4096.")
+        raise OptionError(
+            "error.size",
+            "The image size was {size!r}, expected height and width from 1 to 4096.",
+            size=size,
+        )
     return pair[0], pair[1]
 
 
@@ -152,12 +165,18 @@ def _from_name(name: str, given: _Given, pretrained: bool) -> Built:
     file = not known and (Path(name).suffix in WEIGHT_ENDINGS or Path(name).is_file())
     folder = Path(name).is_dir() and not known
     if not pretrained and given.weights is None and (name in SHIPPED or file or folder):
-        raise ModelError(f"The model {name} has its own weights; random ones are for timm's names.")
+        raise ModelError(
+            "error.model.random",
+            "The model {name} has its own weights; random ones are for timm's names.",
+            name=name,
+        )
     if name in SHIPPED:
         if given.weights is not None:
             raise ModelError(
-                f"The model {name!r} has its own weights; give the timm name that the weights "
-                "file was trained with."
+                "error.model.own",
+                "The model {name!r} has its own weights; give the timm name that the weights "
+                "file was trained with.",
+                name=name,
             )
         checkpoint = read_checkpoint(SHIPPED[name].weights)
         return _from_recipe(checkpoint, name, given)
@@ -183,8 +202,10 @@ def _from_file(checkpoint: Checkpoint, given: _Given) -> Built:
     if is_timm_name(named):
         return from_checkpoint(named, checkpoint, given.size, given.trained_at)
     raise NoArchitectureError(
-        f"The file {checkpoint.path.name} doesn't say its architecture; give the timm name as the "
-        "model and the file as its weights."
+        "error.file.architecture",
+        "The file {file} doesn't say its architecture; give the timm name as the model and the "
+        "file as its weights.",
+        file=checkpoint.path.name,
     )
 
 
@@ -196,16 +217,21 @@ def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
         named = str(config["timm"])
         if not is_timm_name(named):
             raise ModelError(
-                f"The metadata of {checkpoint.path.name} names the model {named!r}, expected a "
-                "name of timm's; export the file again."
+                "error.file.name",
+                "The metadata of {file} names the model {named!r}, expected a name of timm's; "
+                "export the file again.",
+                file=checkpoint.path.name,
+                named=named,
             )
         return from_checkpoint(named, checkpoint, size, given.trained_at)
     try:
         made = ViTConfig.from_dict(config)
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"The metadata of {checkpoint.path.name} describes no ViT ({error}); export the file "
-            "again."
+            "error.file.vit",
+            "The metadata of {file} describes no ViT ({error}); export the file again.",
+            file=checkpoint.path.name,
+            error=error,
         ) from None
     module = VisionTransformer(made)
     load_state(module, checkpoint, name)
@@ -215,10 +241,10 @@ def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
     return Built(
         module=module,
         name=name,
-        source=f"file {checkpoint.path.name}",
+        source=Provenance("file", file=checkpoint.path.name),
         data=data,
         labels=tuple(checkpoint.metadata["labels"]),
-        labels_source="the checkpoint",
+        labels_source=Provenance("checkpoint"),
         sha256=checkpoint.sha256,
         metadata=checkpoint.metadata,
     )
@@ -233,8 +259,10 @@ def _is_of_timm(name: str) -> bool:
 def _check_name(name: str) -> None:
     if ":" not in name and not _is_of_timm(name.partition(".")[0]):
         raise ModelError(
-            f"There is no model {name!r}{nearest(name, available_models())}; "
-            "`vit-explorer models` lists the names."
+            "error.model.unknown",
+            "There is no model {name!r}{near}; `vit-explorer models` lists the names.",
+            name=name,
+            near=nearest(name, available_models()),
         )
 
 
@@ -260,21 +288,28 @@ def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Buil
         size = size or said.size
     size = size or _pair(declared) or (data["input_size"][1:] if data else None)
     if size is None:
-        raise ModelError(f"The image size of {name} is not known; pass image_size=(height, width).")
+        raise ModelError(
+            "error.size.unknown",
+            "The image size of {name} is not known; pass image_size=(height, width).",
+            name=name,
+        )
     if not data and prepare:
         raise ModelError(
-            f"How to prepare a picture for {name} is not known; pass transform= (PIL picture to a "
-            "normalised (3, H, W) tensor), or preprocess= with mean and std."
+            "error.prepare.unknown",
+            "How to prepare a picture for {name} is not known; pass transform= (PIL picture to "
+            "a normalised (3, H, W) tensor), or preprocess= with mean and std.",
+            name=name,
         )
     data["input_size"] = (3, *size)
-    labels, labels_source = timm_labels(core, None) if isinstance(config, dict) else ((), "")
+    none = (), NUMBERED
+    labels, labels_source = timm_labels(core, None) if isinstance(config, dict) else none
     if said is not None and said.labels:
-        labels, labels_source = said.labels, "the module's config"
+        labels, labels_source = said.labels, Provenance("module_config")
     check_gradients(module, name)
     return Built(
         module=module,
         name=name,
-        source=type(module).__module__,
+        source=Provenance("module", name=type(module).__module__),
         data=data,
         labels=labels,
         labels_source=labels_source,

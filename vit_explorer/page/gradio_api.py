@@ -30,8 +30,9 @@ def check_mcp() -> None:
     """Raises OptionError where MCP's own package is not installed."""
     if find_spec("mcp") is None:
         raise OptionError(
-            "The tools by MCP need a package that is not installed; install it with "
-            "pip install 'vit-explorer[mcp]'."
+            "error.mcp",
+            "The tools by MCP need a package that is not installed; install it with pip install "
+            "'vit-explorer[mcp]'.",
         )
 
 
@@ -130,8 +131,12 @@ def _token(query: str, grid: tuple[int, int], prefix: int) -> int:
     parts = [int(part) if part.strip().isdecimal() else 0 for part in query.split(",")]
     if len(parts) != 2 or not (1 <= parts[0] <= grid[0] and 1 <= parts[1] <= grid[1]):
         raise OptionError(
-            f"The query was {query!r}, expected row,column from 1,1 to {grid[0]},{grid[1]}, or "
-            "nothing for the first token."
+            "error.api.query",
+            "The query was {query!r}, expected row,column from 1,1 to {rows},{columns}, or "
+            "nothing for the first token.",
+            query=query,
+            rows=grid[0],
+            columns=grid[1],
         )
     return prefix + (parts[0] - 1) * grid[1] + parts[1] - 1
 
@@ -154,14 +159,16 @@ def _decoded(address: str) -> bytes:
     _, _, content = address.partition(";base64,")
     if len(content) > MAX_UPLOAD_BYTES * 4 // 3 + 4:
         raise PictureError(
-            f"The picture has more than {MAX_UPLOAD_BYTES // 10**6} MB; make it smaller and send "
-            "it again."
+            "error.picture.limit",
+            "The picture has more than {limit} MB; make it smaller and send it again.",
+            limit=MAX_UPLOAD_BYTES // 10**6,
         )
     try:
         return base64.b64decode(content, validate=True)
     except binascii.Error:
         raise PictureError(
-            "The picture's data address is no base64; send data:image/png;base64,…"
+            "error.api.base64",
+            "The picture's data address is no base64; send data:image/png;base64,…",
         ) from None
 
 
@@ -174,8 +181,10 @@ def uploaded(picture: Any) -> Path:
     path = Path(str(picture.get("path"))).resolve() if isinstance(picture, dict) else None
     if path is None or not path.is_relative_to(Path(get_upload_folder()).resolve()):
         raise OptionError(
-            "The picture was not sent to this page; send it with handle_file, or name an example: "
-            f"{', '.join(EXAMPLES)}."
+            "error.api.picture",
+            "The picture was not sent to this page; send it with handle_file, or name an "
+            "example: {examples}.",
+            examples=", ".join(EXAMPLES),
         )
     return path
 

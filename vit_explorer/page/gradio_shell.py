@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 
 from vit_explorer.page.gradio_api import add_endpoints
 from vit_explorer.page.state.session import Workbench
-from vit_explorer.page.static_files import static_folder
+from vit_explorer.page.static_files import languages, static_folder
 
 TITLE = "ViT Explorer"
 STYLES = (
@@ -37,13 +39,14 @@ HEAD = "\n".join(
 )
 # Gradio runs this once.
 LOAD = """
+const broken = {{broken}};
 const root = element.querySelector(".vx");
 import(new URL("explorer/static/app/main.js", document.baseURI).href)
   .then((page) => page.mount(root))
   .catch((error) => {
-    root.querySelector(".busy").textContent = navigator.language.startsWith("zh")
-      ? "页面未能启动，请刷新。"
-      : "The page could not start. Reload it.";
+    const spoken = navigator.language;
+    root.querySelector(".busy").textContent =
+      broken[spoken] ?? broken[spoken.split("-")[0]] ?? broken.en;
     throw error;
   });
 """
@@ -56,10 +59,16 @@ def build_blocks(workbench: Workbench) -> gr.Blocks:
         # The whole page is one component, which asks the page's own addresses.
         gr.HTML(
             html_template=skeleton,
-            js_on_load=LOAD,
+            js_on_load=LOAD.replace("{{broken}}", json.dumps(_broken())),
             apply_default_css=False,
             elem_id="explorer",
         )
 
         add_endpoints(workbench)
     return blocks
+
+
+def _broken() -> dict[str, str]:
+    """What is said where not even the page's own scripts can be had, in every language."""
+    told = {language.code: language.words.get("state.broken") for language in languages()}
+    return {code: text for code, text in told.items() if text}

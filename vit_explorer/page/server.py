@@ -157,7 +157,11 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(
-            f"The page can't be served at {host}:{port} ({reason}); choose another --port, or 0 "
-            "for any free one."
+            "error.serve",
+            "The page can't be served at {host}:{port} ({reason}); choose another --port, or 0 "
+            "for any free one.",
+            host=host,
+            port=port,
+            reason=reason,
         ) from None
     return listener

@@ -26,12 +26,20 @@ def read_npy(data: bytes, name: str) -> NDArray[Any]:
     except Exception as error:  # numpy raises ValueError, EOFError, SyntaxError and more
         if "allow_pickle" in str(error):
             raise PictureError(
-                f"{name!r} holds Python objects, which are never loaded; save an array of numbers "
-                "(H, W, C)."
+                "error.npy.objects",
+                "{name!r} holds Python objects, which are never loaded; save an array of "
+                "numbers (H, W, C).",
+                name=name,
             ) from None
-        raise PictureError(f"{name!r} is damaged or cut off; save the array again.") from error
+        raise PictureError(
+            "error.npy.damaged", "{name!r} is damaged or cut off; save the array again.", name=name
+        ) from error
     if not isinstance(array, np.ndarray):
-        raise PictureError(f"{name!r} holds no single array; save one (H, W, C) with numpy.save.")
+        raise PictureError(
+            "error.npy.several",
+            "{name!r} holds no single array; save one (H, W, C) with numpy.save.",
+            name=name,
+        )
     return array
 
 
@@ -58,8 +66,14 @@ def read_stack(
         return None
     if pages * size[0] * size[1] > most:
         raise PictureError(
-            f"{name!r} has {pages} pages of {size[0]}x{size[1]} pixels, more than "
-            f"{most // 10**6} million values; make it smaller."
+            "error.pages.large",
+            "{name!r} has {pages} pages of {height}x{width} pixels, more than {limit} million "
+            "values; make it smaller.",
+            name=name,
+            pages=pages,
+            height=size[0],
+            width=size[1],
+            limit=most // 10**6,
         )
     bands = []
     for page in range(pages):
@@ -76,16 +90,29 @@ def check_shape(array: NDArray[Any], subject: str, chosen: Any = None) -> None:
     """
     shape = "x".join(map(str, array.shape)) or "()"
     if array.size == 0:
-        raise PictureError(f"{subject} has no pixels (shape {shape}); give at least one.")
+        raise PictureError(
+            "error.array.empty",
+            "{subject} has no pixels (shape {shape}); give at least one.",
+            subject=subject,
+            shape=shape,
+        )
     if array.ndim not in (2, 3):
-        raise PictureError(f"{subject} has shape {shape}; a picture is (H, W) or (H, W, C).")
+        raise PictureError(
+            "error.array.shape",
+            "{subject} has shape {shape}; a picture is (H, W) or (H, W, C).",
+            subject=subject,
+            shape=shape,
+        )
     if array.ndim == 2 or array.shape[2] <= 4 or chosen is not None:
         return
     first = array.shape[0]
     if first in (1, 3, 4) or first < min(array.shape[1:]):
         raise PictureError(
-            f"{subject} has its channels first ({shape}); "
-            "move them last, as in array.transpose(1, 2, 0)."
+            "error.array.first",
+            "{subject} has its channels first ({shape}); move them last, as in "
+            "array.transpose(1, 2, 0).",
+            subject=subject,
+            shape=shape,
         )
 
 
@@ -97,8 +124,11 @@ def shown_bands(count: int, chosen: Any = None) -> Bands:
     whole = isinstance(chosen, (tuple, list)) and all(type(band) is int for band in chosen)
     if not whole or len(chosen) not in (1, 3) or not all(0 <= band < count for band in chosen):
         raise OptionError(
-            f"The bands to show were {chosen!r}, expected three of 0 to {count - 1} for red, green "
-            "and blue, or one for grey."
+            "error.bands.chosen",
+            "The bands to show were {chosen!r}, expected three of 0 to {last} for red, green "
+            "and blue, or one for grey.",
+            chosen=chosen,
+            last=count - 1,
         )
     red, green, blue = chosen if len(chosen) == 3 else chosen * 3
     return red, green, blue

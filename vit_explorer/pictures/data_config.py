@@ -32,15 +32,21 @@ def input_size(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """
     missing = [key for key in ("input_size", "mean", "std") if config.get(key) is None]
     if missing:
-        raise OptionError(f"The preprocessing lacks {', '.join(missing)}; add it to the config.")
+        raise OptionError(
+            "error.config.lacks",
+            "The preprocessing lacks {missing}; add it to the config.",
+            missing=", ".join(missing),
+        )
     try:
         channels, height, width = (int(side) for side in config["input_size"])
     except (TypeError, ValueError):
         channels = height = width = 0
     if not (channels > 0 and 0 < height <= 8192 and 0 < width <= 8192):
         raise OptionError(
-            f"The preprocessing needs input_size (C, H, W), got {config['input_size']!r}; give "
-            "three whole numbers."
+            "error.config.size",
+            "The preprocessing needs input_size (C, H, W), got {given!r}; give three whole "
+            "numbers.",
+            given=config["input_size"],
         )
     return channels, height, width
 
@@ -52,21 +58,39 @@ def checked_config(config: Mapping[str, Any]) -> dict[str, Any]:
         crop_pct = float(config.get("crop_pct") or 0.875)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"The preprocessing needs {_COUNTS.get(channels, channels)} numbers for mean and for "
-            f"std, and a number for crop_pct; got {dict(config)!r}."
+            "error.config.numbers",
+            "The preprocessing needs {count} numbers for mean and for std, and a number for "
+            "crop_pct; got {given!r}.",
+            count=_COUNTS.get(channels, channels),
+            given=dict(config),
         ) from error
     interpolation = str(config.get("interpolation") or "bicubic")
     crop_mode = str(config.get("crop_mode") or "center")
     if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
-        raise OptionError(f"mean is {mean} and std {std}; expected finite numbers, std above 0.")
+        raise OptionError(
+            "error.config.std",
+            "mean is {mean} and std {std}; expected finite numbers, std above 0.",
+            mean=mean,
+            std=std,
+        )
     if not 0.1 <= crop_pct <= 2:
-        raise OptionError(f"crop_pct is {crop_pct}; expected a share of the picture, 0.1 to 2.")
+        raise OptionError(
+            "error.config.crop",
+            "crop_pct is {crop_pct}; expected a share of the picture, 0.1 to 2.",
+            crop_pct=crop_pct,
+        )
     if crop_mode not in ("center", "squash", "border"):
-        raise OptionError(f"crop_mode is {crop_mode!r}; expected center, squash or border.")
+        raise OptionError(
+            "error.config.mode",
+            "crop_mode is {crop_mode!r}; expected center, squash or border.",
+            crop_mode=crop_mode,
+        )
     if interpolation.upper() not in Image.Resampling.__members__:
         raise OptionError(
-            f"interpolation is {interpolation!r}; expected nearest, bilinear, bicubic, box, "
-            "hamming or lanczos."
+            "error.config.interpolation",
+            "interpolation is {interpolation!r}; expected nearest, bilinear, bicubic, box, "
+            "hamming or lanczos.",
+            interpolation=interpolation,
         )
     return {
         "input_size": (channels, height, width),

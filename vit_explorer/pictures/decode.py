@@ -16,8 +16,10 @@ from PIL import ExifTags, Image, ImageCms
 
 from vit_explorer.errors import ExplorerError, OptionError, PictureError
 from vit_explorer.pictures.bands import NPY, Bands, check_shape, read_npy, read_stack, shown_bands
+from vit_explorer.pictures.sources import GIVE, read_source
 from vit_explorer.pictures.stretch import Stretch, Stretched, check_stretch, find_stretch
 from vit_explorer.pictures.tiff import read_samples
+from vit_explorer.sentences import Sentence
 
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 100_000_000
@@ -26,7 +28,6 @@ MAX_VALUES = 400_000_000
 
 # Raster formats only: of the others Pillow knows, some start programs (EPS), some hold no pixels.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
-_GIVE = "give a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000 picture"
 # Levels of these are stretched; a palette's and the inks of CMYK are none.
 _LEVELS = ("L", "RGB")
 
@@ -66,8 +67,9 @@ class Picture:
     def __post_init__(self) -> None:
         if self.image.mode != "RGB":
             raise PictureError(
-                f"A Picture holds an RGB image and this one is {self.image.mode}; "
-                "make it with open_picture()."
+                "error.picture.mode",
+                "A Picture holds an RGB image and this one is {mode}; make it with open_picture().",
+                mode=self.image.mode,
             )
 
     @property
@@ -109,7 +111,9 @@ class Picture:
         rule = check_stretch(stretch)
         if self.bands is None:
             raise OptionError(
-                f"{self.name!r} holds 8-bit colours, of which no bands or stretch can be chosen."
+                "error.picture.levels",
+                "{name!r} holds 8-bit colours, of which no bands or stretch can be chosen.",
+                name=self.name,
             )
         one = self.bands.shape[2] == 1
         values = self.bands[:, :, 0] if one else self.bands
@@ -138,11 +142,20 @@ class Picture:
         if channels in (1, 3) and not self.stack:
             return [self.image if channels == 3 else self.image.convert("L")]
         has = 3 if self.bands is None else self.bands.shape[2]
-        wanted = f"an array (H, W, {channels}), a .npy file of it, or TIFF of {channels} grey pages"
+        wanted = Sentence(
+            "part.array",
+            "an array (H, W, {channels}), a .npy file of it, or TIFF of {channels} grey pages",
+            channels=channels,
+        )
         if channels in (1, 3):
-            wanted = "a picture in colour or grey"
+            wanted = Sentence("part.colour", "a picture in colour or grey")
         raise PictureError(
-            f"{self.name!r} has {has} channels and the model takes {channels}; give {wanted}."
+            "error.picture.channels",
+            "{name!r} has {has} channels and the model takes {channels}; give {wanted}.",
+            name=self.name,
+            has=has,
+            channels=channels,
+            wanted=wanted,
         )
 
 
@@ -184,7 +197,7 @@ def open_picture(
         return _from_image(source, shown, None, bands, rule)
     if isinstance(source, np.ndarray):
         return _from_array(source, "picture", "The array", None, bands, rule)
-    data, shown = _read(source, name)
+    data, shown = read_source(source, name, MAX_BYTES)
     sha256 = hashlib.sha256(data).hexdigest()
     if data.startswith(NPY):
         array = read_npy(data, shown)
@@ -193,55 +206,6 @@ def open_picture(
     if samples is not None:
         return _from_array(samples, shown, repr(shown), sha256, bands, rule, pages=True)
     return _from_image(_identify(data, shown), shown, sha256, bands, rule)
-
-
-def _read(source: Any, called: str | None) -> tuple[bytes, str]:
-    if isinstance(source, (str, os.PathLike)):
-        return _read_file(os.fspath(source))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data, name = bytes(source), called or "picture"
-    elif hasattr(source, "read"):
-        data = source.read(MAX_BYTES + 1)
-        name = called or Path(str(getattr(source, "name", ""))).name or "picture"
-        if not isinstance(data, bytes):
-            raise PictureError(f"{name!r} was opened as text; open it in binary mode ('rb').")
-    else:
-        raise PictureError(
-            f"A picture can't be made from {type(source).__name__}; "
-            "give a path, bytes, a binary file, a PIL image or a numpy array."
-        )
-    return _checked(data, name), name
-
-
-def _read_file(path: str) -> tuple[bytes, str]:
-    if not path:
-        raise PictureError("The picture's path is empty; give the path of a picture file.")
-    if path.startswith(("http://", "https://")):
-        raise PictureError(f"{path!r} is a web address; download it and give the file's path.")
-    name = os.path.basename(path) or path
-    try:
-        if os.path.isdir(path):
-            raise PictureError(f"{path!r} is a folder; give the path of one picture in it.")
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise PictureError(f"{path!r} is not a regular file; give the path of a picture file.")
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise PictureError(f"There is no file {path!r}; check the path.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"{path!r} can't be read ({reason}); check the path.") from error
-    return _checked(data, name), name
-
-
-def _checked(data: bytes, name: str) -> bytes:
-    if not data:
-        raise PictureError(f"{name!r} is empty (0 bytes); {_GIVE}.")
-    if len(data) > MAX_BYTES:
-        raise PictureError(
-            f"{name!r} has more than {MAX_BYTES // 10**6} MB; save it smaller, or as JPEG."
-        )
-    return data
 
 
 def _identify(data: bytes, name: str) -> Image.Image:
@@ -257,24 +221,50 @@ def _identify(data: bytes, name: str) -> Image.Image:
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"<") and b"<svg" in start:
         raise PictureError(
-            f"{name!r} is an SVG drawing, which has no pixels; export it as PNG and give that."
+            "error.picture.svg",
+            "{name!r} is an SVG drawing, which has no pixels; export it as PNG and give that.",
+            name=name,
         )
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-        raise PictureError(f"{name!r} is a HEIC photograph; export it as JPEG and give that.")
-    raise PictureError(f"{name!r} is not a picture that can be read here; {_GIVE}.")
+        raise PictureError(
+            "error.picture.heic",
+            "{name!r} is a HEIC photograph; export it as JPEG and give that.",
+            name=name,
+        )
+    raise PictureError(
+        "error.picture.none",
+        "{name!r} is not a picture that can be read here; {give}.",
+        name=name,
+        give=GIVE,
+    )
 
 
 def _damaged(name: str) -> PictureError:
-    return PictureError(f"{name!r} is damaged or cut off; copy or download the picture again.")
+    return PictureError(
+        "error.picture.damaged",
+        "{name!r} is damaged or cut off; copy or download the picture again.",
+        name=name,
+    )
 
 
 def _check_pixels(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
-        raise PictureError(f"{name!r} has no pixels ({width}x{height}); {_GIVE}.")
+        raise PictureError(
+            "error.picture.pixels",
+            "{name!r} has no pixels ({width}x{height}); {give}.",
+            name=name,
+            width=width,
+            height=height,
+            give=GIVE,
+        )
     if width * height > MAX_PIXELS:
         raise PictureError(
-            f"{name!r} has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} megapixels; "
-            "make it smaller."
+            "error.picture.large",
+            "{name!r} has {width}x{height} pixels, more than {limit} megapixels; make it smaller.",
+            name=name,
+            width=width,
+            height=height,
+            limit=MAX_PIXELS // 10**6,
         )
 
 
@@ -333,8 +323,14 @@ def _from_array(
     _check_pixels(width, height, name)
     if values.size > MAX_VALUES:
         raise PictureError(
-            f"{subject} has {count} bands of {width}x{height} pixels, more than "
-            f"{MAX_VALUES // 10**6} million values; make it smaller."
+            "error.bands.large",
+            "{subject} has {count} bands of {width}x{height} pixels, more than {limit} million "
+            "values; make it smaller.",
+            subject=subject,
+            count=count,
+            width=width,
+            height=height,
+            limit=MAX_VALUES // 10**6,
         )
     ends = find_stretch(values, rule, subject)
     stack = count > 1 and (count > 4 or pages or chosen is not None)

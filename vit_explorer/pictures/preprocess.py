@@ -17,6 +17,7 @@ from vit_explorer.pictures.bands import shown_bands
 from vit_explorer.pictures.config_transform import Box, ConfigTransform
 from vit_explorer.pictures.data_config import checked_config
 from vit_explorer.pictures.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Picture, open_picture
+from vit_explorer.sentences import Sentence
 
 __all__ = [
     "FORMATS",
@@ -156,8 +157,10 @@ class Preprocess:
 
         if not callable(transform):
             raise OptionError(
-                f"The transform is {type(transform).__name__}; give a callable that turns a PIL "
-                "picture into a tensor (3, H, W)."
+                "error.transform.kind",
+                "The transform is {kind}; give a callable that turns a PIL picture into a "
+                "tensor (3, H, W).",
+                kind=type(transform).__name__,
             )
         height, width = (size, size) if isinstance(size, int) else size
         mean, std = normalisation(transform, (channels, int(height), int(width)))
@@ -187,9 +190,12 @@ class Preprocess:
             raise
         except Exception as error:  # a user's transform may raise anything
             raise PictureError(
-                f"{picture.name!r} could not be prepared for the model "
-                f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
-                "try another picture, or check the transform."
+                "error.transform.failed",
+                "{name!r} could not be prepared for the model ({error}: {words}); try another "
+                "picture, or check the transform.",
+                name=picture.name,
+                error=type(error).__name__,
+                words=str(error).partition("\n")[0],
             ) from error
         value, box = torch.cat(values) if len(values) > 1 else values[0], boxes[0]
         pixels = self._checked_pixels(value)
@@ -220,20 +226,30 @@ class Preprocess:
         expected = "x".join(map(str, self.input_size))
         if not isinstance(value, torch.Tensor):
             raise PictureError(
-                f"The transform gave {type(value).__name__}; it should end in a float tensor "
-                f"of {expected}, as with ToTensor()."
+                "error.transform.gave",
+                "The transform gave {kind}; it should end in a float tensor of {expected}, as "
+                "with ToTensor().",
+                kind=type(value).__name__,
+                expected=expected,
             )
         pixels = value.as_subclass(torch.Tensor).float()
         pixels = pixels.unsqueeze(0) if pixels.ndim == 3 else pixels
         if tuple(pixels.shape) != (1, *self.input_size):
             got = "x".join(map(str, value.shape))
             grey = self.input_size[0] == 1 and tuple(value.shape[-3:]) == (3, *self.input_size[1:])
-            hint = "; add Grayscale() to it" if grey else ""
+            hint = Sentence("part.grayscale", "; add Grayscale() to it") if grey else ""
             raise PictureError(
-                f"The transform gave {got} values; the model expects {expected}{hint}."
+                "error.transform.shape",
+                "The transform gave {got} values; the model expects {expected}{hint}.",
+                got=got,
+                expected=expected,
+                hint=hint,
             )
         if not torch.isfinite(pixels).all():
-            raise PictureError("The transform gave NaN or infinite values; check its Normalize.")
+            raise PictureError(
+                "error.transform.finite",
+                "The transform gave NaN or infinite values; check its Normalize.",
+            )
         return pixels
 
     def _shown(self, pixels: torch.Tensor, bands: tuple[int, int, int] | None) -> Image.Image:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_explorer.errors import OptionError, PictureError
+from vit_explorer.sentences import Sentence
 
 Rule = Literal["auto", "full", "minmax"]
 Stretch = Rule | tuple[float, float]
@@ -68,8 +69,10 @@ def check_stretch(stretch: Any) -> Stretch:
         if math.isfinite(low) and math.isfinite(high) and low < high:
             return low, high
     raise OptionError(
-        f"The stretch was {stretch!r}, expected 'auto', 'full', 'minmax', or the values that "
-        "become black and white, (low, high), low first."
+        "error.stretch",
+        "The stretch was {stretch!r}, expected 'auto', 'full', 'minmax', or the values that "
+        "become black and white, (low, high), low first.",
+        stretch=stretch,
     )
 
 
@@ -87,10 +90,17 @@ def find_stretch(values: NDArray[Any], stretch: Stretch, subject: str) -> Stretc
     kind = values.dtype.kind
     if kind not in "biuf":
         raise PictureError(
-            f"{subject} holds {values.dtype}; a picture holds uint8, uint16 or floats from 0 to 1."
+            "error.values.kind",
+            "{subject} holds {dtype}; a picture holds uint8, uint16 or floats from 0 to 1.",
+            subject=subject,
+            dtype=values.dtype,
         )
     if kind == "f" and not np.isfinite(values).all():
-        raise PictureError(f"{subject} holds NaN or infinite values; replace them first.")
+        raise PictureError(
+            "error.values.finite",
+            "{subject} holds NaN or infinite values; replace them first.",
+            subject=subject,
+        )
     if isinstance(stretch, tuple):
         return Stretched("given", *stretch)
     if kind == "b":
@@ -101,8 +111,11 @@ def find_stretch(values: NDArray[Any], stretch: Stretch, subject: str) -> Stretc
     if stretch == "minmax":
         if low == high:
             raise PictureError(
-                f"{subject} holds nothing but {low:g}, which can't be stretched from lowest to "
-                "highest; use stretch='full'."
+                "error.values.flat",
+                "{subject} holds nothing but {low:g}, which can't be stretched from lowest to "
+                "highest; use stretch='full'.",
+                subject=subject,
+                low=low,
             )
         return Stretched(stretch, low, high)
     return _by_type(values.dtype, low, high, stretch, subject)
@@ -117,8 +130,12 @@ def _by_type(
         if stretch == "auto" and low < high:
             return Stretched(stretch, low, high)
         raise PictureError(
-            f"{subject} holds floats from {low:.4g} to {high:.4g}; scale them to 0 to 1, or give "
-            "the stretch (low, high)."
+            "error.values.floats",
+            "{subject} holds floats from {low:.4g} to {high:.4g}; scale them to 0 to 1, or give "
+            "the stretch (low, high).",
+            subject=subject,
+            low=low,
+            high=high,
         )
     sixteen = dtype.kind == "u" and dtype.itemsize == 2
     if sixteen and stretch == "full":
@@ -130,8 +147,18 @@ def _by_type(
         return Stretched(stretch, 0, 2**bits - 1, bits)
     if low < high and stretch == "auto":
         return Stretched(stretch, low, high)
-    beyond = ", outside 16-bit grey (0 to 65535)" if low < 0 or high > 65535 else ""
+    beyond = (
+        Sentence("part.outside", ", outside 16-bit grey (0 to 65535)")
+        if low < 0 or high > 65535
+        else ""
+    )
     raise PictureError(
-        f"{subject} holds {dtype} from {low} to {high}{beyond}; scale it to 0 to 255, convert it "
-        "to uint16, or give the stretch (low, high)."
+        "error.values.whole",
+        "{subject} holds {dtype} from {low} to {high}{beyond}; scale it to 0 to 255, convert it "
+        "to uint16, or give the stretch (low, high).",
+        subject=subject,
+        dtype=dtype,
+        low=low,
+        high=high,
+        beyond=beyond,
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from vit_explorer.errors import PictureError
+from vit_explorer.sentences import Sentence
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 SAMPLES, ROWS, PLANAR, PREDICTOR, EXTRA, FORMAT = 277, 278, 284, 317, 338, 339
@@ -49,19 +50,29 @@ def read_samples(data: bytes, name: str, most: int) -> NDArray[Any] | None:
         height, width = int(directory[HEIGHT]), int(directory[WIDTH])
         if bands * height * width > most:
             raise PictureError(
-                f"{name!r} has {bands} bands of {width}x{height} pixels, more than "
-                f"{most // 10**6} million values; make it smaller."
+                "error.tiff.large",
+                "{name!r} has {bands} bands of {width}x{height} pixels, more than {limit} "
+                "million values; make it smaller.",
+                name=name,
+                bands=bands,
+                width=width,
+                height=height,
+                limit=most // 10**6,
             )
         depths, predictor = directory[BITS], directory.get(PREDICTOR, NO_PREDICTOR)
         if len(set(depths)) > 1 or predictor not in (NO_PREDICTOR, DIFFERENCES):
             raise PictureError(
-                f"{name!r} holds bands of different depths, or floats as differences, which are "
-                "not read; save it without predictor, or as a .npy file."
+                "error.tiff.depths",
+                "{name!r} holds bands of different depths, or floats as differences, which are "
+                "not read; save it without predictor, or as a .npy file.",
+                name=name,
             )
         if data[:2] == b"MM" and depths[0] > 16 and directory.get(COMPRESSION, 1) != 1:
             raise PictureError(
-                f"{name!r} holds compressed 32-bit numbers, high byte first, which Pillow mixes "
-                "up; save it uncompressed, or as a .npy file."
+                "error.tiff.order",
+                "{name!r} holds compressed 32-bit numbers, high byte first, which Pillow mixes "
+                "up; save it uncompressed, or as a .npy file.",
+                name=name,
             )
         read = _apart if directory.get(PLANAR, INTERLEAVED) == APART else _interleaved
         return read(data, directory, bands)
@@ -69,8 +80,11 @@ def read_samples(data: bytes, name: str, most: int) -> NDArray[Any] | None:
         raise
     except Exception as error:  # Pillow's readers raise a dozen kinds
         raise PictureError(
-            f"{name!r} is damaged, or holds its {_count(data)} bands in a way that is not read; "
-            "save them as a .npy file or as pages."
+            "error.tiff.bands",
+            "{name!r} is damaged, or holds its {count} bands in a way that is not read; save "
+            "them as a .npy file or as pages.",
+            name=name,
+            count=_count(data),
         ) from error
 
 
@@ -78,7 +92,7 @@ def _count(data: bytes) -> str:
     try:
         return str(_directory(data).get(SAMPLES, 1))
     except Exception:  # as in read_samples
-        return "several"
+        return Sentence("part.few", "several")
 
 
 def _directory(data: bytes) -> Directory:

@@ -70,7 +70,8 @@ class Layer:
             return self.weights_gradient[:, rows]
         if self.output_gradient is None or self.value is None:
             raise OptionError(
-                "This trace kept no gradients of this layer; trace with gradients='all'."
+                "error.trace.gradients",
+                "This trace kept no gradients of this layer; trace with gradients='all'.",
             )
         return self.output_gradient[:, rows] @ self.value.transpose(-2, -1)
 

@@ -19,6 +19,7 @@ from vit_explorer.models.structure.stage_outputs import as_grid, keeping
 from vit_explorer.models.targets import Aim
 from vit_explorer.options import checked_index
 from vit_explorer.pictures.preprocess import Prepared
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.attention_layer import Layer
 from vit_explorer.tracing.trace import Gradients, Trace, finite, slopes_of
 
@@ -41,8 +42,11 @@ class StageTrace(Trace):
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a stage that may be counted from the end. Raises OptionError."""
-        of, instead = f"a stage of {self.card.name}, ", ", or -1 for the last"
-        return checked_index("layer", layer, self.card.depth, of=of, instead=instead)
+        of = Sentence("part.stage", "a stage of {model}, ", model=self.card.name)
+        instead = Sentence("part.last", ", or -1 for the last")
+        return checked_index(
+            Sentence("part.layer", "layer"), layer, self.card.depth, of=of, instead=instead
+        )
 
     def attention(self, layer: int) -> Tensor:
         """Raises UnsupportedModelError: there is no attention between all patches."""

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.models.accepted_calls import accept
 from vit_explorer.models.capture import capture
 from vit_explorer.models.card import ModelCard, first_tensor
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.gradient_hooks import differentiating
-from vit_explorer.models.interception import accept, frozen, recording
+from vit_explorer.models.interception import frozen, recording
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes, probabilities
 from vit_explorer.models.predictions import first_aims
@@ -24,6 +25,7 @@ from vit_explorer.models.structure.attention_calls import detached
 from vit_explorer.models.targets import Aim, Target, find_target
 from vit_explorer.options import checked_index, is_whole
 from vit_explorer.pictures.preprocess import Prepared
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.attention_layer import Layer, arranged_layers, explicit_is_cheaper
 
 Gradients = Literal["none", "last", "all"]
@@ -72,7 +74,12 @@ class Trace:
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a layer that may be counted from the end. Raises OptionError."""
-        return checked_index("layer", layer, len(self.layers), instead=", or -1 for the last")
+        return checked_index(
+            Sentence("part.layer", "layer"),
+            layer,
+            len(self.layers),
+            instead=Sentence("part.last", ", or -1 for the last"),
+        )
 
     def attention(self, layer: int) -> Tensor:
         """Attention probabilities (h, N, N) of a layer: query by key, rows sum to 1.
@@ -91,7 +98,10 @@ class Trace:
         tokens = self.card.tokens
         if not all(is_whole(query) and 0 <= query < tokens for query in queries):
             raise OptionError(
-                f"The queries were {list(queries)!r}, expected token indices, 0 to {tokens - 1}."
+                "error.queries",
+                "The queries were {queries!r}, expected token indices, 0 to {last}.",
+                queries=list(queries),
+                last=tokens - 1,
             )
         return self.layers[self.layer_index(layer)].attention(list(queries))
 
@@ -167,13 +177,21 @@ def trace_batch(
     """
     if not isinstance(model, LoadedModel):
         raise OptionError(
-            f"trace received {type(model).__name__} as its model; load it first with load_model."
+            "error.trace.model",
+            "trace received {kind} as its model; load it first with load_model.",
+            kind=type(model).__name__,
         )
     aims = [find_target(model, target) for target in targets]
     if gradients not in get_args(Gradients):
-        raise OptionError(f"The gradients were {gradients!r}, expected 'none', 'last' or 'all'.")
+        raise OptionError(
+            "error.gradients",
+            "The gradients were {gradients!r}, expected 'none', 'last' or 'all'.",
+            gradients=gradients,
+        )
     if gradients != "none" and model.card.classes == 0:
-        raise no_classes(model.card, "so there is no logit to differentiate")
+        raise no_classes(
+            model.card, Sentence("part.noclass.logit", "so there is no logit to differentiate")
+        )
     prepared = [model.prepare(picture) for picture in pictures]
     fewer = "fewer pictures at once, " if len(prepared) > 1 else ""
     run = _run
@@ -265,7 +283,9 @@ def finite(model: LoadedModel, output: Tensor) -> Tensor:
     kept = output.detach().float() if model.card.classes else output.new_zeros(len(output), 0)
     if not bool(torch.isfinite(kept).all()):
         raise ModelError(
-            f"{model.card.name} returned logits that are not finite; check its weights."
+            "error.notfinite",
+            "{model} returned logits that are not finite; check its weights.",
+            model=model.card.name,
         )
     return kept
 

@@ -28,8 +28,9 @@ def calibrate(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Calib
     right = predicted == labels
     if not bool(right.any()):
         raise DataError(
-            "The model is right about none of the held-out pictures, so there is no probability to "
-            "call it sure from; train it further."
+            "error.calibrate.none",
+            "The model is right about none of the held-out pictures, so there is no probability "
+            "to call it sure from; train it further.",
         )
     below = float(np.percentile(likeliest[right].numpy(), _UNSURE_PERCENTILE))
     wrong = likeliest[~right]

@@ -61,8 +61,13 @@ def read_cifar10(folder: Path, split: Literal["train", "test"]) -> Arrays:
         official = CIFAR10(str(folder), train=split == "train", download=True)
     except (OSError, RuntimeError, tarfile.TarError, EOFError) as error:
         raise DataError(
-            f"CIFAR-10 can't be read from {folder} nor downloaded ({error}); put the official "
-            f"{CIFAR10.filename} or {BINARY_ARCHIVE} there."
+            "error.cifar.get",
+            "CIFAR-10 can't be read from {folder} nor downloaded ({error}); put the official "
+            "{file} or {archive} there.",
+            folder=folder,
+            error=error,
+            file=CIFAR10.filename,
+            archive=BINARY_ARCHIVE,
         ) from None
     return official.data, list(official.targets), tuple(official.classes)
 
@@ -73,21 +78,34 @@ def _read_binary(folder: Path, split: Literal["train", "test"]) -> Arrays:
         content = b"".join(_parts(folder, names))
     except (OSError, KeyError, tarfile.TarError, EOFError) as error:
         raise DataError(
-            f"CIFAR-10's binary files in {folder} are damaged or incomplete ({error}); get the "
-            f"official {BINARY_ARCHIVE} again."
+            "error.cifar.damaged",
+            "CIFAR-10's binary files in {folder} are damaged or incomplete ({error}); get the "
+            "official {archive} again.",
+            folder=folder,
+            error=error,
+            archive=BINARY_ARCHIVE,
         ) from None
     records = np.frombuffer(content, np.uint8)
     if not len(records) or len(records) % _RECORD:
         raise DataError(
-            f"CIFAR-10's binary files in {folder} hold {len(content)} bytes, expected a multiple "
-            f"of {_RECORD}; get the official {BINARY_ARCHIVE} again."
+            "error.cifar.bytes",
+            "CIFAR-10's binary files in {folder} hold {count} bytes, expected a multiple of "
+            "{record}; get the official {archive} again.",
+            folder=folder,
+            count=len(content),
+            record=_RECORD,
+            archive=BINARY_ARCHIVE,
         )
     records = records.reshape(-1, _RECORD)
     pixels = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     if records[:, 0].max() >= len(CLASSES):
         raise DataError(
-            f"CIFAR-10's binary files in {folder} hold the label {records[:, 0].max()}, expected "
-            f"0 to 9; get the official {BINARY_ARCHIVE} again."
+            "error.cifar.label",
+            "CIFAR-10's binary files in {folder} hold the label {label}, expected 0 to 9; get "
+            "the official {archive} again.",
+            folder=folder,
+            label=records[:, 0].max(),
+            archive=BINARY_ARCHIVE,
         )
     return np.ascontiguousarray(pixels), records[:, 0].tolist(), CLASSES
 

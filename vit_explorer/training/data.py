@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from vit_explorer.errors import DataError, OutputError, PictureError
 from vit_explorer.pictures.decode import open_picture
+from vit_explorer.sentences import Sentence, joined
 from vit_explorer.training.cifar import find_cifar10, read_cifar10
 from vit_explorer.training.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
 
@@ -40,17 +41,27 @@ class Source:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
+            if self.classes:
+                raise DataError(
+                    "error.data.single",
+                    "{data} has a single class, {name!r}; a classifier needs two or more class "
+                    "folders.",
+                    data=self.name,
+                    name=self.classes[0],
+                )
             raise DataError(
-                f"{self.name} has a single class, {self.classes[0]!r}; a classifier needs two or "
-                "more class folders."
-                if self.classes
-                else f"{self.name} has no class folders; expected one folder of pictures a class."
+                "error.data.none",
+                "{data} has no class folders; expected one folder of pictures a class.",
+                data=self.name,
             )
         counts = Counter(self.labels)
         empty = [name for index, name in enumerate(self.classes) if not counts[index]]
         if empty:
             raise DataError(
-                f"{self.name} has no pictures for {_listed(empty)}; add some or remove the folder."
+                "error.data.empty",
+                "{data} has no pictures for {names}; add some or remove the folder.",
+                data=self.name,
+                names=_listed(empty),
             )
 
     def __len__(self) -> int:
@@ -74,8 +85,11 @@ class Source:
                 yield image
         if unreadable:
             raise DataError(
-                f"{self.name} holds {len(unreadable)} unreadable pictures: {_listed(unreadable)}; "
-                "repair or remove them."
+                "error.data.unreadable",
+                "{data} holds {count} unreadable pictures: {names}; repair or remove them.",
+                data=self.name,
+                count=len(unreadable),
+                names=_listed(unreadable),
             )
 
 
@@ -112,10 +126,17 @@ def find_pictures(data: str | Path, split: Split) -> Source:
         return Source(f"Tiny ImageNet {split}", *read_tiny_imagenet(official, split))
     root = Path(data)
     if not root.is_dir():
-        found = "is a file" if root.exists() else "does not exist"
+        found = (
+            Sentence("part.is_file", "is a file")
+            if root.exists()
+            else Sentence("part.missing", "does not exist")
+        )
         raise DataError(
-            f"The data folder {root} {found}; give 'cifar10' or a folder with train/ and test/ "
-            "that hold one folder of pictures a class."
+            "error.data.folder",
+            "The data folder {root} {found}; give 'cifar10' or a folder with train/ and test/ "
+            "that hold one folder of pictures a class.",
+            root=root,
+            found=found,
         )
     own = [root / name for name in SPLITS[split] if (root / name).is_dir()]
     if own:
@@ -123,8 +144,11 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     others = [name for names in SPLITS.values() for name in names if (root / name).is_dir()]
     if others:
         raise DataError(
-            f"The data folder {root} has {others[0]}/ but none of {', '.join(SPLITS[split])}; "
-            "add that split."
+            "error.data.split",
+            "The data folder {root} has {other}/ but none of {splits}; add that split.",
+            root=root,
+            other=others[0],
+            splits=", ".join(SPLITS[split]),
         )
     return _share(_class_folders(root, root.name), split)
 
@@ -134,11 +158,20 @@ def find_splits(data: str | Path) -> tuple[Source, Source]:
     train, test = find_pictures(data, "train"), find_pictures(data, "test")
     if train.classes != test.classes:
         only = [
-            f"{_listed(sorted(set(one.classes) - set(other.classes)))} only in {one.name}"
+            Sentence(
+                "part.only",
+                "{names} only in {data}",
+                names=_listed(sorted(set(one.classes) - set(other.classes))),
+                data=one.name,
+            )
             for one, other in ((train, test), (test, train))
             if set(one.classes) - set(other.classes)
         ]
-        raise DataError(f"The splits have different classes: {', '.join(only)}; make them equal.")
+        raise DataError(
+            "error.data.classes",
+            "The splits have different classes: {names}; make them equal.",
+            names=joined(only),
+        )
     return train, test
 
 
@@ -157,8 +190,11 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
     few = [source.classes[label] for label, count in sorted(counts.items()) if count < 2]
     if few:
         raise DataError(
-            f"{source.name} has a single picture of {_listed(few)}, of which none can be held "
-            "out; add some, or set hold_out to 0."
+            "error.data.few",
+            "{data} has a single picture of {names}, of which none can be held out; add some, "
+            "or set hold_out to 0.",
+            data=source.name,
+            names=_listed(few),
         )
     kept = _chosen(source, source.name, [not one for one in held])
     return kept, _chosen(source, f"{source.name} (held out)", held)
@@ -214,9 +250,14 @@ def _room(source: Source, size: tuple[int, int]) -> Tensor:
     needed = len(source) * size[0] * size[1] * 3
     if needed > _MAX_MEMORY:
         raise DataError(
-            f"{source.name} needs {needed / 1e9:.0f} GB at {size[0]}x{size[1]} pixels, and "
-            f"{_MAX_MEMORY / 1e9:.0f} GB is the limit; choose a smaller image size or fewer "
-            "pictures."
+            "error.data.memory",
+            "{data} needs {needed:.0f} GB at {height}x{width} pixels, and {limit:.0f} GB is the "
+            "limit; choose a smaller image size or fewer pictures.",
+            data=source.name,
+            needed=needed / 1e9,
+            height=size[0],
+            width=size[1],
+            limit=_MAX_MEMORY / 1e9,
         )
     return torch.empty((len(source), 3, *size), dtype=torch.uint8)
 
@@ -236,7 +277,9 @@ def export_images(data: str | Path, out: str | Path, progress: bool = False) -> 
     sources = find_splits(data)
     try:
         if root.exists() and any(root.iterdir()):
-            raise OutputError(f"The folder {root} is not empty; give a new one.")
+            raise OutputError(
+                "error.out.full", "The folder {root} is not empty; give a new one.", root=root
+            )
         for split, source in zip(SPLITS, sources, strict=True):
             for name in source.classes:
                 (root / split / name).mkdir(parents=True)
@@ -244,7 +287,12 @@ def export_images(data: str | Path, out: str | Path, progress: bool = False) -> 
                 name = source.classes[source.labels[index]]
                 image.save(root / split / name / f"{name}_{index:05d}.png")
     except OSError as error:
-        raise OutputError(f"{root} can't be written: {error.strerror or error}.") from None
+        raise OutputError(
+            "error.out.write",
+            "{root} can't be written: {reason}.",
+            root=root,
+            reason=error.strerror or error,
+        ) from None
     return sum(map(len, sources))
 
 

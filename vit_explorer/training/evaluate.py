@@ -18,6 +18,7 @@ from vit_explorer.errors import DataError, OptionError, TargetError
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.zoo import load_model
+from vit_explorer.sentences import Sentence
 from vit_explorer.training.data import Source, find_pictures
 from vit_explorer.training.precision import choose_precision
 from vit_explorer.training.tiny_imagenet import named
@@ -73,7 +74,7 @@ def evaluate(
         TargetError: a model whose outputs are no classes, of which one holds.
     """
     if precision == "fp16":
-        raise OptionError("The precision was 'fp16', expected no or bf16.")
+        raise OptionError("error.evaluate.fp16", "The precision was 'fp16', expected no or bf16.")
     source = find_pictures(data, "test")
     loaded = (
         model if isinstance(model, LoadedModel) else load_model(model, device=device, **options)
@@ -114,12 +115,17 @@ def _check_classes(model: LoadedModel) -> None:
     """Raises TargetError where no class of a picture is the one that holds."""
     card = model.card
     if card.outputs == "embedding":
-        raise no_classes(card, "so no answer of it is right or wrong")
+        raise no_classes(
+            card, Sentence("part.noclass.right", "so no answer of it is right or wrong")
+        )
     if not card.sums_to_one:
         raise TargetError(
-            f"{card.name} can't be evaluated on folders of one class a picture: its outputs are "
-            f"{card.outputs}, of which none or several may hold; load it with outputs='classes' if "
-            "that is wrong."
+            "error.evaluate.outputs",
+            "{model} can't be evaluated on folders of one class a picture: its outputs are "
+            "{outputs}, of which none or several may hold; load it with outputs='classes' if "
+            "that is wrong.",
+            model=card.name,
+            outputs=card.outputs,
         )
 
 
@@ -172,12 +178,17 @@ def class_columns(model: LoadedModel, classes: tuple[str, ...]) -> list[int]:
     missing = [name for name in classes if name.casefold() not in labels]
     if not missing:
         return [labels.index(name.casefold()) for name in classes]
-    numbered = model.card.labels_source == "none: numbered"
+    numbered = model.card.labels_source.kind == "numbered"
     if numbered and len(labels) == len(classes):
         return list(range(len(classes)))
     raise DataError(
-        f"The data has classes that the model {model.card.name} does not: "
-        f"{', '.join(missing[:5])}; the model has {len(labels)} such as {model.labels[0]!r}."
+        "error.evaluate.classes",
+        "The data has classes that the model {model} does not: {missing}; the model has {count} "
+        "such as {such!r}.",
+        model=model.card.name,
+        missing=", ".join(missing[:5]),
+        count=len(labels),
+        such=model.labels[0],
     )
 
 

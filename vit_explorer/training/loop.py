@@ -86,8 +86,11 @@ class Trainer:
         self.steps = -(-len(train) // recipe.batch_size)
         if len(train) // self.steps < accelerator.num_processes:
             raise RecipeError(
-                f"Batches of {len(train) // self.steps} pictures can't be shared by "
-                f"{accelerator.num_processes} processes; raise batch_size or start fewer."
+                "error.loop.shared",
+                "Batches of {count} pictures can't be shared by {processes} processes; raise "
+                "batch_size or start fewer.",
+                count=len(train) // self.steps,
+                processes=accelerator.num_processes,
             )
         self.readers = learner.readers.to(self.device)
         optimizer = student.make_optimizer(recipe, learner)
@@ -127,8 +130,12 @@ class Trainer:
             if before and before[key] != now[key]:
                 was, would = (shorten(about[key], 80, placeholder=" …") for about in (before, now))
                 raise kind(
-                    f"The run was started with {was} and would go on with {would}; give the same "
-                    f"{key} again."
+                    "error.run.other",
+                    "The run was started with {was} and would go on with {would}; give the same "
+                    "{key} again.",
+                    was=was,
+                    would=would,
+                    key=key,
                 )
         self.model.load_state_dict(state["model"])
         if self.average is not None:
@@ -213,8 +220,11 @@ class Trainer:
         value = loss.item()
         if not math.isfinite(value):
             raise RecipeError(
-                f"The loss became {value} in epoch {place.epoch + 1}; start again with a lower "
-                "optimizer.lr, or with precision 'no'."
+                "error.loop.loss",
+                "The loss became {value} in epoch {epoch}; start again with a lower "
+                "optimizer.lr, or with precision 'no'.",
+                value=value,
+                epoch=place.epoch + 1,
             )
         # accelerate averages gradients over processes, whose parts may differ by one picture.
         self.accelerator.backward(loss * (len(part) * self.accelerator.num_processes / whole))

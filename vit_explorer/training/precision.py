@@ -17,9 +17,16 @@ Precision = Literal["auto", "no", "bf16", "fp16"]
 def choose_precision(name: str, device: torch.device) -> str:
     """ "auto" is bf16 where the processor has it. Raises OptionError for an unknown name."""
     if name not in get_args(Precision):
-        raise OptionError(f"The precision was {name!r}, expected {', '.join(get_args(Precision))}.")
+        raise OptionError(
+            "error.precision.known",
+            "The precision was {name!r}, expected {known}.",
+            name=name,
+            known=", ".join(get_args(Precision)),
+        )
     if name == "fp16" and device.type == "cpu":
-        raise OptionError("The precision fp16 needs a GPU; use bf16, no or auto.")
+        raise OptionError(
+            "error.precision.fp16", "The precision fp16 needs a GPU; use bf16, no or auto."
+        )
     if name != "auto":
         return name
     if device.type == "cuda":

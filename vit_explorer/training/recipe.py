@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vit_explorer.errors import ModelError, RecipeError, nearest
 from vit_explorer.models.vit import ViTConfig
+from vit_explorer.sentences import Sentence
+from vit_explorer.training.wrong_settings import explain
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -51,7 +52,11 @@ class Augment(_Section):
     @classmethod
     def _ordered(cls, zoom: tuple[float, float]) -> tuple[float, float]:
         if zoom[0] > zoom[1]:
-            raise ValueError(f"was {list(zoom)}; give the smaller side first.")
+            raise ValueError(
+                Sentence(
+                    "recipe.error.zoom", "was {zoom}; give the smaller side first.", zoom=list(zoom)
+                )
+            )
         return zoom
 
 
@@ -71,8 +76,17 @@ class Optimizer(_Section):
 
         known = [str(name) for name in list_optimizers()]
         if self.name not in known:
-            near = nearest(self.name, known) or "; `timm.optim.list_optimizers()` lists them."
-            raise ValueError(f"there is no optimizer {self.name!r}{near}")
+            near = nearest(self.name, known) or Sentence(
+                "recipe.error.listed", "; `timm.optim.list_optimizers()` lists them."
+            )
+            raise ValueError(
+                Sentence(
+                    "recipe.error.optimizer",
+                    "there is no optimizer {name!r}{near}",
+                    name=self.name,
+                    near=near,
+                )
+            )
         return self
 
 
@@ -138,22 +152,46 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if (self.model is None) == (self.timm is None):
-            raise ValueError("give either model (the ViT from scratch) or timm, and not both.")
+            raise ValueError(
+                Sentence(
+                    "recipe.error.either",
+                    "give either model (the ViT from scratch) or timm, and not both.",
+                )
+            )
         if self.timm:
             _check_timm_name(self.timm.name)
         if self.model and self.optimizer.layer_decay is not None:
-            raise ValueError("optimizer.layer_decay: only a timm model has layer groups.")
+            raise ValueError(
+                Sentence(
+                    "recipe.error.decay",
+                    "optimizer.layer_decay: only a timm model has layer groups.",
+                )
+            )
         if self.model and self.model.channels != 3:
-            raise ValueError(f"model.channels: was {self.model.channels}, pictures have 3.")
+            raise ValueError(
+                Sentence(
+                    "recipe.error.channels",
+                    "model.channels: was {count}, pictures have 3.",
+                    count=self.model.channels,
+                )
+            )
         if self.full_epochs > self.epochs:
             raise ValueError(
-                f"full_epochs: {self.full_epochs} is more than the {self.epochs} epochs; "
-                "set it too."
+                Sentence(
+                    "recipe.error.full",
+                    "full_epochs: {full} is more than the {epochs} epochs; set it too.",
+                    full=self.full_epochs,
+                    epochs=self.epochs,
+                )
             )
         if self.schedule.min_lr > self.optimizer.lr:
             raise ValueError(
-                f"schedule.min_lr: {self.schedule.min_lr} is more than optimizer.lr, "
-                f"{self.optimizer.lr}; lower it."
+                Sentence(
+                    "recipe.error.min_lr",
+                    "schedule.min_lr: {least} is more than optimizer.lr, {lr}; lower it.",
+                    least=self.schedule.min_lr,
+                    lr=self.optimizer.lr,
+                )
             )
         return self
 
@@ -162,20 +200,46 @@ class Recipe(_Section):
         taught = self.distill
         if taught is None:
             if self.model and self.model.distillation_token:
-                raise ValueError("model.distillation_token: needs a teacher; add distill.")
+                raise ValueError(
+                    Sentence(
+                        "recipe.error.token",
+                        "model.distillation_token: needs a teacher; add distill.",
+                    )
+                )
             return self
         if taught.views and (self.augment.mixup or self.augment.cutmix):
-            raise ValueError("distill.views: mixed pictures need views: 0.")
+            raise ValueError(
+                Sentence("recipe.error.views", "distill.views: mixed pictures need views: 0.")
+            )
         if taught.mirror and not taught.views:
-            raise ValueError("distill.mirror: mirrors stored answers; set views to 1 or more.")
+            raise ValueError(
+                Sentence(
+                    "recipe.error.mirror",
+                    "distill.mirror: mirrors stored answers; set views to 1 or more.",
+                )
+            )
         if taught.layers:
             if not taught.views:
-                raise ValueError("distill.layers: tokens are stored; set views to 1 or more.")
+                raise ValueError(
+                    Sentence(
+                        "recipe.error.stored",
+                        "distill.layers: tokens are stored; set views to 1 or more.",
+                    )
+                )
             if self.model is None:
-                raise ValueError("distill.layers: only the ViT from scratch learns tokens.")
+                raise ValueError(
+                    Sentence(
+                        "recipe.error.scratch",
+                        "distill.layers: only the ViT from scratch learns tokens.",
+                    )
+                )
             if not all(0 <= block < self.model.depth for block in taught.layers):
                 raise ValueError(
-                    f"distill.layers: the model has blocks 0 to {self.model.depth - 1}."
+                    Sentence(
+                        "recipe.error.blocks",
+                        "distill.layers: the model has blocks 0 to {last}.",
+                        last=self.model.depth - 1,
+                    )
                 )
         return self
 
@@ -192,8 +256,17 @@ def _check_timm_name(name: str) -> None:
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
-        near = nearest(name, timm.list_models()) or "; timm knows none like it."
-        raise ValueError(f"timm.name: there is no model {name!r}{near}")
+        near = nearest(name, timm.list_models()) or Sentence(
+            "recipe.error.unknown", "; timm knows none like it."
+        )
+        raise ValueError(
+            Sentence(
+                "recipe.error.timm",
+                "timm.name: there is no model {name!r}{near}",
+                name=name,
+                near=near,
+            )
+        )
 
 
 def list_recipes() -> tuple[str, ...]:
@@ -223,9 +296,13 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Sequence[str] = ()) -> R
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"Recipe {name}: {_explain(error)}") from None
+        raise RecipeError(
+            "error.recipe.why", "Recipe {name}: {why}", name=name, why=explain(error, Recipe)
+        ) from None
     except ModelError as error:
-        raise RecipeError(f"Recipe {name}: model: {str(error).replace('?.', '?')}") from None
+        raise RecipeError(
+            "error.recipe.model", "Recipe {name}: model: {why}", name=name, why=error.sentence
+        ) from None
 
 
 def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
@@ -236,29 +313,50 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not text"
-            raise RecipeError(f"The recipe {path} can't be read: {reason}.") from None
+            reason = getattr(error, "strerror", None) or Sentence("part.text", "not text")
+            raise RecipeError(
+                "error.recipe.read",
+                "The recipe {path} can't be read: {reason}.",
+                path=path,
+                reason=reason,
+            ) from None
     else:
         names = list_recipes()
         raise RecipeError(
-            f"There is no recipe {str(recipe)!r}{nearest(str(recipe), names)}; "
-            f"give a YAML file or one of {', '.join(names)}."
+            "error.recipe.unknown",
+            "There is no recipe {recipe!r}{near}; give a YAML file or one of {names}.",
+            recipe=str(recipe),
+            near=nearest(str(recipe), names),
+            names=", ".join(names),
         )
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"The recipe {recipe} is not valid YAML{where}; check it.") from None
+        where = Sentence("part.line", " at line {line}", line=mark.line + 1) if mark else ""
+        raise RecipeError(
+            "error.recipe.yaml",
+            "The recipe {recipe} is not valid YAML{where}; check it.",
+            recipe=recipe,
+            where=where,
+        ) from None
     if not isinstance(values, dict):
-        raise RecipeError(f"The recipe {recipe} holds no settings, expected lines of key: value.")
+        raise RecipeError(
+            "error.recipe.empty",
+            "The recipe {recipe} holds no settings, expected lines of key: value.",
+            recipe=recipe,
+        )
     return {"name": path.stem, **values}, str(recipe)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"The setting {override!r} has no '='; write it as key=value.")
+        raise RecipeError(
+            "error.recipe.setting",
+            "The setting {override!r} has no '='; write it as key=value.",
+            override=override,
+        )
     *sections, last = key.strip().split(".")
     for section in sections:
         if not isinstance(values.get(section), dict):
@@ -268,30 +366,3 @@ def _override(values: dict[str, Any], override: str) -> None:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         values[last] = text
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    key, message = ".".join(place), str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        names = _names(Recipe, place[:-1])
-        near = nearest(place[-1], names) or f"; its place has {', '.join(names)}."
-        return f"there is no setting {key!r}{near}"
-    if first["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    if first["type"] == "missing":
-        return f"the setting {key!r} is missing."
-    given = json.dumps(first["input"], default=str)[:80]
-    return f"{key} was {given}; {message.replace('Input', 'it', 1)}."
-
-
-def _names(section: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        annotation = section.model_fields[part].annotation
-        section = next(
-            kind
-            for kind in (annotation, *get_args(annotation))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        )
-    return list(section.model_fields)

@@ -59,10 +59,16 @@ class RunFolder:
         """
         before = self / "recipe.yaml"
         if resume and not before.is_file():
-            raise OutputError(f"{self.path} holds no run to resume; leave out resume to start one.")
+            raise OutputError(
+                "error.run.none",
+                "{folder} holds no run to resume; leave out resume to start one.",
+                folder=self.path,
+            )
         if not resume and before.exists():
             raise OutputError(
-                f"{self.path} already holds a run; resume it, or give another folder."
+                "error.run.there",
+                "{folder} already holds a run; resume it, or give another folder.",
+                folder=self.path,
             )
         if resume:
             self._check_same(recipe, load_recipe(before))
@@ -82,7 +88,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"The run folder {self.path} can't be made: {error.strerror}; give another."
+                "error.run.folder",
+                "The run folder {folder} can't be made: {reason}; give another.",
+                folder=self.path,
+                reason=error.strerror,
             ) from None
         self._claim()
         self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
@@ -93,13 +102,18 @@ class RunFolder:
             self._lock.acquire(timeout=_CLAIM_SECONDS)
         except Timeout:
             raise OutputError(
-                f"The run in {self.path} is being trained by another process; wait for its end."
+                "error.run.busy",
+                "The run in {folder} is being trained by another process; wait for its end.",
+                folder=self.path,
             ) from None
         except NotImplementedError:
             return  # a file system without locks
         except OSError as error:
             raise OutputError(
-                f"{self / '.lock'} can't be written: {error.strerror or error}."
+                "error.run.lock",
+                "{file} can't be written: {reason}.",
+                file=self / ".lock",
+                reason=error.strerror or error,
             ) from None
 
     def is_training(self) -> bool:
@@ -123,8 +137,12 @@ class RunFolder:
         changed = [key for key in now if now[key] != then[key]]
         if changed:
             raise RecipeError(
-                f"The run in {self.path} was started with another {', '.join(changed)}; resume it "
-                f"with {self / 'recipe.yaml'}, or start a new folder."
+                "error.run.changed",
+                "The run in {folder} was started with another {changed}; resume it with "
+                "{recipe}, or start a new folder.",
+                folder=self.path,
+                changed=", ".join(changed),
+                recipe=self / "recipe.yaml",
             )
 
     def write(self, name: str, content: bytes) -> None:
@@ -148,8 +166,11 @@ class RunFolder:
             temporary.replace(self / name)
         except OSError as error:
             raise OutputError(
-                f"{self / name} can't be written: {error.strerror or error}; what was written "
-                "before is whole, make room and resume."
+                "error.run.write",
+                "{file} can't be written: {reason}; what was written before is whole, make room "
+                "and resume.",
+                file=self / name,
+                reason=error.strerror or error,
             ) from None
         finally:
             if temporary is not None:
@@ -199,8 +220,10 @@ class RunFolder:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise OutputError(
-                f"{path} is damaged ({type(error).__name__}), so the run can't be resumed; start "
-                "a new one."
+                "error.run.damaged",
+                "{file} is damaged ({error}), so the run can't be resumed; start a new one.",
+                file=path,
+                error=type(error).__name__,
             ) from None
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -231,8 +254,12 @@ class RunFolder:
         needed, free = math.prod(shape), shutil.disk_usage(self.path).free
         if needed > free:
             raise OutputError(
-                f"The teacher's tokens need {needed / 1e9:.1f} GB and {self.path} has "
-                f"{free / 1e9:.1f} GB; make room and resume, or lower distill.views."
+                "error.run.room",
+                "The teacher's tokens need {needed:.1f} GB and {folder} has {free:.1f} GB; make "
+                "room and resume, or lower distill.views.",
+                needed=needed / 1e9,
+                folder=self.path,
+                free=free / 1e9,
             )
         with self.replacing(_TOKENS) as file:
             header = {"descr": "|i1", "fortran_order": False, "shape": shape}

@@ -62,20 +62,28 @@ def ship(
     weights = source / "last.safetensors" if source.is_dir() else source
     if target.suffix != ".safetensors" or not target.parent.is_dir():
         raise OutputError(
-            f"The file to write was {target}; give a name that ends in .safetensors, in a folder "
-            "that is there."
+            "error.ship.target",
+            "The file to write was {target}; give a name that ends in .safetensors, in a folder "
+            "that is there.",
+            target=target,
         )
     checkpoint = read_checkpoint(weights)
     share = checkpoint.metadata.get("recipe", {}).get("hold_out", 0)
     if not share:
         raise DataError(
-            f"The run of {weights} held out no pictures, which a calibration needs; train it with "
-            "hold_out=0.05 or so."
+            "error.ship.heldout",
+            "The run of {weights} held out no pictures, which a calibration needs; train it "
+            "with hold_out=0.05 or so.",
+            weights=weights,
         )
     folder = RunFolder(weights.parent)
     data = data or folder.read_facts().get("data")
     if data is None:
-        raise DataError(f"{weights.parent} doesn't say which data it learned from; give --data.")
+        raise DataError(
+            "error.ship.data",
+            "{folder} doesn't say which data it learned from; give --data.",
+            folder=weights.parent,
+        )
     model = load_model(weights, device=device)
     held = hold_out(find_pictures(data, "train"), share)[1]
     logits = predict(model, held, progress=progress)
@@ -99,8 +107,11 @@ def _scaled(
         for key in (f"{layer}.weight", f"{layer}.bias"):
             if key not in state or key not in own:
                 raise ModelError(
-                    f"The classifier of {checkpoint.path.name} was not found as {layer!r}; a model "
-                    "with a linear one can be calibrated."
+                    "error.ship.classifier",
+                    "The classifier of {file} was not found as {layer!r}; a model with a linear "
+                    "one can be calibrated.",
+                    file=checkpoint.path.name,
+                    layer=layer,
                 )
             # In the file's own precision: what is measured is what will be loaded.
             state[key] = (state[key].double() / temperature).to(state[key].dtype)

@@ -82,7 +82,11 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
         options["img_size"] = recipe.timm.image_size
     if recipe.timm.weights is not None:
         if not Path(recipe.timm.weights).is_file():
-            raise ModelError(f"The weights file {recipe.timm.weights} (timm.weights) is missing.")
+            raise ModelError(
+                "error.student.weights",
+                "The weights file {weights} (timm.weights) is missing.",
+                weights=recipe.timm.weights,
+            )
         options["pretrained_cfg_overlay"] = {"file": recipe.timm.weights}
     try:
         return timm.create_model(
@@ -94,8 +98,11 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
         )
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise ModelError(
-            f"The model {recipe.timm.name!r} can't be made ({error}); check the network, or set "
-            "timm.pretrained to false or timm.weights to a file."
+            "error.student.make",
+            "The model {name!r} can't be made ({error}); check the network, or set "
+            "timm.pretrained to false or timm.weights to a file.",
+            name=recipe.timm.name,
+            error=error,
         ) from None
 
 
@@ -166,8 +173,14 @@ def make_student(recipe: Recipe, model: nn.Module, teacher: Teacher | None) -> S
     own, theirs = (model.config.grid, model.num_prefix_tokens), teacher.places
     if own != theirs:
         raise RecipeError(
-            f"distill.layers: the student has a grid of {own[0]} and {own[1]} prefix tokens, the "
-            f"teacher {theirs[0]} and {theirs[1]}; they must be equal, see distill.image_size."
+            "error.student.grid",
+            "distill.layers: the student has a grid of {grid} and {prefix} prefix tokens, the "
+            "teacher {teacher_grid} and {teacher_prefix}; they must be equal, see "
+            "distill.image_size.",
+            grid=own[0],
+            prefix=own[1],
+            teacher_grid=theirs[0],
+            teacher_prefix=theirs[1],
         )
     return Student(model, options.layers, teacher.width)
 
@@ -186,8 +199,11 @@ def make_optimizer(recipe: Recipe, learner: Student) -> torch.optim.Optimizer:
         )
     except (ValueError, TypeError, RuntimeError, ImportError, AssertionError) as error:
         raise RecipeError(
-            f"optimizer: timm's {options.name} can't be made with these settings ({error}); change "
-            "them, or its name."
+            "error.student.optimizer",
+            "optimizer: timm's {name} can't be made with these settings ({error}); change them, "
+            "or its name.",
+            name=options.name,
+            error=error,
         ) from None
     if learner.layers:
         optimizer.add_param_group({"params": list(learner.readers.parameters())})

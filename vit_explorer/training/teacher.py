@@ -73,7 +73,11 @@ class Teacher:
             require(self.model.card, "tokens")
         depth = self.model.card.depth
         if not all(0 <= layer < depth for layer in self.layers):
-            raise RecipeError(f"distill.layers: the teacher has blocks 0 to {depth - 1}.")
+            raise RecipeError(
+                "error.teacher.layers",
+                "distill.layers: the teacher has blocks 0 to {last}.",
+                last=depth - 1,
+            )
 
     @property
     def width(self) -> int:

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vit_explorer.errors import DataError
+from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
+from vit_explorer.sentences import Sentence
 
-ABOUT = (
-    "Tiny ImageNet: 200 classes of ImageNet at 64×64 pixels; ImageNet's pictures are for "
-    "non-commercial research"
-)
 FOLDER = "tiny-imagenet-200"
 _ARCHIVE = f"{FOLDER}.zip"
 _WNIDS, _ANNOTATIONS = "wnids.txt", "val/val_annotations.txt"
-_AGAIN = f"unpack the official {_ARCHIVE} again"
+_AGAIN = Sentence("part.unpack", "unpack the official {file} again", file=_ARCHIVE)
 
 
 class Names(NamedTuple):
@@ -66,7 +64,7 @@ def in_chinese(labels: Sequence[str]) -> tuple[str, ...] | None:
 
 def about(classes: Sequence[str]) -> str:
     """What to say of pictures with these classes, in a model's card; "" where nothing is known."""
-    return "" if in_chinese(classes) is None else ABOUT
+    return "" if in_chinese(classes) is None else ABOUT_TINY_IMAGENET
 
 
 def find_tiny_imagenet(data: str | Path) -> Path | None:
@@ -81,7 +79,12 @@ def find_tiny_imagenet(data: str | Path) -> Path | None:
             return root
     packed = place if place.name == _ARCHIVE else place / _ARCHIVE
     if packed.is_file():
-        raise DataError(f"Tiny ImageNet is still packed; unzip {packed} and give its {FOLDER}/.")
+        raise DataError(
+            "error.tiny.packed",
+            "Tiny ImageNet is still packed; unzip {packed} and give its {folder}/.",
+            packed=packed,
+            folder=FOLDER,
+        )
     return None
 
 
@@ -107,8 +110,14 @@ def read_tiny_imagenet(
     short = [f"{wnids[i]} ({counts[i]})" for i in range(len(wnids)) if counts[i] != usual]
     if short:
         raise DataError(
-            f"Tiny ImageNet in {root} has {usual} {split} pictures a class, but not of "
-            f"{', '.join(short[:5])}; {_AGAIN}."
+            "error.tiny.short",
+            "Tiny ImageNet in {root} has {usual} {split} pictures a class, but not of {names}; "
+            "{again}.",
+            root=root,
+            usual=usual,
+            split=split,
+            names=", ".join(short[:5]),
+            again=_AGAIN,
         )
     return [path for path, _ in found], tuple(label for _, label in found), named(wnids)
 
@@ -118,8 +127,13 @@ def _training(root: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
     missing = [folder.parent.name for folder in folders if not folder.is_dir()]
     if missing:
         raise DataError(
-            f"Tiny ImageNet in {root} has no training pictures of {', '.join(missing[:5])}, which "
-            f"{_WNIDS} lists; {_AGAIN}."
+            "error.tiny.missing",
+            "Tiny ImageNet in {root} has no training pictures of {names}, which {file} lists; "
+            "{again}.",
+            root=root,
+            names=", ".join(missing[:5]),
+            file=_WNIDS,
+            again=_AGAIN,
         )
     return [(file, label) for label, folder in enumerate(folders) for file in _pictures(folder)]
 
@@ -130,7 +144,12 @@ def _validation(root: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
     odd = [row[0] for row in rows if len(row) < 2 or row[1] not in place]
     if odd:
         raise DataError(
-            f"{root / _ANNOTATIONS} names no class of {_WNIDS} for {', '.join(odd[:5])}; {_AGAIN}."
+            "error.tiny.odd",
+            "{annotations} names no class of {file} for {names}; {again}.",
+            annotations=root / _ANNOTATIONS,
+            file=_WNIDS,
+            names=", ".join(odd[:5]),
+            again=_AGAIN,
         )
     folder = root / "val" / "images"
     files = {file.name: file for file in _pictures(folder)}
@@ -138,8 +157,15 @@ def _validation(root: Path, wnids: Sequence[str]) -> list[tuple[Path, int]]:
     astray = sorted(listed ^ set(files))
     if astray:
         raise DataError(
-            f"{root / _ANNOTATIONS} lists {len(listed)} pictures and {folder} has {len(files)}: "
-            f"{', '.join(astray[:5])} only in one of them; {_AGAIN}."
+            "error.tiny.astray",
+            "{annotations} lists {count} pictures and {folder} has {files}: {names} only in one "
+            "of them; {again}.",
+            annotations=root / _ANNOTATIONS,
+            count=len(listed),
+            folder=folder,
+            files=len(files),
+            names=", ".join(astray[:5]),
+            again=_AGAIN,
         )
     # A class's pictures together and by name, as in class folders.
     return sorted(((files[name], place[wnid]) for name, wnid, *_ in rows), key=_by_class)
@@ -162,6 +188,10 @@ def _lines(root: Path, name: str) -> list[str]:
         text = (root / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise DataError(
-            f"Tiny ImageNet in {root} has no {name} that can be read; {_AGAIN}."
+            "error.tiny.read",
+            "Tiny ImageNet in {root} has no {name} that can be read; {again}.",
+            root=root,
+            name=name,
+            again=_AGAIN,
         ) from None
     return [line for line in text.splitlines() if line.strip()]

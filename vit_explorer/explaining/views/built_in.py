@@ -109,9 +109,15 @@ def draw_positions(passed: Trace) -> Drawn:
     card = passed.card
     if not card.position_maps:
         raise UnsupportedModelError(
-            f"{card.name} has no position maps: its positions are {card.position} on a grid of "
-            f"{card.grid[0]}×{card.grid[1]}, and they are drawn for learned and sin-cos ones on "
-            f"at most {LARGEST_DRAWN_GRID} patches."
+            "error.view.positions",
+            "{model} has no position maps: its positions are {position} on a grid of "
+            "{rows}×{columns}, and they are drawn for learned and sin-cos ones on at most "
+            "{most} patches.",
+            model=card.name,
+            position=card.position,
+            rows=card.grid[0],
+            columns=card.grid[1],
+            most=LARGEST_DRAWN_GRID,
         )
     similarity = position_similarity(passed.model)
     return render.position_maps(similarity), {"similarity": similarity}

@@ -15,6 +15,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import require
 from vit_explorer.options import find
 from vit_explorer.result_folder import fill_folder
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import trace
 
 MANIFEST = "views.json"
@@ -48,9 +49,13 @@ def save_views(
     asked = (views,) if isinstance(views, str) else tuple(views)
     for one in asked:
         if one != "all":
-            find("view", one, VIEWS)
+            find(Sentence("part.view", "view"), one, VIEWS)
     if not asked:
-        raise OptionError(f"No views were named; the views: all, {', '.join(VIEWS)}.")
+        raise OptionError(
+            "error.view.none",
+            "No views were named; the views: all, {views}.",
+            views=", ".join(VIEWS),
+        )
     passed = trace(model, picture)
     skipped: dict[str, str] = {}
 
@@ -62,7 +67,7 @@ def save_views(
             except ExplorerError as error:
                 if one in asked:
                     raise
-                skipped[one] = str(error)
+                skipped[one] = error.sentence
                 continue
             figure.savefig(folder / f"{one}.png")
             with (folder / f"{one}.npz").open("wb") as file:

@@ -24,6 +24,7 @@ from vit_explorer.models.checkpoints.weight_files import (
     read_content,
     to_tensor,
 )
+from vit_explorer.sentences import Sentence
 
 __all__ = ["FORMAT", "WEIGHT_ENDINGS", "Checkpoint", "TensorSet", "read_checkpoint"]
 
@@ -44,6 +45,10 @@ ARGUMENTS = ("args", "hyper_parameters", "config", "cfg", "hparams", "opt")
 ARCHITECTURES = ("arch", "architecture", "model", "model_name", "backbone", "timm_name", "encoder")
 PREPARED = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\..+)")
+
+_WHOLE = Sentence(
+    "weights.whole", "A whole module was saved; its tensors were read, and its code was not."
+)
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     sets, notes = _sets(content, path.name)
     if not metadata:
         facts = {**_facts(content), **{key: value for key, value in facts.items() if value}}
-    if unread and not any(note.startswith("A whole module") for note in notes):
-        notes = (*notes, f"Objects of other programs in the file were not read: {_short(unread)}.")
+    if unread and _WHOLE not in notes:
+        notes = (
+            *notes,
+            Sentence(
+                "weights.objects",
+                "Objects of other programs in the file were not read: {names}.",
+                names=_short(unread),
+            ),
+        )
     for one in sets:
         _check_numbers(one.state, path.name)
     with path.open("rb") as file:
@@ -117,18 +129,31 @@ def _whole(path: Path) -> Path:
     if index.is_file():
         return index
     raise ModelError(
-        f"The weights file {path.name} is part {int(part[2])} of {int(part[3])}, and its index "
-        f"{index.name} is not beside it; copy all files of the model into one folder."
+        "error.file.part",
+        "The weights file {file} is part {part} of {parts}, and its index {index} is not beside "
+        "it; copy all files of the model into one folder.",
+        file=path.name,
+        part=int(part[2]),
+        parts=int(part[3]),
+        index=index.name,
     )
 
 
 def _check_numbers(state: Mapping[str, Tensor], name: str) -> None:
     for key, tensor in state.items():
         if tensor.is_meta or tensor.is_quantized or type(tensor) not in PLAIN:
-            told = "no numbers" if tensor.is_meta else "quantised numbers"
+            told = (
+                Sentence("part.numbers.no", "no numbers")
+                if tensor.is_meta
+                else Sentence("part.numbers.quantised", "quantised numbers")
+            )
             raise ModelError(
-                f"The weights file {name} holds {told} in {key!r}; save the float weights of the "
-                "model."
+                "error.file.kind",
+                "The weights file {file} holds {told} in {key!r}; save the float weights of the "
+                "model.",
+                file=name,
+                told=told,
+                key=key,
             )
         # Counters and masks may well be infinite; weights are more than one number.
         if not tensor.is_floating_point() or tensor.numel() < 2 or "mask" in key:
@@ -136,8 +161,11 @@ def _check_numbers(state: Mapping[str, Tensor], name: str) -> None:
         numbers = tensor.float() if tensor.element_size() == 1 else tensor
         if not bool(torch.isfinite(numbers).all()):
             raise ModelError(
-                f"The weights file {name} holds NaN or infinite numbers in {key!r}; "
-                "the training that wrote it diverged, use an earlier checkpoint."
+                "error.file.finite",
+                "The weights file {file} holds NaN or infinite numbers in {key!r}; the training "
+                "that wrote it diverged, use an earlier checkpoint.",
+                file=name,
+                key=key,
             )
 
 
@@ -149,14 +177,24 @@ def _decoded(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
         }
     except (ValueError, RecursionError):
         raise ModelError(
-            f"The metadata of {name} is damaged, expected JSON values; export it again."
+            "error.file.metadata",
+            "The metadata of {file} is damaged, expected JSON values; export it again.",
+            file=name,
         ) from None
     for key, kind in NEEDED.items():
         if not isinstance(decoded.get(key), kind):
-            told = "an object" if kind is dict else "a list"
+            told = (
+                Sentence("part.object", "an object")
+                if kind is dict
+                else Sentence("part.list", "a list")
+            )
             raise ModelError(
-                f"The metadata of {name} has no {key!r}, expected {told} as `vit-explorer train` "
-                "writes it; export the file again."
+                "error.file.lacks",
+                "The metadata of {file} has no {key!r}, expected {told} as `vit-explorer train` "
+                "writes it; export the file again.",
+                file=name,
+                key=key,
+                told=told,
             )
     decoded["labels"] = [str(label) for label in decoded["labels"]]
     return {
@@ -175,8 +213,11 @@ def _sets(content: Any, name: str) -> tuple[tuple[TensorSet, ...], tuple[str, ..
         order = list(found)
     if not order:
         raise ModelError(
-            f"The weights file {name} holds {_told(content, found)}, expected one state_dict "
-            "(names to tensors); save that of the model."
+            "error.file.told",
+            "The weights file {file} holds {told}, expected one state_dict (names to tensors); "
+            "save that of the model.",
+            file=name,
+            told=_told(content, found),
         )
     order = list(dict.fromkeys(order))
     for place in order:
@@ -186,10 +227,10 @@ def _sets(content: Any, name: str) -> tuple[tuple[TensorSet, ...], tuple[str, ..
     )
     notes = []
     if whole:
-        notes.append("A whole module was saved; its tensors were read, and its code was not.")
+        notes.append(_WHOLE)
     others = [".".join(place) for place in found if place not in order]
     if others:
-        notes.append(f"Left aside: {', '.join(others)}.")
+        notes.append(Sentence("weights.aside", "Left aside: {names}.", names=", ".join(others)))
     return sets, tuple(notes)
 
 
@@ -226,23 +267,45 @@ def _check_kind(state: Mapping[str, Tensor], content: Any, name: str) -> None:
     """Refuse weights that are not a float model's own, by what their names and types say."""
     keys = list(state) + (list(map(str, content)) if isinstance(content, Mapping) else [])
     if any("_packed_params" in key or key.endswith((".weight.absmax", ".qweight")) for key in keys):
-        told = "layers of a quantised (int8 or int4) model, whose weights can't be read as floats"
-        way = "save the state_dict of the model before it was quantised"
+        told = Sentence(
+            "part.quantised",
+            "layers of a quantised (int8 or int4) model, whose weights can't be read as floats",
+        )
+        way = Sentence(
+            "part.quantised.way", "save the state_dict of the model before it was quantised"
+        )
     elif any(".lora_A." in key or ".lora_B." in key for key in keys):
-        told = "LoRA adapters apart from the weights that they change"
-        way = "merge them (merge_and_unload() in peft) and save that model's state_dict"
+        told = Sentence("part.lora", "LoRA adapters apart from the weights that they change")
+        way = Sentence(
+            "part.lora.way",
+            "merge them (merge_and_unload() in peft) and save that model's state_dict",
+        )
     else:
         return
-    raise ModelError(f"The weights file {name} holds {told}; {way}.")
+    raise ModelError(
+        "error.file.way",
+        "The weights file {file} holds {told}; {way}.",
+        file=name,
+        told=told,
+        way=way,
+    )
 
 
 def _told(content: Any, found: Mapping[tuple[str, ...], Any]) -> str:
     if found:
-        return f"several models' tensors ({', '.join(repr('.'.join(place)) for place in found)})"
+        return Sentence(
+            "part.several",
+            "several models' tensors ({names})",
+            names=", ".join(repr(".".join(place)) for place in found),
+        )
     if not isinstance(content, Mapping):
-        return f"a {type(content).__name__}"
+        return Sentence("part.kind", "a {kind}", kind=type(content).__name__)
     keys = [repr(str(name)[:40]) for name in content]
-    return f"no model's tensors, but {', '.join(keys[:5])}{' …' * (len(keys) > 5)}"
+    return Sentence(
+        "part.keys",
+        "no model's tensors, but {keys}",
+        keys=", ".join(keys[:5]) + " …" * (len(keys) > 5),
+    )
 
 
 def _facts(content: Any) -> dict[str, Any]:
@@ -306,6 +369,7 @@ def is_timm_name(name: str) -> bool:
 
 
 def _short(names: tuple[str, ...]) -> str:
-    return ", ".join(name[:60] for name in names[:4]) + f" and {len(names) - 4} more" * (
-        len(names) > 4
-    )
+    some = ", ".join(name[:60] for name in names[:4])
+    if len(names) <= 4:
+        return some
+    return Sentence("list.more", "{some} and {count} more", some=some, count=len(names) - 4)

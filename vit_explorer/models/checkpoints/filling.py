@@ -12,6 +12,7 @@ from vit_explorer.errors import ModelError
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
 from vit_explorer.models.checkpoints.fitting import Fitted, fit, unwrapped
 from vit_explorer.models.checkpoints.heads import build_head
+from vit_explorer.sentences import Sentence, joined
 
 PATCHES = "patch_embed.proj.weight"
 
@@ -47,8 +48,12 @@ def fill(module: nn.Module, fitted: Fitted, checkpoint: Checkpoint, name: str) -
             return
         problem = problem or found
     raise ModelError(
-        f"The weights in {file} don't fit {name}: {problem}; give the architecture they were "
-        "trained with, or build the module in Python and pass it to load_model(module)."
+        "error.weights.fit",
+        "The weights in {file} don't fit {name}: {problem}; give the architecture they were "
+        "trained with, or build the module in Python and pass it to load_model(module).",
+        file=file,
+        name=name,
+        problem=problem,
     )
 
 
@@ -78,8 +83,11 @@ def _check_representation(
         ".pre_logits." in f".{key}" for key in own
     ):
         raise ModelError(
-            f"The classifier in {file} reads a representation layer (pre_logits), which {name} "
-            "doesn't have; build the module in Python and pass it to load_model(module)."
+            "error.weights.logits",
+            "The classifier in {file} reads a representation layer (pre_logits), which {name} "
+            "doesn't have; build the module in Python and pass it to load_model(module).",
+            file=file,
+            name=name,
         )
 
 
@@ -95,9 +103,14 @@ def check_patches(module: nn.Module, state: Mapping[str, Tensor], file: str, nam
     sizes = [f"{height}×{width}" for *_, height, width in (given.shape, own.shape)]
     if sizes[0] != sizes[1]:
         raise ModelError(
-            f"The weights in {file} have {sizes[0]} patches, {name} has {sizes[1]}; give the "
+            "error.weights.patches",
+            "The weights in {file} have {own} patches, {name} has {expected}; give the "
             "architecture they were trained with, or build the module in Python and pass it to "
-            "load_model(module)."
+            "load_model(module).",
+            file=file,
+            own=sizes[0],
+            name=name,
+            expected=sizes[1],
         )
 
 
@@ -107,8 +120,12 @@ def _check_floats(module: nn.Module, state: Mapping[str, Tensor], file: str) -> 
         if tensor.is_floating_point() and not state[name].is_floating_point():
             kind = str(state[name].dtype).removeprefix("torch.")
             raise ModelError(
-                f"The weights file {file} holds {name!r} as {kind}, which is quantised or no "
-                "weight; save the float state_dict of the model."
+                "error.weights.quantised",
+                "The weights file {file} holds {name!r} as {kind}, which is quantised or no "
+                "weight; save the float state_dict of the model.",
+                file=file,
+                name=name,
+                kind=kind,
             )
 
 
@@ -131,13 +148,36 @@ def _mismatch(module: nn.Module, state: Mapping[str, Tensor]) -> str:
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     parts = []
     if missing:
-        parts.append(f"{len(missing)} of {len(own)} tensors are missing, such as {missing[0]!r}")
+        parts.append(
+            Sentence(
+                "part.tensors.missing",
+                "{count} of {all} tensors are missing, such as {such!r}",
+                count=len(missing),
+                all=len(own),
+                such=missing[0],
+            )
+        )
     if unexpected:
-        parts.append(f"{len(unexpected)} are unknown, such as {unexpected[0]!r}")
+        parts.append(
+            Sentence(
+                "part.tensors.unknown",
+                "{count} are unknown, such as {such!r}",
+                count=len(unexpected),
+                such=unexpected[0],
+            )
+        )
     if shapes:
         key = shapes[0]
+        such = Sentence("part.tensors.such", " ({count} such)", count=len(shapes))
+        more = such if len(shapes) > 1 else ""
         parts.append(
-            f"{key!r} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
-            + (f" ({len(shapes)} such)" if len(shapes) > 1 else "")
+            Sentence(
+                "part.tensors.shape",
+                "{key!r} is {shape}, expected {expected}{more}",
+                key=key,
+                shape=tuple(state[key].shape),
+                expected=tuple(own[key].shape),
+                more=more,
+            )
         )
-    return ", ".join(parts)
+    return joined(parts)

@@ -21,6 +21,13 @@ from vit_explorer.models.checkpoints.foreign_names import (
     to_timm,
 )
 from vit_explorer.models.checkpoints.heads import Head, find_head
+from vit_explorer.models.checkpoints.weight_notes import (
+    said_of_head,
+    said_of_program,
+    said_of_rest,
+    said_of_several,
+)
+from vit_explorer.sentences import Sentence, joined
 
 # What self-supervised and other training keeps within a model, and a prediction never reads.
 ASIDE = re.compile(
@@ -32,7 +39,6 @@ ASIDE = re.compile(
 ENOUGH = 0.5
 # Of copies of a model in one set of tensors, those that are kept to be used.
 TAKEN = (*AVERAGED, "base_encoder", "encoder_q", "online_network", "online_encoder")
-MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,10 @@ def fit(checkpoint: Checkpoint, module: nn.Module) -> Fitted:
     others = [one.key for one in checkpoint.sets if one is not chosen.tensors]
     if not others:
         return chosen
-    said = f"Of several models in the file, {chosen.tensors.key} was taken, not {_named(others)}."
+    said = said_of_several(
+        chosen.tensors.key,
+        others,
+    )
     return dataclasses.replace(chosen, notes=(said, *chosen.notes))
 
 
@@ -106,10 +115,8 @@ def _find_place(
     prefix = _one_of(prefixes, file)
     notes = []
     if len(prefixes) > 1:
-        rest = _named([other.removesuffix(".") for other in prefixes if other != prefix])
-        notes.append(
-            f"Of several models in the file, {prefix.removesuffix('.')} was taken, not {rest}."
-        )
+        rest = [other.removesuffix(".") for other in prefixes if other != prefix]
+        notes.append(said_of_several(prefix.removesuffix("."), rest))
     inside, outside = {}, {}
     for name, tensor in state.items():
         if name.startswith(prefix):
@@ -120,7 +127,13 @@ def _find_place(
     if program is not None:
         eps = norm_eps(program, inside)
         inside = _renamed(inside, outside, program, own)
-        notes.append(f"Its tensors are named as {program.name} names them; they were renamed.")
+        notes.append(
+            Sentence(
+                "weights.renamed",
+                "Its tensors are named as {program} names them; they were renamed.",
+                program=program.name,
+            )
+        )
     if "register_tokens" in inside and "reg_token" in own:  # DINOv2's own name
         inside["reg_token"] = inside.pop("register_tokens")
         inside = fold_class_position(inside)
@@ -151,11 +164,11 @@ def _fit(checkpoint: Checkpoint, tensors: TensorSet, module: nn.Module) -> Fitte
     notes = list(place.notes)
     if head is not None:
         state |= {f"{heads[0]}.{name}": tensor for name, tensor in head.tensors.items()}
-        notes += _said_of(head)
+        notes += said_of_head(head)
     # Outside the model's own prefix anything may stand; within it only what is known to be no part.
     left = sorted(f"{prefix}{name}" for name in aside) + sorted(set(place.outside) - used)
     if left:
-        notes.append(f"Left aside: {_grouped(left)}.")
+        notes.append(said_of_rest(left))
     options, said = _options(state, own, module, heads, head)
     unmatched = [
         name
@@ -167,7 +180,7 @@ def _fit(checkpoint: Checkpoint, tensors: TensorSet, module: nn.Module) -> Fitte
     unmatched += [name for name in body if name in state and _other_shape(name, own, state)]
     return Fitted(
         tensors, state, options, head, heads[0] if heads else "", place.eps,
-        (*notes, *said, *_said_of_program(place, module)), tuple(unmatched),
+        (*notes, *said, *said_of_program(place.program, place.eps, module)), tuple(unmatched),
     )  # fmt: skip
 
 
@@ -236,10 +249,16 @@ def _one_of(prefixes: Sequence[str], file: str) -> str:
         found = [one for one in prefixes if word in re.split(r"[._]", one) or f"{word}." in one]
         if len(found) == 1:
             return found[0]
-    told = ", ".join(repr(prefix.removesuffix(".") or "no prefix") for prefix in prefixes)
+    told = joined(
+        repr(prefix.removesuffix(".")) if prefix else Sentence("part.prefix.no", "no prefix")
+        for prefix in prefixes
+    )
     raise ModelError(
-        f"The weights file {file} holds several models' tensors ({told}), expected one state_dict "
-        "(names to tensors); save that of the model."
+        "error.weights.mixed",
+        "The weights file {file} holds several models' tensors ({told}), expected one "
+        "state_dict (names to tensors); save that of the model.",
+        file=file,
+        told=told,
     )
 
 
@@ -297,7 +316,7 @@ def _options(
     module: nn.Module,
     heads: Sequence[str],
     head: Head | None,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[Sentence]]:
     """timm's options for a model that takes these tensors, and a sentence on each unusual one."""
     classes = head.classes if head is not None else None
     for name in heads[:1]:
@@ -309,17 +328,34 @@ def _options(
     said = []
     if "fc_norm.weight" in state and "norm.weight" not in state and "norm.weight" in own:
         options["global_pool"] = "avg"
-        said.append("It is pooled by the patches' mean, as the norm after pooling (fc_norm) says.")
+        said.append(
+            Sentence(
+                "weights.mean",
+                "It is pooled by the patches' mean, as the norm after pooling (fc_norm) says.",
+            )
+        )
     elif "norm.weight" in state and "fc_norm.weight" in own and "fc_norm.weight" not in state:
         options["global_pool"] = "token"
-        said.append("It is pooled by the class token, as the norm before pooling says.")
+        said.append(
+            Sentence(
+                "weights.token", "It is pooled by the class token, as the norm before pooling says."
+            )
+        )
     first = (getattr(module, "pretrained_cfg", None) or {}).get("first_conv")
     given, known = state.get(f"{first}.weight"), own.get(f"{first}.weight")
     if given is not None and known is not None and given.ndim == known.ndim == 4:
         channels = int(given.shape[1])
         if channels != known.shape[1]:
             options["in_chans"] = channels
-            said.append(f"Its patch embedding reads {channels} channel{'s' * (channels > 1)}.")
+            said.append(
+                Sentence(
+                    "weights.channels",
+                    "Its patch embedding reads {channels}.",
+                    channels=Sentence("part.channel", "1 channel")
+                    if channels == 1
+                    else Sentence("part.channels", "{count} channels", count=channels),
+                )
+            )
     return options, said
 
 
@@ -332,54 +368,3 @@ def _other_shape(name: str, own: Mapping[str, Tensor], state: Mapping[str, Tenso
     if "pos" in name or own[name].ndim == 4 or state[name].ndim != own[name].ndim:
         return False
     return own[name].shape != state[name].shape
-
-
-def _said_of(head: Head) -> list[str]:
-    classes = "class" if head.classes == 1 else "classes"
-    said = [f"The classifier is the file's {head.place} of {head.classes} {classes}."]
-    if head.norm:
-        said.append(
-            f"The {head.norm} before the classifier has PyTorch's own epsilon, which the file "
-            "doesn't say."
-        )
-    if head.hidden:
-        said.append(
-            "Something without weights stands before the classifier and is taken for a dropout."
-        )
-    return said
-
-
-def _said_of_program(place: _Place, module: nn.Module) -> list[str]:
-    program, said = place.program, []
-    if program is None:
-        return []
-    norms = [part.eps for part in module.modules() if isinstance(part, nn.LayerNorm)]
-    if place.eps is not None and norms and norms[0] != place.eps:
-        said.append(f"Its layer norms have epsilon {place.eps:g}, as {program.name} has it.")
-    if program.activation and not _has_quick_gelu(module):
-        said.append(
-            f"The file doesn't say its activation: GELU was taken, as this architecture has it; "
-            f"{program.name} has {program.activation}, for which timm has names with quickgelu."
-        )
-    return said
-
-
-def _has_quick_gelu(module: nn.Module) -> bool:
-    return any("quick" in type(part).__name__.casefold() for part in module.modules())
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(name or "the one without a prefix" for name in names)
-
-
-def _grouped(names: Sequence[str]) -> str:
-    """All names, or where they are many the modules that they are of."""
-    if len(names) <= MOST_NAMED:
-        return ", ".join(names)
-    for depth in (2, 1):
-        groups = Counter(".".join(name.split(".")[:depth]) for name in names)
-        if len(groups) <= MOST_NAMED:
-            break
-    told = [name if count == 1 else f"{name} ({count} tensors)" for name, count in groups.items()]
-    rest = len(told) - 2 * MOST_NAMED
-    return ", ".join(told[: 2 * MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")

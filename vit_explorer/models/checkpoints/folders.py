@@ -16,6 +16,8 @@ from vit_explorer.models.checkpoints.image_processors import first_line, read_pr
 from vit_explorer.models.checkpoints.timm_folders import from_timm_folder, is_timm_folder
 from vit_explorer.models.checkpoints.transformers_modules import as_pair, class_names
 from vit_explorer.models.loaded import Built
+from vit_explorer.models.provenance import Provenance
+from vit_explorer.sentences import Sentence
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -41,7 +43,11 @@ def from_folder(
     # A convolution has no size of its own.
     native = as_pair(getattr(module.config, "image_size", None))
     if not prepare and size is None and native is None:
-        raise ModelError(f"The image size of {path.name} is not known; pass image_size.")
+        raise ModelError(
+            "error.size.folder",
+            "The image size of {file} is not known; pass image_size.",
+            file=path.name,
+        )
     data = read_processor(path, size) if prepare else {"input_size": (3, *(size or native or ()))}
     takes = inspect.signature(module.forward).parameters
     if tuple(data["input_size"][1:]) != native and "interpolate_pos_encoding" in takes:
@@ -49,18 +55,20 @@ def from_folder(
     return Built(
         module=module,
         name=path.name,
-        source=f"transformers {kind.__name__}, folder {path.name}",
+        source=Provenance("transformers_folder", file=path.name, name=kind.__name__),
         data=data,
         labels=class_names(module.config),
-        labels_source="config.json",
+        labels_source=Provenance("config"),
     )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"The folder {path.name} holds no config.json; give a folder that transformers' "
-            "save_pretrained wrote, or a checkpoint file."
+            "error.folder.config",
+            "The folder {file} holds no config.json; give a folder that transformers' "
+            "save_pretrained wrote, or a checkpoint file.",
+            file=path.name,
         )
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -68,8 +76,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise ModelError(
-            f"The config.json of {path.name} is damaged, expected a JSON object; save the model "
-            "again."
+            "error.folder.damaged",
+            "The config.json of {file} is damaged, expected a JSON object; save the model again.",
+            file=path.name,
         )
     return config
 
@@ -77,13 +86,17 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _check_files(path: Path) -> None:
     if not any((path / name).is_file() for name in WEIGHTS):
         raise ModelError(
-            f"The folder {path.name} holds no model.safetensors; save the model again with "
-            "save_pretrained (other formats can run code when opened, so they are not read)."
+            "error.folder.weights",
+            "The folder {file} holds no model.safetensors; save the model again with "
+            "save_pretrained (other formats can run code when opened, so they are not read).",
+            file=path.name,
         )
     if (path / "adapter_config.json").exists():
         # transformers would go and load the adapter's base model, wherever it says that is.
         raise ModelError(
-            f"The folder {path.name} holds an adapter; merge it into its model and save that."
+            "error.folder.adapter",
+            "The folder {file} holds an adapter; merge it into its model and save that.",
+            file=path.name,
         )
 
 
@@ -93,8 +106,10 @@ def _find_class(config: dict[str, Any], path: Path) -> Any:
         import transformers
     except ImportError:
         raise ModelError(
-            f"The folder {path.name} needs transformers, which is not installed; "
-            "pip install 'vit-explorer[transformers]'."
+            "error.folder.transformers",
+            "The folder {file} needs transformers, which is not installed; pip install "
+            "'vit-explorer[transformers]'.",
+            file=path.name,
         ) from None
     named = config.get("architectures")
     name = str(named[0]) if isinstance(named, list) and named else ""
@@ -108,8 +123,11 @@ def _find_class(config: dict[str, Any], path: Path) -> Any:
         or kind.main_input_name != "pixel_values"
     ):
         raise UnsupportedModelError(
-            f"The folder {path.name} holds {name or 'no named architecture'!r}, which is no image "
-            "model of the installed transformers; give a ViT such as ViTForImageClassification."
+            "error.folder.architecture",
+            "The folder {file} holds {architecture!r}, which is no image model of the installed "
+            "transformers; give a ViT such as ViTForImageClassification.",
+            file=path.name,
+            architecture=name or Sentence("part.unnamed", "no named architecture"),
         )
     return kind
 
@@ -131,14 +149,23 @@ def _load(kind: Any, path: Path, attention: str | None = "sdpa") -> Any:
         if "scaled_dot_product_attention" in reason and attention is not None:
             return _load(kind, path, None)
         raise ModelError(
-            f"The folder {path.name} can't be loaded as {kind.__name__} ({reason}); save the "
-            "model again with save_pretrained."
+            "error.folder.load",
+            "The folder {file} can't be loaded as {kind} ({reason}); save the model again with "
+            "save_pretrained.",
+            file=path.name,
+            kind=kind.__name__,
+            reason=reason,
         ) from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"The weights in {path.name} don't fit its {kind.__name__}: {len(missing)} tensors are "
-            f"missing, such as {missing[0]!r}; save the whole model again."
+            "error.folder.missing",
+            "The weights in {file} don't fit its {kind}: {count} tensors are missing, such as "
+            "{such!r}; save the whole model again.",
+            file=path.name,
+            kind=kind.__name__,
+            count=len(missing),
+            such=missing[0],
         )
     return module
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, TensorSet
+from vit_explorer.sentences import Sentence
 
 KERNEL = re.compile(r"(.*/)?embedding/kernel")
 POSITIONS = re.compile(r"(.*/)?(?:posembed_input/)?pos_embedding")
@@ -44,13 +45,20 @@ def under_timm_names(
     module = build({"num_classes": classes, "in_chans": int(kernel.shape[-2])})
     positions = getattr(module, "pos_embed", None)
     if not callable(getattr(module, "load_pretrained", None)) or positions is None:
-        raise _unfit(checkpoint, name, "timm reads no such files for it")
+        raise _unfit(
+            checkpoint, name, Sentence("part.google.none", "timm reads no such files for it")
+        )
     where = next((key for key in arrays if POSITIONS.fullmatch(key)), "")
     given = arrays.get(where)
     own = [tensor.numel() for key, tensor in module.state_dict().items() if _counts(key)]
     theirs = [array.size for key, array in arrays.items() if _counts(key) and key != where]
     if sum(own) != sum(theirs):
-        told = f"it has {sum(theirs):,} numbers beside positions and head, expected {sum(own):,}"
+        told = Sentence(
+            "part.google.count",
+            "it has {count:,} numbers beside positions and head, expected {expected:,}",
+            count=sum(theirs),
+            expected=sum(own),
+        )
         raise _unfit(checkpoint, name, told)
     if given is not None:
         # Left on the file's own grid: timm would take it for a square one.
@@ -71,11 +79,25 @@ def under_timm_names(
         state["pos_embed"] = torch.from_numpy(given).reshape(1, -1, given.shape[-1])
     empty = [key for key, tensor in state.items() if tensor.isnan().any()]
     if empty:
-        raise _unfit(checkpoint, name, f"nothing in it is {empty[0]!r}")
-    said = ["Its arrays are named as Google's JAX code names them; timm read them."]
+        raise _unfit(
+            checkpoint,
+            name,
+            Sentence("part.google.empty", "nothing in it is {name!r}", name=empty[0]),
+        )
+    said = [
+        Sentence(
+            "weights.google",
+            "Its arrays are named as Google's JAX code names them; timm read them.",
+        )
+    ]
     if representation:
-        said.append("Its classifier reads a representation layer that timm's model doesn't have.")
-        said.append("Left aside: pre_logits, head.")
+        said.append(
+            Sentence(
+                "weights.representation",
+                "Its classifier reads a representation layer that timm's model doesn't have.",
+            )
+        )
+        said.append(Sentence("weights.aside", "Left aside: {names}.", names="pre_logits, head"))
     notes = (*checkpoint.notes, *said)
     return dataclasses.replace(checkpoint, sets=(TensorSet("", state),), notes=notes)
 
@@ -88,6 +110,10 @@ def _counts(name: str) -> bool:
 
 def _unfit(checkpoint: Checkpoint, name: str, reason: str) -> ModelError:
     return ModelError(
-        f"The weights in {checkpoint.path.name} don't fit {name}: {reason}; give the timm name of "
-        "the architecture they were trained with."
+        "error.google.fit",
+        "The weights in {file} don't fit {name}: {reason}; give the timm name of the "
+        "architecture they were trained with.",
+        file=checkpoint.path.name,
+        name=name,
+        reason=reason,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError
+from vit_explorer.sentences import Sentence, joined
 
 # What people call a classifier beside a backbone, and what is none though it may be linear.
 CLASSIFIER = re.compile(
@@ -21,9 +22,10 @@ NO_CLASSIFIER = re.compile(
 )
 # Inside a head: those of DINO and its like, which tell no classes.
 PROJECTION = re.compile(r"(?:mlp|last_layer|projection|prototypes)\b.*")
-WAY_OUT = (
+WAY_OUT = Sentence(
+    "part.head.way",
     "build the module in Python with that head, load the file into it, and pass it to "
-    "load_model(module)"
+    "load_model(module)",
 )
 
 
@@ -115,13 +117,22 @@ def find_head(
     named = [group for group in fitting if CLASSIFIER.fullmatch(group.place.rpartition(".")[2])]
     chosen = named or fitting
     if len(chosen) > 1:
-        told = ", ".join(
-            f"{group.place} of {group.tensors[f'{group.linears[0]}weight'].shape[0]} classes"
+        told = joined(
+            Sentence(
+                "part.classes",
+                "{name} of {count} classes",
+                name=group.place,
+                count=group.tensors[f"{group.linears[0]}weight"].shape[0],
+            )
             for group in chosen[:4]
         )
         raise ModelError(
-            f"The weights file {file} holds several classifiers ({told}), and which one is meant "
-            f"is not in it; {WAY_OUT}."
+            "error.head.several",
+            "The weights file {file} holds several classifiers ({told}), and which one is meant "
+            "is not in it; {way}.",
+            file=file,
+            told=told,
+            way=WAY_OUT,
         )
     if chosen:
         return _made(chosen[0], width)
@@ -195,12 +206,22 @@ def _check_rebuilt(group: _Group, width: int, file: str) -> None:
     ]
     if len(layers) == 1:
         raise ModelError(
-            f"The classifier in {file} ({layers[0]} numbers) does not read the {width} numbers of "
-            f"this backbone alone, so it can't be rebuilt from its weights; {WAY_OUT}."
+            "error.head.width",
+            "The classifier in {file} ({count} numbers) does not read the {width} numbers of "
+            "this backbone alone, so it can't be rebuilt from its weights; {way}.",
+            file=file,
+            count=layers[0],
+            width=width,
+            way=WAY_OUT,
         )
     raise ModelError(
-        f"The head in {file} has {len(layers)} layers ({', '.join(layers[:4])}), and what stands "
-        f"between them, such as GELU or ReLU, is not in the file; {WAY_OUT}."
+        "error.head.layers",
+        "The head in {file} has {count} layers ({layers}), and what stands between them, such "
+        "as GELU or ReLU, is not in the file; {way}.",
+        file=file,
+        count=len(layers),
+        layers=", ".join(layers[:4]),
+        way=WAY_OUT,
     )
 
 

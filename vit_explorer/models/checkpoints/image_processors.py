@@ -10,6 +10,7 @@ from PIL import Image
 
 from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
+from vit_explorer.sentences import Sentence
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
@@ -22,8 +23,10 @@ def read_processor(path: Path, size: Pair | None) -> dict[str, Any]:
     """
     if not any((path / name).is_file() for name in PROCESSORS):
         raise ModelError(
-            f"The folder {path.name} holds no preprocessor_config.json, which says how a picture "
-            "is prepared; save the model's image processor there too, or pass transform=."
+            "error.processor.none",
+            "The folder {file} holds no preprocessor_config.json, which says how a picture is "
+            "prepared; save the model's image processor there too, or pass transform=.",
+            file=path.name,
         )
     from transformers import AutoImageProcessor
 
@@ -35,8 +38,11 @@ def read_processor(path: Path, size: Pair | None) -> dict[str, Any]:
     except Exception as error:  # transformers and what it calls raise anything on a bad file
         reason = first_line(error, path)
         raise ModelError(
-            f"The preprocessing of {path.name} can't be followed ({reason}); pass transform= (PIL "
-            "picture to a normalised (3, H, W) tensor)."
+            "error.processor.reason",
+            "The preprocessing of {file} can't be followed ({reason}); pass transform= (PIL "
+            "picture to a normalised (3, H, W) tensor).",
+            file=path.name,
+            reason=reason,
         ) from None
 
 
@@ -45,19 +51,34 @@ def data_config(processor: Any, size: Pair | None) -> dict[str, Any]:
     if not processor.do_resize or not (
         {"height", "width"} <= set(asked) or "shortest_edge" in asked
     ):
-        raise ValueError(f"it does not resize to a fixed size, but to {asked or 'none'}")
+        raise ValueError(
+            Sentence(
+                "part.resize",
+                "it does not resize to a fixed size, but to {asked}",
+                asked=asked or "none",
+            )
+        )
     edge = asked.get("shortest_edge")
     resized = (edge, edge) if edge else (asked["height"], asked["width"])
     if getattr(processor, "do_center_crop", None):
         crop = processor.crop_size
         crop = (crop["height"], crop["width"])
     elif edge:
-        raise ValueError("it keeps the picture's shape, without a centre crop")
+        raise ValueError(
+            Sentence("part.shape", "it keeps the picture's shape, without a centre crop")
+        )
     else:
         crop = resized
     shares = {kept / whole for kept, whole in zip(crop, resized, strict=True)}
     if len(shares) != 1:
-        raise ValueError(f"it crops {crop} from {resized}, another share of height than of width")
+        raise ValueError(
+            Sentence(
+                "part.crop",
+                "it crops {crop} from {resized}, another share of height than of width",
+                crop=crop,
+                resized=resized,
+            )
+        )
     share = shares.pop()
     # timm rounds crop / share down; a share a hair too large would lose a pixel.
     if math.floor(crop[0] / share) != resized[0]:
@@ -77,4 +98,6 @@ def data_config(processor: Any, size: Pair | None) -> dict[str, Any]:
 
 def first_line(error: Exception, path: Path) -> str:
     """An error's first line, without the folder's place on this machine."""
+    if error.args and isinstance(error.args[0], Sentence):
+        return error.args[0]
     return str(error).strip().partition("\n")[0].replace(f"{path}/", "").rstrip(".")

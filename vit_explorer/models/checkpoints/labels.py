@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.errors import ModelError
+from vit_explorer.sentences import Sentence
 
 LABEL_ENDINGS = (".txt", ".csv", ".json")
 HEADINGS = {"name", "names", "label", "labels", "class", "classes", "class_name"}
@@ -38,14 +39,24 @@ def names_in(path: str | Path) -> tuple[tuple[str, ...], str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise ModelError(
-            f"The label file {path.name} can't be read as text; give one class name a line, "
-            "CSV or JSON."
+            "error.labels.text",
+            "The label file {file} can't be read as text; give one class name a line, CSV or JSON.",
+            file=path.name,
         ) from None
     if path.suffix == ".json":
         return tuple(map(str, _from_json(text, path.name))), ""
     lines = [line.strip() for line in text.rstrip().splitlines()]
     named = _from_csv(text, path.name) if path.suffix == ".csv" else filter(None, lines)
-    hint = f" (line {lines.index('') + 1} of {path.name} is blank)" if "" in lines else ""
+    hint = (
+        Sentence(
+            "part.blank",
+            " (line {line} of {file} is blank)",
+            line=lines.index("") + 1,
+            file=path.name,
+        )
+        if "" in lines
+        else ""
+    )
     return tuple(named), hint
 
 
@@ -54,8 +65,13 @@ def check_labels(names: Iterable[Any], classes: int, model: str, hint: str = "")
     labels = tuple(map(str, names))
     if len(labels) != classes:
         raise ModelError(
-            f"{len(labels)} labels were given for {model}, which has {classes} classes{hint}; "
-            "give one label a class."
+            "error.labels.count",
+            "{count} labels were given for {model}, which has {classes} classes{hint}; give one "
+            "label a class.",
+            count=len(labels),
+            model=model,
+            classes=classes,
+            hint=hint,
         )
     return labels
 
@@ -70,8 +86,10 @@ def _from_json(text: str, file: str) -> list[Any]:
         return _ordered((int(index), name) for index, name in content.items())
     except (ValueError, AttributeError, RecursionError):
         raise ModelError(
-            f"The label file {file} is no JSON list of names, nor an object of the indices "
-            '"0", "1" and so on to names, or of names to them.'
+            "error.labels.json",
+            'The label file {file} is no JSON list of names, nor an object of the indices "0", '
+            '"1" and so on to names, or of names to them.',
+            file=file,
         ) from None
 
 
@@ -84,8 +102,10 @@ def _from_csv(text: str, file: str) -> list[str]:
         return _named(rows)
     except (ValueError, csv.Error):
         raise ModelError(
-            f"The label file {file} is no CSV of index and name, each index from 0 once, nor of "
-            "one name a line under a heading; quote names that hold commas."
+            "error.labels.csv",
+            "The label file {file} is no CSV of index and name, each index from 0 once, nor of "
+            "one name a line under a heading; quote names that hold commas.",
+            file=file,
         ) from None
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, _weights_only_unpickler
 
 from vit_explorer.errors import ModelError
+from vit_explorer.sentences import Sentence
 
 # Pickle protocols that PyTorch's restricted reader knows.
 READ_PROTOCOL = 2
@@ -103,9 +104,12 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
     calls = [name for name in calls if not name.startswith("typing.")]
     if calls:
         raise ModelError(
-            f"The weights file {path.name} holds Python objects other than tensors, made by "
-            f"{_listed(calls)}, which could run code when opened, so it was not read; save the "
-            "state_dict as .safetensors."
+            "error.pickle.calls",
+            "The weights file {file} holds Python objects other than tensors, made by {calls}, "
+            "which could run code when opened, so it was not read; save the state_dict as "
+            ".safetensors.",
+            file=path.name,
+            calls=_listed(calls),
         )
     reasons = []
     # An object of unknown class may be filled as a dict is or by its state: no reader takes both.
@@ -123,7 +127,12 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
         if not unknown:
             break
     if isinstance(reasons[0], pickle.UnpicklingError) or unknown:
-        raise ModelError(f"The weights file {path.name} {_why_not(path, unknown)}.") from None
+        raise ModelError(
+            "error.pickle.why",
+            "The weights file {file} {why}.",
+            file=path.name,
+            why=_why_not(path, unknown),
+        ) from None
     raise _damaged(path) from None
 
 
@@ -190,31 +199,42 @@ def _why_not(path: Path, unknown: tuple[str, ...]) -> str:
             name = next(one for one in archive.namelist() if one.endswith("data.pkl"))
             start = archive.read(name)[:16].decode("latin-1")
     if start[:1] not in {known.code for known in pickletools.opcodes}:
-        return (
-            f"is no PyTorch file, as it begins with {start!r}; a web page or a link may have been "
-            "saved in its place, so download the file itself"
+        return Sentence(
+            "part.pickle.start",
+            "is no PyTorch file, as it begins with {start!r}; a web page or a link may have been "
+            "saved in its place, so download the file itself",
+            start=start,
         )
     protocol = ord(start[1]) if start[:1] == "\x80" and len(start) > 1 else 0
     if protocol > READ_PROTOCOL:
-        return (
-            f"is a pickle of protocol {protocol}, which may hold Python objects other than tensors "
+        return Sentence(
+            "part.pickle.protocol",
+            "is a pickle of protocol {protocol}, which may hold Python objects other than tensors "
             "and which PyTorch's safe reader does not read; save the state_dict by torch.save "
-            "without pickle_protocol, or as .safetensors"
+            "without pickle_protocol, or as .safetensors",
+            protocol=protocol,
         )
     made = f" ({_listed(unknown)})" if unknown else ""
-    return (
-        f"holds Python objects other than tensors{made}, which could run code when opened, so it "
-        "was not read; save the state_dict as .safetensors"
+    return Sentence(
+        "part.pickle.objects",
+        "holds Python objects other than tensors{made}, which could run code when opened, so it "
+        "was not read; save the state_dict as .safetensors",
+        made=made,
     )
 
 
 def _listed(names: Any) -> str:
     shown = [name[:60] for name in names]
-    return ", ".join(shown[:3]) + f" and {len(shown) - 3} more" * (len(shown) > 3)
+    first = ", ".join(shown[:3])
+    if len(shown) <= 3:
+        return first
+    return Sentence("list.more", "{some} and {count} more", some=first, count=len(shown) - 3)
 
 
 def _damaged(path: Path) -> ModelError:
     return ModelError(
-        f"The weights file {path.name} is damaged or no PyTorch checkpoint; save the state_dict "
-        "again with torch.save or as .safetensors."
+        "error.pickle.damaged",
+        "The weights file {file} is damaged or no PyTorch checkpoint; save the state_dict again "
+        "with torch.save or as .safetensors.",
+        file=path.name,
     )

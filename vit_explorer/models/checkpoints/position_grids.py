@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
+from vit_explorer.sentences import Sentence, joined
 
 # Trained and sin-cos positions reach 0.3 to 0.98 on their own grid, random ones 0.02 on any; on
 # another grid of as many patches the same positions are at least 0.03 less alike.
@@ -67,9 +68,14 @@ def find_grid(
     if given is not None:
         if given[0] * given[1] != count:
             raise ModelError(
-                f"The position embeddings in {file} are of {count} patches, and a picture of "
-                f"{_by(old or given)} has {_by(given)} = {given[0] * given[1]}; give the size that "
-                "the weights were trained at."
+                "error.positions.count",
+                "The position embeddings in {file} are of {count} patches, and a picture of "
+                "{size} has {grid} = {product}; give the size that the weights were trained at.",
+                file=file,
+                count=count,
+                size=_by(old or given),
+                grid=_by(given),
+                product=given[0] * given[1],
             )
         return given, ""
     told = _grid(said, patch)
@@ -77,7 +83,11 @@ def find_grid(
         return told, ""
     seen = measured_grid(positions)
     if seen is not None:
-        how = f"The grid of {_by(seen)} patches was read from its position embeddings."
+        how = Sentence(
+            "weights.grid",
+            "The grid of {grid} patches was read from its position embeddings.",
+            grid=_by(seen),
+        )
         return seen, "" if seen == native else how
     run = _grid(size, patch)
     if run is not None and run[0] * run[1] == count:
@@ -88,14 +98,20 @@ def find_grid(
     if len(possible) == 1:
         return possible[0], ""
     sizes = [(rows * patch[0], columns * patch[1]) for rows, columns in possible]
-    shown = ", ".join(f"{_by(one)} ({_by(grid)} patches)" for one, grid in zip(
-        sizes[:5], possible, strict=False
-    ))  # fmt: skip
+    shown = joined(
+        Sentence("part.size", "{size} ({grid} patches)", size=_by(one), grid=_by(grid))
+        for one, grid in zip(sizes[:5], possible, strict=False)
+    )
     argument = "weights_image_size" if size is not None else "image_size"
     raise ModelError(
-        f"The position embeddings in {file} are of {count} patches, which fit pictures of {shown}"
-        f"{' and more' * (len(sizes) > 5)}; give the one it was trained at as "
-        f"{argument}=(height, width)."
+        "error.positions.sizes",
+        "The position embeddings in {file} are of {count} patches, which fit pictures of "
+        "{shown}{more}; give the one it was trained at as {argument}=(height, width).",
+        file=file,
+        count=count,
+        shown=shown,
+        more=Sentence("part.more", " and more") if len(sizes) > 5 else "",
+        argument=argument,
     )
 
 

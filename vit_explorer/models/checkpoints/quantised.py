@@ -29,9 +29,13 @@ def check_gradients(module: nn.Module, name: str) -> None:
         if not _passes_gradient(layer, width, like):
             kind = type(layer) if type(layer) is not nn.Linear else type(layer.weight)
             raise UnsupportedModelError(
-                f"{name} can't be explored: its layer {place!r} is quantised "
-                f"({kind.__module__}.{kind.__name__}) and passes no gradient back; load the float "
-                "model that it was made from."
+                "error.quantised",
+                "{name} can't be explored: its layer {place!r} is quantised ({module}.{kind}) "
+                "and passes no gradient back; load the float model that it was made from.",
+                name=name,
+                place=place,
+                module=kind.__module__,
+                kind=kind.__name__,
             )
 
 

@@ -12,6 +12,7 @@ from vit_explorer.models.card import Pair
 from vit_explorer.models.checkpoints.checkpoint import PREPARED, is_timm_name, read_checkpoint
 from vit_explorer.models.checkpoints.timm_names import from_checkpoint, label_names
 from vit_explorer.models.loaded import Built
+from vit_explorer.models.provenance import Provenance
 
 LOCAL = "local-dir:"
 # Arguments that change what is built of plain values; none names a file or an address.
@@ -39,9 +40,12 @@ def from_timm_folder(
     name = str(config["architecture"])
     if not is_timm_name(name):
         raise ModelError(
-            f"The config.json of {path.name} names the architecture {name!r}, which the installed "
+            "error.timm.unknown",
+            "The config.json of {file} names the architecture {name!r}, which the installed "
             "timm doesn't know; update timm, or build the module in Python and pass it to "
-            "load_model(module)."
+            "load_model(module).",
+            file=path.name,
+            name=name,
         )
     prepared = config.get("pretrained_cfg")
     prepared = dict(prepared) if isinstance(prepared, Mapping) else dict(config)
@@ -64,10 +68,10 @@ def from_timm_folder(
     return dataclasses.replace(
         built,
         name=path.name,
-        source=f"timm {name}, folder {path.name}",
+        source=Provenance("timm_folder", file=path.name, name=name),
         data=data,
         labels=labels or built.labels,
-        labels_source="config.json" if labels else built.labels_source,
+        labels_source=Provenance("config") if labels else built.labels_source,
     )
 
 
@@ -85,9 +89,11 @@ def _arguments(given: Any, file: str) -> dict[str, Any]:
         plain = isinstance(value, (str, int, float, bool, list, type(None)))
         if key not in ARGUMENTS | {"num_classes"} or not plain:
             raise ModelError(
-                f"The config.json of {file} builds its model with {str(key)[:40]!r}, which is no "
-                "plain setting of a ViT; build the module in Python and pass it to "
-                "load_model(module)."
+                "error.timm.setting",
+                "The config.json of {file} builds its model with {setting!r}, which is no plain "
+                "setting of a ViT; build the module in Python and pass it to load_model(module).",
+                file=file,
+                setting=str(key)[:40],
             )
     return {
         key: tuple(value) if isinstance(value, list) else value

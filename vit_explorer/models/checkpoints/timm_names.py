@@ -18,7 +18,9 @@ from vit_explorer.models.checkpoints.google_files import is_google, under_timm_n
 from vit_explorer.models.checkpoints.hub import offline_if_unreachable
 from vit_explorer.models.checkpoints.position_grids import find_grid, resampled
 from vit_explorer.models.loaded import Built
+from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.structure.measure import check_architecture
+from vit_explorer.sentences import Sentence
 
 
 def from_timm(name: str, size: Pair | None, pretrained: bool) -> Built:
@@ -36,7 +38,7 @@ def from_timm(name: str, size: Pair | None, pretrained: bool) -> Built:
     return Built(
         module=module,
         name=name,
-        source="timm, pretrained" if pretrained else "timm, random weights",
+        source=Provenance("timm_hub" if pretrained else "timm_random"),
         data=_data(module, size),
         labels=labels,
         labels_source=labels_source,
@@ -78,7 +80,14 @@ def from_checkpoint(
         if moved is not positions:
             fitted.state["pos_embed"] = moved
             shapes = [f"{rows}×{columns}" for rows, columns in (grid, run)]
-            notes.append(f"Positions were interpolated from {shapes[0]} to {shapes[1]} patches.")
+            notes.append(
+                Sentence(
+                    "weights.positions",
+                    "Positions were interpolated from {old} to {new} patches.",
+                    old=shapes[0],
+                    new=shapes[1],
+                )
+            )
     fill(module, fitted, checkpoint, name)
     labels, labels_source = timm_labels(module, checkpoint)
     data = _data(module, size)
@@ -87,12 +96,17 @@ def from_checkpoint(
     elif checkpoint.data:
         data |= checkpoint.data
         told = ", ".join(checkpoint.data)
-        notes.append(f"How pictures are prepared ({told}) is what the file says of its training.")
-    key = f", key {fitted.tensors.key}" if fitted.tensors.key else ""
+        notes.append(
+            Sentence(
+                "weights.prepared",
+                "How pictures are prepared ({names}) is what the file says of its training.",
+                names=told,
+            )
+        )
     return Built(
         module=module,
         name=name,
-        source=f"timm, weights from {checkpoint.path.name}{key}",
+        source=Provenance("timm_file", file=checkpoint.path.name, key=fitted.tensors.key),
         data=data,
         labels=labels,
         labels_source=labels_source,
@@ -150,26 +164,45 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         if "img_size" in options:  # convolutions take any: the pass over a picture will tell
             without = {key: value for key, value in options.items() if key != "img_size"}
             return _create(name, pretrained, without)
-        raise ModelError(f"timm can't build {name!r} with {options or 'its defaults'}.") from None
+        raise ModelError(
+            "error.timm.build",
+            "timm can't build {name!r} with {options}; check the name and the options.",
+            name=name,
+            options=options or Sentence("part.defaults", "its defaults"),
+        ) from None
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         if not pretrained:
             raise ModelError(
-                f"timm can't build {name!r} with {options or 'its defaults'} ({error})."
+                "error.timm.why",
+                "timm can't build {name!r} with {options} ({error}).",
+                name=name,
+                options=options or Sentence("part.defaults", "its defaults"),
+                error=error,
             ) from None
         # OSError covers every way the hub can be out of reach: offline mode, no route, a refusal.
-        reason = "no network or no such weights" if isinstance(error, OSError) else str(error)
+        reason = (
+            Sentence("part.network", "no network or no such weights")
+            if isinstance(error, OSError)
+            else str(error)
+        )
         raise _unreached(name, reason) from None
     except Exception as error:
         if not pretrained:
             raise
         # A line that was cut: the hub's client passes on what its own libraries raise.
-        raise _unreached(name, f"the download failed: {type(error).__name__}") from None
+        raise _unreached(
+            name,
+            Sentence("part.download", "the download failed: {error}", error=type(error).__name__),
+        ) from None
 
 
 def _unreached(name: str, reason: str) -> ModelError:
     return ModelError(
-        f"The weights of {name!r} can't be downloaded ({reason}); connect to the internet, "
-        "give a checkpoint file with weights, or use the model 'bundled'."
+        "error.timm.download",
+        "The weights of {name!r} can't be downloaded ({reason}); connect to the internet, give "
+        "a checkpoint file with weights, or use the model 'bundled'.",
+        name=name,
+        reason=reason,
     )
 
 
@@ -206,20 +239,23 @@ def _placed(
     return grid, size, [said] if said else []
 
 
-def timm_labels(module: nn.Module, checkpoint: Checkpoint | None) -> tuple[tuple[str, ...], str]:
+def timm_labels(
+    module: nn.Module, checkpoint: Checkpoint | None
+) -> tuple[tuple[str, ...], Provenance]:
+    """A model's class names, none where they are not known, and where they are from."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
     if checkpoint is not None and checkpoint.metadata:
-        return tuple(checkpoint.metadata["labels"]), "the checkpoint"
+        return tuple(checkpoint.metadata["labels"]), Provenance("checkpoint")
     names = label_names(getattr(module, "pretrained_cfg", None) or {})
     if names:
-        return names, "config.json"
+        return names, Provenance("config")
     subset = infer_imagenet_subset(module)
     if subset is None:
-        return (), ""
+        return (), NUMBERED
     info = ImageNetInfo(subset)
     names = tuple(info.index_to_description(index) for index in range(info.num_classes()))
-    return names, f"ImageNet, by the number of classes ({len(names):,})"
+    return names, Provenance("imagenet", count=len(names))
 
 
 def label_names(config: dict[str, Any]) -> tuple[str, ...]:

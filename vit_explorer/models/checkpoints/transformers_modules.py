@@ -13,6 +13,7 @@ from torch import nn
 from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
 from vit_explorer.models.checkpoints.image_processors import PROCESSORS, data_config, read_processor
+from vit_explorer.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,11 @@ def _prepared(config: Any, size: Pair | None) -> tuple[dict[str, Any], tuple[str
     except (ValueError, TypeError, ImportError, AttributeError):
         return {}, ()
     name = kind.__name__.removesuffix("Pil").removesuffix("Fast")
-    said = (
-        f"Pictures are prepared as transformers' {name} does by default; give preprocess or "
-        "transform if this model was trained on others."
+    said = Sentence(
+        "weights.processor",
+        "Pictures are prepared as transformers' {kind} does by default; give preprocess or "
+        "transform if this model was trained on others.",
+        kind=name,
     )
     return data, (said,)
 
@@ -116,6 +119,9 @@ def check_size(described: Described | None, size: Pair | None, name: str) -> Non
         return
     native = "×".join(map(str, described.size or ()))
     raise ModelError(
-        f"The module {name} takes pictures of {native}, and a module that is passed in is not "
-        "changed; save it with save_pretrained and load that folder with image_size."
+        "error.module.size",
+        "The module {name} takes pictures of {native}, and a module that is passed in is not "
+        "changed; save it with save_pretrained and load that folder with image_size.",
+        name=name,
+        native=native,
     )

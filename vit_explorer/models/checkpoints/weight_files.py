@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vit_explorer.errors import ModelError
 from vit_explorer.models.checkpoints.pickled import read_pickled
+from vit_explorer.sentences import Sentence, either
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".model")
 WEIGHT_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".npz", ".pt2")
@@ -49,14 +50,21 @@ def find_weights(path: Path) -> Path:
         found = [one for one in sorted(path.iterdir()) if one.suffix in WEIGHT_ENDINGS]
         if len(found) == 1:
             return found[0]
-        told = f"{len(found)} weights files" if found else "no weights file"
+        told = Sentence("part.files.none", "no weights file")
+        if found:
+            told = Sentence("part.files.several", "{count} weights files", count=len(found))
         raise ModelError(
-            f"The weights file {path} is a folder with {told}; give a .safetensors, .pth or .pt "
-            "file."
+            "error.file.folder",
+            "The weights file {path} is a folder with {told}; give a .safetensors, .pth or .pt "
+            "file.",
+            path=path,
+            told=told,
         )
     if not path.is_file():
         raise ModelError(
-            f"The weights file {path} does not exist; give a .safetensors, .pth or .pt file."
+            "error.file.missing",
+            "The weights file {path} does not exist; give a .safetensors, .pth or .pt file.",
+            path=path,
         )
     return path
 
@@ -79,7 +87,9 @@ def read_content(path: Path) -> tuple[Any, dict[str, str], tuple[str, ...]]:
     if kind == "":
         content, unread = read_pickled(path)
         return content, {}, unread
-    raise ModelError(f"The weights file {path.name} is {kind}.")
+    raise ModelError(
+        "error.file.is", "The weights file {file} is {kind}.", file=path.name, kind=kind
+    )
 
 
 def _kind(path: Path) -> str:
@@ -94,15 +104,26 @@ def _kind(path: Path) -> str:
         return _kind_of_zip(path)
     for magic, told in FOREIGN:
         if start.startswith(magic):
-            return f"{told}, expected tensors of PyTorch; save the state_dict with torch.save"
+            return Sentence(
+                "part.kind.foreign",
+                "{kind}, expected tensors of PyTorch; save the state_dict with torch.save",
+                kind=told,
+            )
     if tar:
-        return "a tar archive; unpack it and give the weights file in it"
+        return Sentence("part.kind.tar", "a tar archive; unpack it and give the weights file in it")
     if path.suffix == ".onnx":
-        return "an ONNX graph without names of a model's parts; save the state_dict of its source"
+        return Sentence(
+            "part.kind.onnx",
+            "an ONNX graph without names of a model's parts; save the state_dict of its source",
+        )
     if path.suffix.lower() not in PICKLED and start[:1] != b"\x80":
         raise ModelError(
-            f"The weights file {path.name} ends in {path.suffix!r}, expected "
-            f"{', '.join(WEIGHT_ENDINGS[:-1])} or {WEIGHT_ENDINGS[-1]}, and holds nothing of these."
+            "error.file.ending",
+            "The weights file {file} ends in {suffix!r}, expected {endings}, and "
+            "holds nothing of these.",
+            file=path.name,
+            suffix=path.suffix,
+            endings=either(WEIGHT_ENDINGS),
         )
     return ""
 
@@ -118,28 +139,41 @@ def _kind_of_zip(path: Path) -> str:
             whole = archive.namelist()
     except Exception:  # the reader of archives raises many things on damaged bytes
         raise ModelError(
-            f"The weights file {path.name} is damaged or no PyTorch checkpoint: it begins as one "
-            "and its end is missing; download or copy it again."
+            "error.file.cut",
+            "The weights file {file} is damaged or no PyTorch checkpoint: it begins as one and "
+            "its end is missing; download or copy it again.",
+            file=path.name,
         ) from None
     names = [name.partition("/")[2] or name for name in whole]
     if "constants.pkl" in names:
-        return (
+        return Sentence(
+            "part.kind.script",
             "a TorchScript program, which would run when opened; save its weights alone, in "
-            f"Python: torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')"
+            "Python: torch.save(torch.jit.load({file!r}).state_dict(), 'weights.pth')",
+            file=path.name,
         )
     if any(name.startswith(("models/", "serialized_exported_program")) for name in names):
-        return (
+        return Sentence(
+            "part.kind.export",
             "a program that torch.export wrote; save its weights alone, in Python: "
-            f"torch.save(torch.export.load({path.name!r}).state_dict, 'weights.pth')"
+            "torch.save(torch.export.load({file!r}).state_dict, 'weights.pth')",
+            file=path.name,
         )
     if "data.pkl" in names:
         return ""
     if whole and all(name.endswith(".npy") for name in whole):
         return "npz"
     if "model.weights.h5" in whole:
-        return "a Keras file, expected tensors of PyTorch; save the state_dict with torch.save"
-    told = ", ".join(repr(name[:40]) for name in whole[:3]) or "nothing"
-    return f"a zip archive of {told}; unpack it and give the weights file in it"
+        return Sentence(
+            "part.kind.keras",
+            "a Keras file, expected tensors of PyTorch; save the state_dict with torch.save",
+        )
+    told = ", ".join(repr(name[:40]) for name in whole[:3]) or Sentence("part.nothing", "nothing")
+    return Sentence(
+        "part.kind.zip",
+        "a zip archive of {names}; unpack it and give the weights file in it",
+        names=told,
+    )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -151,8 +185,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if not isinstance(error, (SafetensorError, OSError, ValueError, RuntimeError, TypeError)):
             raise
         raise ModelError(
-            f"The weights file {path.name} is not a readable safetensors file ({error}); "
-            "download or export it again."
+            "error.file.safetensors",
+            "The weights file {file} is not a readable safetensors file ({error}); download or "
+            "export it again.",
+            file=path.name,
+            error=error,
         ) from None
 
 
@@ -162,8 +199,11 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: file[name] for name in file.files}
     except Exception as error:  # as above
         raise ModelError(
-            f"The weights file {path.name} is damaged or holds more than numbers "
-            f"({type(error).__name__}); download it again."
+            "error.file.more",
+            "The weights file {file} is damaged or holds more than numbers ({error}); download "
+            "it again.",
+            file=path.name,
+            error=type(error).__name__,
         ) from None
 
 
@@ -174,8 +214,9 @@ def _read_shards(path: Path) -> dict[str, Tensor]:
         names = sorted({str(name) for name in index["weight_map"].values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(
-            f"The index {path.name} is damaged, expected JSON with a weight_map; save the model "
-            "again."
+            "error.index.damaged",
+            "The index {file} is damaged, expected JSON with a weight_map; save the model again.",
+            file=path.name,
         ) from None
     state: dict[str, Tensor] = {}
     for name in names:
@@ -183,12 +224,20 @@ def _read_shards(path: Path) -> dict[str, Tensor]:
         shard = path.parent / Path(name).name
         if Path(name).name != name or not shard.is_file() or name.endswith(INDEX):
             raise ModelError(
-                f"The index {path.name} names {name!r}, which is not beside it; copy all files "
-                "of the model into one folder."
+                "error.index.beside",
+                "The index {file} names {name!r}, which is not beside it; copy all files of the "
+                "model into one folder.",
+                file=path.name,
+                name=name,
             )
         content = read_content(shard)[0]
         if not isinstance(content, dict):
-            raise ModelError(f"The file {name} of {path.name} holds no tensors; save it again.")
+            raise ModelError(
+                "error.index.empty",
+                "The file {name} of {file} holds no tensors; save it again.",
+                name=name,
+                file=path.name,
+            )
         state.update(content)
     return state
 

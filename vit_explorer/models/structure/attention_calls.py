@@ -327,8 +327,10 @@ def _attend_foreign(watch: Watch, given: dict[str, Any]) -> Tensor:
     mask = given.get("attn_bias")
     if mask is not None and not isinstance(mask, Tensor):
         raise UnsupportedModelError(
-            f"The attention has a bias of the kind {type(mask).__name__}, which only its own "
-            "library reads; let the module attend by torch's scaled_dot_product_attention."
+            "error.attention.bias",
+            "The attention has a bias of the kind {kind}, which only its own library reads; let "
+            "the module attend by torch's scaled_dot_product_attention.",
+            kind=type(mask).__name__,
         )
     call = Fused.of(
         query,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from vit_explorer.errors import SaidError
 from vit_explorer.models.structure.anatomy import Block
 from vit_explorer.models.structure.seen import Call, Event, Seen
 
@@ -18,7 +19,7 @@ NORMS = {
 }
 
 
-class NoBlocksError(Exception):
+class NoBlocksError(SaidError):
     """Why a network has no list of blocks; the message is a clause."""
 
 
@@ -32,10 +33,13 @@ def find_blocks(module: nn.Module, seen: Seen) -> tuple[Block, ...]:
     uneven = next((event for event in events if not event.square), None)
     if uneven is not None:
         raise NoBlocksError(
-            f"it attends from {uneven.queries} tokens to {uneven.keys} others, not to themselves"
+            "reason.others",
+            "it attends from {queries} tokens to {keys} others, not to themselves",
+            queries=uneven.queries,
+            keys=uneven.keys,
         )
     if not events:
-        raise NoBlocksError("no attention between tokens was seen in it")
+        raise NoBlocksError("reason.unseen", "no attention between tokens was seen in it")
     _check_pooling(module, seen)
     groups = list(_split("", events))
     if len(groups) == 1:
@@ -43,7 +47,10 @@ def find_blocks(module: nn.Module, seen: Seen) -> tuple[Block, ...]:
     counts = {len(own) for _, own in groups}
     if len(counts) > 1:
         raise NoBlocksError(
-            f"its blocks make between {min(counts)} and {max(counts)} attentions each"
+            "reason.counts",
+            "its blocks make between {least} and {most} attentions each",
+            least=min(counts),
+            most=max(counts),
         )
     return tuple(_block(module, seen, name, own) for name, own in groups)
 
@@ -55,8 +62,11 @@ def _check_pooling(module: nn.Module, seen: Seen) -> None:
         above = (module.get_submodule(".".join(parts[:count])) for count in range(len(parts)))
         if event.queries == 1 and any(isinstance(one, nn.ModuleList) for one in above):
             raise NoBlocksError(
-                f"in its part {event.holder.name!r} one token attends to {event.keys}, so its "
-                "blocks don't all attend from all tokens"
+                "reason.single",
+                "in its part {name!r} one token attends to {keys}, so its blocks don't all "
+                "attend from all tokens",
+                name=event.holder.name,
+                keys=event.keys,
             )
 
 
@@ -70,7 +80,9 @@ def _split(prefix: str, events: Sequence[Event]) -> Iterator[tuple[str, list[Eve
         name = event.holder.name
         if name == prefix:
             raise NoBlocksError(
-                f"its part {name or type(event.holder.module).__name__!r} attends more than once"
+                "reason.twice",
+                "its part {name!r} attends more than once",
+                name=name or type(event.holder.module).__name__,
             )
         rest = name[len(prefix) + 1 :] if prefix else name
         step = rest.partition(".")[0]
@@ -114,7 +126,12 @@ def _block(module: nn.Module, seen: Seen, name: str, events: Sequence[Event]) ->
     inside = [one for one in seen.calls if _within(one.name, name)]
     whole = [one for one in inside if one.name == name]
     if len(whole) > 1 or len({one.began for one in inside if one is events[0].holder}) > 1:
-        raise NoBlocksError(f"its part {name!r} is run {len(whole)} times in a pass")
+        raise NoBlocksError(
+            "reason.runs",
+            "its part {name!r} is run {count} times in a pass",
+            name=name,
+            count=len(whole),
+        )
     outer = whole or list(_outermost(inside))
     owners = dict.fromkeys(_owner(event, name).module for event in events)
     norm, after = _norm(inside, events)

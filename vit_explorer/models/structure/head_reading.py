@@ -11,16 +11,34 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import UnsupportedModelError
+from vit_explorer.models.accepted_calls import accept
 from vit_explorer.models.capture import Hooks, capture
 from vit_explorer.models.card import first_tensor
-from vit_explorer.models.interception import accept, frozen, recording
+from vit_explorer.models.interception import frozen, recording
 from vit_explorer.models.structure.anatomy import Anatomy, tokens_in
 from vit_explorer.models.structure.attention_calls import detached
 from vit_explorer.models.structure.seen import Seen
+from vit_explorer.sentences import Sentence
 
-PLAIN_VIT = "choose a plain ViT, whose every block attends once from all tokens to all tokens"
+PLAIN_VIT = Sentence(
+    "part.plain", "choose a plain ViT, whose every block attends once from all tokens to all tokens"
+)
+_ONE_OF_THEM = Sentence(
+    "part.networks", "where several networks run side by side, pass one of them"
+)
 # Directions in which the output is differentiated to see which tokens it reads.
 _DIRECTIONS = 4
+
+
+def unexplorable(name: str, reason: str, way: str = PLAIN_VIT) -> UnsupportedModelError:
+    """The refusal of a model by what was measured of it, and what to do about it."""
+    return UnsupportedModelError(
+        "error.unexplorable",
+        "{name} can't be explored: {reason}; {way}.",
+        name=name,
+        reason=reason,
+        way=way,
+    )
 
 
 @dataclass(frozen=True)
@@ -191,17 +209,23 @@ def _check_chain(
         names = [anatomy.blocks[place].name for place in (index - 1, index)]
         follows = _follows(module, anatomy, pixels, index)
         if follows and not anatomy.blocks[index - 1].whole:
-            raise UnsupportedModelError(
-                f"{name} can't be explored: what enters {names[1]!r} is more than what leaves "
-                f"{names[0]!r}, and its blocks are lists of parts, so their outputs can't be told; "
-                f"{PLAIN_VIT}."
+            reason = Sentence(
+                "reason.parts",
+                "what enters {later!r} is more than what leaves {earlier!r}, and its blocks are "
+                "lists of parts, so their outputs can't be told",
+                later=names[1],
+                earlier=names[0],
             )
+            raise unexplorable(name, reason)
         if not follows:
-            raise UnsupportedModelError(
-                f"{name} can't be explored: its blocks don't follow one another, as {names[1]!r} "
-                f"doesn't read what {names[0]!r} gives; where several networks run side by side, "
-                "pass one of them."
+            reason = Sentence(
+                "reason.order",
+                "its blocks don't follow one another, as {later!r} doesn't read what {earlier!r} "
+                "gives",
+                later=names[1],
+                earlier=names[0],
             )
+            raise unexplorable(name, reason, _ONE_OF_THEM)
 
 
 def _follows(module: nn.Module, anatomy: Anatomy, pixels: Tensor, index: int) -> bool:

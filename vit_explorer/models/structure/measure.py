@@ -3,10 +3,8 @@ watched. Nothing is told by the names of its parts where running it tells."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +25,8 @@ from vit_explorer.models.gradient_hooks import hooks_gradients
 from vit_explorer.models.structure.anatomy import Anatomy, Block
 from vit_explorer.models.structure.blocks import NoBlocksError, find_blocks
 from vit_explorer.models.structure.channels import input_channels
-from vit_explorer.models.structure.head_reading import PLAIN_VIT, Read, read_out
+from vit_explorer.models.structure.first_run import DoesNotRunError, run
+from vit_explorer.models.structure.head_reading import Read, read_out, unexplorable
 from vit_explorer.models.structure.positions import find_added, find_parameter, has_positions
 from vit_explorer.models.structure.seen import Event, Seen, look, why_not
 from vit_explorer.models.structure.stages import may_have_stages
@@ -39,17 +38,13 @@ from vit_explorer.models.structure.token_order import (
     find_steps,
     run_to_attention,
 )
+from vit_explorer.sentences import Sentence
 
 # A token whose share of the gradient is smaller is not read.
 _READ = 1e-5
 # Prefix tokens and registers at the most, where shapes alone are known.
 _MOST_OTHERS = 64
 _PICTURES = 3
-_NOT_THEIRS = (Path(__file__).parents[2], Path(torch.__file__).parent)
-
-
-class DoesNotRunError(UnsupportedModelError):
-    """The network's own forward failed on a picture."""
 
 
 def measure(
@@ -65,7 +60,7 @@ def measure(
     """
     pixels = _noise(module, 1, channels, image_size)
     with torch.inference_mode(False):
-        seen = _run(lambda: look(module, pixels), module, name, channels, image_size)
+        seen = run(lambda: look(module, pixels), module, name, channels, image_size)
         if seen.hooks:
             hooks_gradients(module)
         return _measure(module, seen, pixels, name)
@@ -100,61 +95,14 @@ def _noise(module: nn.Module, pictures: int, channels: int, image_size: Pair) ->
     return noise.to(parameter.device, kind)
 
 
-def _run(work: Callable[[], Seen], module: nn.Module, name: str, channels: int, size: Pair) -> Seen:
-    try:
-        return work()
-    except UnsupportedModelError:
-        raise
-    except Exception as error:  # whatever another program's forward raises
-        _check_patch(module, size, name)
-        raise DoesNotRunError(
-            f"{name} does not run on a picture of {channels}×{size[0]}×{size[1]}: "
-            f"{told(error)}; {_way_out(module)}."
-        ) from error
-
-
-def _check_patch(module: nn.Module, size: Pair, name: str) -> None:
-    """Say so where a picture is smaller than one patch."""
-    cuts = (one for one in module.modules() if isinstance(one, nn.Conv2d))
-    patch = next((one.kernel_size for one in cuts if one.stride == one.kernel_size), (1, 1))
-    if size[0] < patch[0] or size[1] < patch[1]:
-        raise DoesNotRunError(
-            f"The image size {size[0]}×{size[1]} is smaller than one of {name}'s patches, "
-            f"{patch[0]}×{patch[1]}; choose a larger one."
-        )
-
-
-def told(error: BaseException) -> str:
-    """An exception of another program, its kind, words and place, on one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    # Torch's functions are called through ours while they are watched: neither place is told.
-    last = next((one for one in reversed(frames) if _is_theirs(one.filename)), frames[-1])
-    words = " ".join(str(error).split())
-    kind = type(error).__name__
-    said = f" ({words[:160]})" if words else ""
-    return f"{kind}{said} in {Path(last.filename).name}, line {last.lineno}"
-
-
-def _is_theirs(file: str) -> bool:
-    return not any(map(Path(file).is_relative_to, _NOT_THEIRS))
-
-
-def _way_out(module: nn.Module) -> str:
-    towers = ("visual", "vision_model", "vision_tower", "image_encoder")
-    tower = next((one for one in towers if isinstance(getattr(module, one, None), nn.Module)), "")
-    if tower:
-        return f"if it takes more than a picture, pass its picture tower, model.{tower}"
-    return "give the image_size it was made for, or a module whose forward takes pictures alone"
-
-
 def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[Anatomy, Structure]:
     try:
         blocks = find_blocks(module, seen)
         events = _of_blocks(seen, blocks)
         anatomy = _anatomy(module, seen, blocks, events, pixels)
     except (NoBlocksError, NoOrderError) as error:
-        reason = why_not(seen) or str(error)
-        raise UnsupportedModelError(f"{name} can't be explored: {reason}; {PLAIN_VIT}.") from error
+        reason = why_not(seen) or error.sentence
+        raise unexplorable(name, reason) from error
     size: Pair = (pixels.shape[-2], pixels.shape[-1])
     if pixels.is_meta:
         order = _order_by_shapes(seen, anatomy.tokens, size)
@@ -210,11 +158,19 @@ def _of_blocks(seen: Seen, blocks: Sequence[Block]) -> list[list[Event]]:
     counts = {event.queries for own in owned for event in own}
     if len(counts) > 1:
         listed = ", ".join(map(str, sorted(counts, reverse=True)))
-        raise NoBlocksError(f"its blocks attend over different numbers of tokens ({listed})")
+        raise NoBlocksError(
+            "reason.blocks",
+            "its blocks attend over different numbers of tokens ({listed})",
+            listed=listed,
+        )
     if any(event.causal for own in owned for event in own):
-        raise NoBlocksError("its attention is causal: a token sees only those before it")
+        raise NoBlocksError(
+            "reason.causal", "its attention is causal: a token sees only those before it"
+        )
     if len({event.fused for own in owned for event in own}) > 1:
-        raise NoBlocksError("some of its blocks attend by the fused call and some by a softmax")
+        raise NoBlocksError(
+            "reason.mixed", "some of its blocks attend by the fused call and some by a softmax"
+        )
     return owned
 
 
@@ -238,22 +194,37 @@ def _anatomy(
         entering = next(one.shape for one in seen.calls if one.module is blocks[0].first)
         if len(entering) != 3 or tokens not in entering[:2]:
             shape = "×".join(map(str, entering))
-            raise NoOrderError(f"what enters its blocks is no sequence of tokens ({shape})")
+            raise NoOrderError(
+                "reason.sequence",
+                "what enters its blocks is no sequence of tokens ({shape})",
+                shape=shape,
+            )
         wide = first.first[1] if len(first.first) == 4 else 1
         return replace(known, blocks=tuple(replace(one, heads=wide) for one in blocks))
     count = _PICTURES if tokens != _PICTURES else _PICTURES + 1
     same = torch.cat((pixels, -pixels, *[pixels] * (count - 2)))
     entered, found = run_to_attention(module, blocks[0], same, fused=fused, foreign=seen.foreign)
     if entered is None or entered.ndim != 3 or not found:
-        shape = "nothing" if entered is None else "×".join(map(str, entered.shape))
-        raise NoOrderError(f"what enters its blocks is no sequence of tokens ({shape})")
+        shape = (
+            Sentence("part.nothing", "nothing")
+            if entered is None
+            else "×".join(map(str, entered.shape))
+        )
+        raise NoOrderError(
+            "reason.sequence",
+            "what enters its blocks is no sequence of tokens ({shape})",
+            shape=shape,
+        )
     if tuple(entered.shape[:2]) == (tokens, count):
         tokens_first = True
     elif tuple(entered.shape[:2]) == (count, tokens):
         tokens_first = False
     else:
         raise NoOrderError(
-            f"it attends over {tokens} tokens, and {entered.shape[1]} enter its blocks"
+            "reason.entering",
+            "it attends over {tokens} tokens, and {entering} enter its blocks",
+            tokens=tokens,
+            entering=entered.shape[1],
         )
     layout = find_layout(first, found[0], count)
     at_once = layout.arrange(found[0], count).shape[1]
@@ -261,7 +232,11 @@ def _anatomy(
         known = replace(known, steps=find_steps(module, blocks, pixels, tokens))
     heads = [at_once * len(own) for own in events]
     if len(set(heads)) > 1:
-        raise NoBlocksError(f"its blocks have different numbers of heads ({sorted(set(heads))})")
+        raise NoBlocksError(
+            "reason.heads",
+            "its blocks have different numbers of heads ({heads})",
+            heads=sorted(set(heads)),
+        )
     return replace(
         known,
         blocks=tuple(replace(one, heads=heads[0]) for one in blocks),
@@ -291,7 +266,7 @@ def _order(module: nn.Module, anatomy: Anatomy, seen: Seen, pixels: Tensor, name
             tokens_first=anatomy.tokens_first,
         )
     except NoOrderError as error:
-        raise UnsupportedModelError(f"{name} can't be explored: {error}; {PLAIN_VIT}.") from error
+        raise unexplorable(name, error.sentence) from error
 
 
 def _order_by_shapes(seen: Seen, tokens: int, size: Pair) -> Order:

@@ -24,6 +24,7 @@ from vit_explorer.models.structure.attention_calls import (
     answering,
     find_foreign,
 )
+from vit_explorer.sentences import Sentence
 
 POOLINGS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
 
@@ -310,14 +311,38 @@ def _over_channels(event: Event) -> bool:
     return rows in (source[-1], source[1])
 
 
-_FAULTS: tuple[tuple[Callable[[Event], bool], str], ...] = (
-    (_windowed, "it attends within windows or groups ({0.queries} tokens at a time)"),
-    (_over_channels, "it attends over {0.queries} channels a head, not over tokens"),
+_FAULTS: tuple[tuple[Callable[[Event], bool], Callable[[Event], Sentence]], ...] = (
+    (
+        _windowed,
+        lambda one: Sentence(
+            "reason.windows",
+            "it attends within windows or groups ({count} tokens at a time)",
+            count=one.queries,
+        ),
+    ),
+    (
+        _over_channels,
+        lambda one: Sentence(
+            "reason.channels",
+            "it attends over {count} channels a head, not over tokens",
+            count=one.queries,
+        ),
+    ),
     (
         lambda one: not one.square,
-        "it attends from {0.queries} tokens to {0.keys} others, not to themselves",
+        lambda one: Sentence(
+            "reason.others",
+            "it attends from {queries} tokens to {keys} others, not to themselves",
+            queries=one.queries,
+            keys=one.keys,
+        ),
     ),
-    (lambda one: one.causal, "its attention is causal: a token sees only those before it"),
+    (
+        lambda one: one.causal,
+        lambda _: Sentence(
+            "reason.causal", "its attention is causal: a token sees only those before it"
+        ),
+    ),
 )
 
 
@@ -325,15 +350,26 @@ def why_not(seen: Seen) -> str:
     """What keeps a module's attention from being explored, "" where nothing seen does."""
     events = [one for one in seen.events if one.queries > 1]
     if not events:
-        return "it has no softmax attention between patches (it mixes them in another way)"
+        return Sentence(
+            "reason.none",
+            "it has no softmax attention between patches (it mixes them in another way)",
+        )
     for applies, words in _FAULTS:
         for event in filter(applies, events):
-            return words.format(event)
+            return words(event)
     counts = sorted({one.queries for one in events}, reverse=True)
     if counts[0] - counts[-1] > LATE_TOKENS:
         stages = ", ".join(map(str, counts))
-        return f"its stages attend over different numbers of tokens ({stages})"
+        return Sentence(
+            "reason.uneven",
+            "its stages attend over different numbers of tokens ({counts})",
+            counts=stages,
+        )
     pooled = next((one for one in events if one.queries != _tokens(one) and one.source), None)
     if pooled is not None and len(pooled.source) == 4:
-        return f"it attends over {pooled.queries} tokens, pooled from those of its blocks"
+        return Sentence(
+            "reason.pooled",
+            "it attends over {count} tokens, pooled from those of its blocks",
+            count=pooled.queries,
+        )
     return ""

@@ -27,6 +27,7 @@ from vit_explorer.models.card import (
 )
 from vit_explorer.models.interception import evaluating, frozen
 from vit_explorer.models.structure.stage_outputs import as_grid, tensor_of, with_first
+from vit_explorer.sentences import Sentence
 
 # So much of a grid's cells change most when the quarter they lie in does. The rest of the cells,
 # near the middle, may be moved more by a neighbour; a wrong reading of the axes reaches about half.
@@ -54,7 +55,8 @@ def detect_stages(
         UnsupportedModelError: `refusal`, where it doesn't say what the model is like but what to
             choose for it, such as another size, or where there are no stages either.
     """
-    if not str(refusal).startswith(_opening(name)):
+    reason = reason_of(refusal)
+    if not reason:
         raise refusal
     try:
         stages, output = find_stages(module, image_size, channels)
@@ -77,17 +79,15 @@ def detect_stages(
         position="none",
         classes=find_classes(module, find_core(module), output),
     )
-    return structure, {"tier": 2, "stages": stages, "tier_reason": reason_of(refusal, name)}
+    return structure, {"tier": 2, "stages": stages, "tier_reason": reason}
 
 
-def reason_of(refusal: UnsupportedModelError, name: str) -> str:
-    """The measured part of a refusal: "it attends within windows …"."""
-    words = str(refusal).removeprefix(_opening(name))
-    return words.partition("; ")[0].partition(", expected each block")[0].rstrip(".")
-
-
-def _opening(name: str) -> str:
-    return f"{name} can't be explored: "
+def reason_of(refusal: UnsupportedModelError) -> str:
+    """What was measured of a model: "it attends within windows …"; "" of other refusals."""
+    said = refusal.sentence
+    if isinstance(said, Sentence) and said.key == "error.unexplorable":
+        return said.values["reason"]
+    return ""
 
 
 def find_stages(

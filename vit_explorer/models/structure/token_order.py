@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vit_explorer.errors import SaidError
 from vit_explorer.models.capture import capture
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import Block, Layout, tensors_in, tokens_in
@@ -29,7 +30,7 @@ _FOLLOWS = 1e-4
 _AT_ONCE = 8
 
 
-class NoOrderError(Exception):
+class NoOrderError(SaidError):
     """Why the order of a network's tokens can't be told; the message is a clause."""
 
 
@@ -165,8 +166,10 @@ def find_steps(module: nn.Module, blocks: Sequence[Block], pixels: Tensor, token
             module(pixels)
     if not found:
         raise NoOrderError(
-            f"what enters its part {blocks[1].name!r} is not made of what leaves "
-            f"{blocks[0].name!r} alone"
+            "reason.made",
+            "what enters its part {later!r} is not made of what leaves {earlier!r} alone",
+            later=blocks[1].name,
+            earlier=blocks[0].name,
         )
     return found[-1]
 
@@ -186,10 +189,14 @@ def find_layout(event: Event, found: Tensor, pictures: int) -> Layout:
         if after == before * pictures and axis not in axes
     ]
     if len(one) != len(many) or len(grown) != 1 or found.ndim not in (3, 4):
-        shapes = " and ".join("×".join(map(str, shape)) for shape in (one, many))
+        before, after = ("×".join(map(str, shape)) for shape in (one, many))
         raise NoOrderError(
-            f"its attention keeps pictures and heads in no order that was found ({shapes} for one "
-            f"picture and {pictures})"
+            "reason.layout",
+            "its attention keeps pictures and heads in no order that was found ({before} for "
+            "one picture, {after} for {count})",
+            before=before,
+            after=after,
+            count=pictures,
         )
     axis = grown[0]
     others = [other for other in range(found.ndim) if other not in (*axes, axis)]
@@ -197,7 +204,9 @@ def find_layout(event: Event, found: Tensor, pictures: int) -> Layout:
         return Layout(axis, others[0] if others else None, *axes)
     if others:
         raise NoOrderError(
-            f"it attends within windows or groups ({event.queries} tokens at a time)"
+            "reason.windows",
+            "it attends within windows or groups ({count} tokens at a time)",
+            count=event.queries,
         )
     by_picture = found.movedim(axis, 0).unflatten(0, (pictures, one[axis]))
     first = torch.equal(by_picture[0], by_picture[-1])
@@ -241,7 +250,7 @@ def find_order(
     following = whole > _FOLLOWS * whole.max()
     count = int(following.sum())
     if not count:
-        raise NoOrderError("no token follows the picture")
+        raise NoOrderError("reason.still", "no token follows the picture")
     for grid, patch in _grids(count, image_size, convolutions):
         if grid[0] * grid[1] == count:
             found = _fit(enter, following, whole, grid, patch, image_size, convolutions)
@@ -250,12 +259,16 @@ def find_order(
     first, second = (run_to_block(module, block, base[None], tokens) for _ in range(2))
     if not torch.allclose(first, second):
         raise NoOrderError(
-            "what enters its blocks differs between two passes over one picture, so something in "
-            "it is drawn at random"
+            "reason.random",
+            "what enters its blocks differs between two passes over one picture, so something "
+            "in it is drawn at random",
         )
     raise NoOrderError(
-        f"{count} of its {tokens} tokens follow the picture, and no grid of patches was found in "
-        "which each of them is one patch"
+        "reason.grid",
+        "{count} of its {tokens} tokens follow the picture, and no grid of patches was found in "
+        "which each of them is one patch",
+        count=count,
+        tokens=tokens,
     )
 
 

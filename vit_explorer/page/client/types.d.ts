@@ -1,11 +1,18 @@
 // The page's data, for the checker of the scripts' types (`tsc`): what the server sends, what the
 // store holds, and what the parts of the page hand one another. No script loads this file.
 
-/** Of a keyed sentence: its key among the page's words, and the values in it; or a plain text. */
+/** A sentence of the server's: in English, and by its key and values, which may be such sentences. */
 interface Said {
+  text: string;
   key?: string;
-  values?: Record<string, string | number>;
-  text?: string;
+  values?: Record<string, string | Said>;
+}
+
+/** A language of the page: its file's name, its tag for browsers, and its own name. */
+interface Language {
+  code: string;
+  tag: string;
+  name: string;
 }
 
 type Pair = [number, number];
@@ -166,7 +173,7 @@ interface Result {
   target: Target | null;
   unsure: boolean;
   maps: Heatmap[];
-  skipped: Record<string, string>;
+  skipped: Record<string, Said>;
   attention: AttentionInfo;
   positions: { url?: string; large?: boolean; values?: Float32Array | null };
   patches: { error: number; largest: number } | null;
@@ -179,6 +186,7 @@ interface Result {
 interface Setup {
   model: string;
   words: Record<string, string>;
+  languages: Language[];
   methods: Method[];
   models: string[];
   downloaded: string[];
@@ -227,7 +235,7 @@ interface Training {
   state: "running" | "stopping" | "stopped" | "finished" | "failed";
   rows: RunRow[];
   measured: Measured;
-  error: string;
+  error: Said;
   has_weights: boolean;
 }
 
@@ -324,7 +332,7 @@ interface State extends Ready {
   compareMethod: string;
   film: import("./state/film.js").Film | null;
   filmOf: string;
-  filmProblem: Said | null;
+  filmProblem: { key?: string; text?: string } | null;
   frame: number;
   epochWanted: number | null;
   trainForm: { recipe: string; data: string; epochs: string };

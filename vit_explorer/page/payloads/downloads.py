@@ -17,6 +17,7 @@ from vit_explorer.errors import OptionError
 from vit_explorer.methods import METHODS
 from vit_explorer.options import index_from_text
 from vit_explorer.page.state.results import Result
+from vit_explorer.sentences import Sentence
 
 LONGEST_NAME = 1000
 
@@ -30,7 +31,12 @@ def npz_bytes(result: Result, name: str, item: str = "") -> bytes:
         OptionError: no such figure, or no such part of it.
     """
     if name not in DATA:
-        raise OptionError(f"There are no numbers called {name!r}; choose one of {', '.join(DATA)}.")
+        raise OptionError(
+            "error.numbers.unknown",
+            "There are no numbers called {name!r}; choose one of {known}.",
+            name=name,
+            known=", ".join(DATA),
+        )
     return _packed(DATA[name](result, item))
 
 
@@ -60,9 +66,17 @@ def table_bytes(table: Table) -> bytes:
     """
     width = len(table.columns)
     if len(set(table.columns)) < width or any(len(row) != width for row in table.rows):
-        raise OptionError(f"The table's rows should have {width} different columns.")
+        raise OptionError(
+            "error.table.rows",
+            "The table's rows should have {width} different columns.",
+            width=width,
+        )
     if any(len(name) > LONGEST_NAME for name in table.columns):
-        raise OptionError(f"A column's name has more than {LONGEST_NAME} characters; shorten it.")
+        raise OptionError(
+            "error.table.name",
+            "A column's name has more than {most} characters; shorten it.",
+            most=LONGEST_NAME,
+        )
     found: Arrays = {}
     for name, *cells in zip(table.columns, *table.rows, strict=True):
         given = ["" if cell is None else cell for cell in cells]
@@ -80,22 +94,28 @@ def _maps(result: Result, name: str) -> Arrays:
     explanation = result.explanation
     method, _, layer = name.partition("@")
     if method not in explanation.heatmaps:
-        raise OptionError(f"There is no map of the method {method!r}.")
+        raise OptionError(
+            "error.numbers.map",
+            "There is no map of the method {method!r}; show it on the page first.",
+            method=method,
+        )
     heatmap = explanation.heatmaps[method]
     if layer:
-        index = index_from_text("layer", layer, result.model.card.depth)
+        index = index_from_text(Sentence("part.layer", "layer"), layer, result.model.card.depth)
         heatmap = METHODS[method](explanation.trace, layer=index)
     return {method: heatmap.values}
 
 
 def _attention(result: Result, layer: str) -> Arrays:
-    number = index_from_text("layer", layer, result.model.card.depth)
+    number = index_from_text(Sentence("part.layer", "layer"), layer, result.model.card.depth)
     return {"attention": result.explanation.trace.attention(number).cpu().numpy()}
 
 
 def _positions(result: Result, item: str) -> Arrays:
     if item:
-        raise OptionError(f"The positions have no part {item!r}; leave it out.")
+        raise OptionError(
+            "error.numbers.part", "The positions have no part {item!r}; leave it out.", item=item
+        )
     return {"similarity": position_similarity(result.model)}
 
 

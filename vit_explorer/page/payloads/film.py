@@ -66,8 +66,10 @@ def _read(path: Path) -> Arrays:
             film[name]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"The training film {path.name} is damaged ({type(error).__name__}); train again to "
-            "make a new one."
+            "error.film.damaged",
+            "The training film {file} is damaged ({error}); train again to make a new one.",
+            file=path.name,
+            error=type(error).__name__,
         ) from None
     return film
 
@@ -81,8 +83,13 @@ def _check_fits(film: Arrays, path: Path, model: LoadedModel) -> None:
     same = len(labels) == model.card.classes if own is None else labels == own
     if found != expected or not same:
         raise DataError(
-            f"The {path.name} next to the weights is the film of another model ({found[0]} layers "
-            f"of {found[1]} heads, {len(film['labels'])} classes); put it with its own weights."
+            "error.film.other",
+            "The {file} next to the weights is the film of another model ({layers} layers of "
+            "{heads} heads, {classes} classes); put it with its own weights.",
+            file=path.name,
+            layers=found[0],
+            heads=found[1],
+            classes=len(film["labels"]),
         )
 
 

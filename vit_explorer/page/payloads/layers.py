@@ -15,9 +15,9 @@ from vit_explorer.analysis.tokens import Artifacts, artifacts, token_similarity
 from vit_explorer.errors import ExplorerError
 from vit_explorer.models.outputs import measured
 from vit_explorer.page.payloads.packing import pack
-from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.result import describe_prediction
 from vit_explorer.page.state.results import Result
+from vit_explorer.sentences import keyed
 
 # Larger ones are not sent whole; the page then asks for one token's similarities at a time.
 MAX_TOKEN_NUMBERS = 8 * 2**20
@@ -57,7 +57,7 @@ def _lens(result: Result) -> dict[str, Any]:
     try:
         lens = logit_lens(result.explanation.trace)
     except ExplorerError as error:
-        return {"error": keyed(str(error))}
+        return {"error": keyed(error.sentence)}
     target, outputs = lens.target, result.model.card.outputs
     shares = measured(torch.from_numpy(lens.logits), outputs).numpy()
     final = {each.index: (each.label, shares[:, each.index]) for each in lens.predictions[-1]}

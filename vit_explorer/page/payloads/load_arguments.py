@@ -9,7 +9,6 @@ from vit_explorer.models.card import ModelCard
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import GIVEN
 from vit_explorer.models.shipped import SHIPPED
-from vit_explorer.page.payloads.phrases import keyed
 
 
 def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
@@ -19,12 +18,11 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
     `run` is the weights file of a run of this page; others are named without their folder.
     """
     card = model.card
-    if "key" not in keyed(card.source):  # the source is then where the module's class is from
-        return {"model": card.name, "module": card.source}
+    if card.source.kind == "module":
+        return {"model": card.name, "module": card.source.name}
     given = _source(card, run)
-    labels = card.labels_source.removeprefix("file ")
-    if labels != card.labels_source:
-        given["labels"] = labels
+    if card.labels_source.kind == "file":
+        given["labels"] = card.labels_source.file
     if card.image_size != _native_size(model):
         given["image_size"] = list(card.image_size)
     if card.weights_image_size is not None:
@@ -38,15 +36,14 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
 
 
 def _source(card: ModelCard, run: Path | None) -> dict[str, Any]:
-    weights = card.source.removeprefix("timm, weights from ")
-    file = card.source.removeprefix("file ")
+    source = card.source
     if run is not None:
         return {"model": run.as_posix()}
-    if file != card.source and card.name not in SHIPPED:
-        return {"model": file}
-    if weights != card.source:
-        return {"model": card.name, "weights": weights.partition(", key ")[0]}
-    if card.source == "timm, random weights":
+    if source.kind == "file" and card.name not in SHIPPED:
+        return {"model": source.file}
+    if source.kind == "timm_file":
+        return {"model": card.name, "weights": source.file}
+    if source.kind == "timm_random":
         return {"model": card.name, "pretrained": False}
     return {"model": card.name}
 

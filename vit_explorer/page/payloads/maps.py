@@ -10,7 +10,7 @@ from vit_explorer.drawing import overlays as render
 from vit_explorer.methods import METHODS, Heatmap, Method, in_order
 from vit_explorer.models.card import ModelCard
 from vit_explorer.page.payloads.packing import pack
-from vit_explorer.page.payloads.phrases import keyed
+from vit_explorer.sentences import keyed
 
 
 def shown_of(tier: int) -> list[str]:

@@ -24,9 +24,9 @@ from vit_explorer.page.payloads.learn import has_projection, has_two_heads
 from vit_explorer.page.payloads.load_arguments import load_arguments
 from vit_explorer.page.payloads.maps import describe_map, usual
 from vit_explorer.page.payloads.packing import pack
-from vit_explorer.page.payloads.phrases import keyed
 from vit_explorer.page.payloads.tabs import describe_lacks
 from vit_explorer.page.state.results import Result
+from vit_explorer.sentences import keyed
 from vit_explorer.training.recipe import Measured
 from vit_explorer.version import __version__
 
@@ -69,7 +69,7 @@ def describe_result(result: Result) -> dict[str, Any]:
         "target": _target(explanation, target) if target else None,
         "unsure": bool(explanation.unsure),
         "maps": [describe_map(name, explanation.heatmaps[name]) for name in _ordered(explanation)],
-        "skipped": dict(explanation.skipped),
+        "skipped": {name: keyed(why) for name, why in explanation.skipped.items()},
         "attention": {
             "url": base,
             "depth": card.depth if card.tier == 1 else 0,
@@ -133,7 +133,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "dim": card.dim,
         "position": card.position,
         "labels": f"results/{result.key}/labels" if card.classes else None,
-        "source": keyed(card.source),
+        "source": keyed(card.source.sentence),
         "weights_notes": [keyed(note) for note in card.weights_notes],
         "parameters": card.parameters,
         "judged": f"judged/{result.model_name}" if result.model_name in SHIPPED else None,
@@ -153,7 +153,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "activation": _activation(card),
         "few_labels": list(model.labels) if 0 < card.classes <= FEW_CLASSES else [],
         "labels_zh": dict(zip(model.labels, model.labels_zh, strict=False)),
-        "labels_source": keyed(card.labels_source),
+        "labels_source": keyed(card.labels_source.sentence),
         "mean": card.mean,
         "std": card.std,
         "interpolation": card.interpolation,

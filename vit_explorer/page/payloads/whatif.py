@@ -82,8 +82,10 @@ def describe_removal(result: Result, order: RemovalOrder) -> dict[str, Any]:
     patches = card.grid[0] * card.grid[1]
     if sorted(order.ranking) != list(range(patches)):
         raise OptionError(
-            f"The ranking has {len(order.ranking)} entries, expected every patch of 0 to "
-            f"{patches - 1} once."
+            "error.ranking",
+            "The ranking has {count} entries, expected every patch of 0 to {last} once.",
+            count=len(order.ranking),
+            last=patches - 1,
         )
     # What predicts from the patches needs one of them.
     most = patches - 1 if order.how == "drop" and card.pooling != "class" else patches

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
-from vit_explorer.page.state.results import Result
+from vit_explorer.page.state.results import GONE, Result
 from vit_explorer.page.state.session import Workbench
+from vit_explorer.sentences import keyed
 
 BYTES = "application/octet-stream"
 
@@ -25,7 +26,7 @@ def held_result(key: str, workbench: Bench) -> Result:
     """The result of a key; raises the answer that it is gone."""
     result = workbench.result(key)
     if result is None:
-        raise HTTPException(404, "The page no longer holds this result; explain the picture again.")
+        raise HTTPException(404, keyed(GONE))
     return result
 
 

@@ -20,6 +20,7 @@ from vit_explorer.page.routes.request_bodies import read_order
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.streamed_job import Tell, Telling, Turn, Work, paced
+from vit_explorer.sentences import keyed
 
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"
@@ -117,7 +118,7 @@ def tell_explanation(workbench: Workbench, asked: ExplanationAsked, tell: Tell) 
         result = workbench.analyse(asked.picture, asked.model, asked.target)
     except ExplorerError as error:
         part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
-        tell({"error": str(error), "part": part})
+        tell({"error": keyed(error.sentence), "part": part})
         return
     tell({"result": describe_result(result)})
 

@@ -23,5 +23,5 @@ def memory(workbench: Bench) -> dict[str, int]:
 @router.post("/uploads/{kind}")
 async def receive(workbench: Bench, request: Request, kind: str, name: str = "") -> dict[str, str]:
     """Keep a checkpoint or class names, and tell the key to ask for it by."""
-    check_type(request, BYTES, "this")
+    check_type(request, BYTES)
     return {"upload": await workbench.uploads.receive(kind, name, request.stream())}

@@ -14,6 +14,10 @@ from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.film import film_bytes
 from vit_explorer.page.payloads.packing import MEDIA_TYPE
 from vit_explorer.page.routes.held import Bench, Held
+from vit_explorer.sentences import Sentence, keyed
+
+NOWHERE = Sentence("error.nowhere", "There is nothing at this address; explain the picture again.")
+NO_FILM = Sentence("error.film.none", "The model has no training film; train it here to make one.")
 
 
 class NumbersRoute(APIRoute):
@@ -25,8 +29,8 @@ class NumbersRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
-            except IndexError as error:
-                raise HTTPException(404, str(error)) from None
+            except IndexError:
+                raise HTTPException(404, keyed(NOWHERE)) from None
 
         return answer
 
@@ -118,12 +122,14 @@ def similarities(result: Held, token: int) -> Packed:
 @router.get("/methods/{method}/layers")
 def method_layers(result: Held, workbench: Bench, method: str) -> Packed:
     if method not in maps.layered():
-        raise OptionError(f"The method {method!r} has no map of each layer.")
+        raise OptionError(
+            "error.map.each", "The method {method!r} has no map of each layer.", method=method
+        )
     return Packed(maps.layers_bytes(method, workbench.analyses.layers(result, method)))
 
 
 @router.get("/film")
 def film(result: Held) -> Packed:
     if result.film is None:
-        raise HTTPException(404, "The model has no training film; train it here to make one.")
+        raise HTTPException(404, keyed(NO_FILM))
     return Packed(film_bytes(result.film, result.model))

@@ -31,14 +31,17 @@ from vit_explorer.page.routes.request_bodies import check_type, read_body, read_
 from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES, Workbench
 from vit_explorer.page.state.uploads import ENDINGS, MAX_BYTES
+from vit_explorer.page.static_files import languages
 from vit_explorer.pictures.decode import open_picture
+from vit_explorer.sentences import Sentence, keyed
 from vit_explorer.training.recipe import describe_recipes
 
 logger = logging.getLogger(__name__)
 
-UNWRITABLE = (
+UNWRITABLE = Sentence(
+    "error.download",
     "The explanation's files can't be written on the server; make room in its temporary folder and "
-    "download again."
+    "download again.",
 )
 THUMBNAIL_SIDE = 192
 LARGEST_ORDER = 10**4
@@ -62,6 +65,7 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
     return {
         "model": start,
         "words": words(),
+        "languages": [language.describe() for language in languages()],
         "methods": describe_methods(),
         "models": list(dict.fromkeys((start, *SHIPPED, *downloaded))),
         "downloaded": downloaded,
@@ -130,9 +134,13 @@ def judged(workbench: Bench, model_name: str) -> dict[str, dict[str, Any]]:
 
 @router.post("/pictures")
 async def receive_picture(workbench: Bench, request: Request, name: str = "") -> dict[str, str]:
-    check_type(request, BYTES, "the picture's bytes")
+    check_type(request, BYTES)
     limit = MAX_UPLOAD_BYTES // 10**6
-    too_long = f"The picture has more than {limit} MB; make it smaller and send it again."
+    too_long = Sentence(
+        "error.picture.limit",
+        "The picture has more than {limit} MB; make it smaller and send it again.",
+        limit=limit,
+    )
     data = await read_body(request, MAX_UPLOAD_BYTES, too_long)
     return {"picture": await run_in_threadpool(workbench.add_picture, data, name)}
 
@@ -200,7 +208,7 @@ def download(result: Held) -> Response:
                     archive.write(file, f"{written.name}/{file.name}")
     except (ExplorerError, OSError):
         logger.exception("the explanation of %r can't be written", explanation.picture.name)
-        raise HTTPException(422, UNWRITABLE) from None
+        raise HTTPException(422, keyed(UNWRITABLE)) from None
     headers = _as_file(f"{written.name}-explanation.zip")
     return Response(buffer.getvalue(), media_type=ZIP, headers=headers)
 

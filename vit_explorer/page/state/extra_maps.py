@@ -15,6 +15,7 @@ from vit_explorer.methods import METHODS, Heatmap, find_method
 from vit_explorer.options import index_from_text
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.results import Result
+from vit_explorer.sentences import Sentence
 
 Progress = Callable[[int, int], None]
 
@@ -38,8 +39,18 @@ class Named:
         if not at:
             return cls(method)
         if not found.takes_layer:
-            raise OptionError(f"The method {method!r} reads all layers; leave out {at + layer!r}.")
-        return cls(method, index_from_text(f"layer of {method!r}", layer, depth))
+            raise OptionError(
+                "error.map.layers",
+                "The method {method!r} reads all layers; leave out {layer!r}.",
+                method=method,
+                layer=at + layer,
+            )
+        return cls(
+            method,
+            index_from_text(
+                Sentence("part.layer.of", "layer of {method!r}", method=method), layer, depth
+            ),
+        )
 
     def __str__(self) -> str:
         return self.method if self.layer is None else f"{self.method}@{self.layer}"

@@ -13,6 +13,7 @@ from vit_explorer.explaining.explanation import Explanation
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.pictures.decode import Picture
+from vit_explorer.sentences import Sentence
 
 RESULT_BYTES = 600 * 2**20
 # Weights of models that nothing but results holds: enough for some ViT-B, and a page that still
@@ -20,6 +21,10 @@ RESULT_BYTES = 600 * 2**20
 WEIGHT_BYTES = 2 * 2**30
 # Keys of results that were asked for without a target.
 ASKED_KEPT = 10_000
+
+GONE = Sentence(
+    "error.result.gone", "The page no longer holds this result; explain the picture again."
+)
 
 
 @dataclass(frozen=True)

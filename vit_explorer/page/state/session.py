@@ -21,6 +21,7 @@ from vit_explorer.models.checkpoints.labels import read_labels
 from vit_explorer.models.finishing import with_outputs
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import check_outputs
+from vit_explorer.models.provenance import Provenance
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.targets import Target
 from vit_explorer.models.zoo import NoArchitectureError, available_models, is_model_name, load_model
@@ -31,6 +32,7 @@ from vit_explorer.page.state.results import Result, Results, picture_bytes
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.state.uploads import Given, Uploads, cut_name
 from vit_explorer.pictures.decode import Picture, open_picture
+from vit_explorer.sentences import Sentence
 from vit_explorer.training.film import find_film
 
 MAX_UPLOAD_BYTES = 20 * 10**6
@@ -111,7 +113,9 @@ class Workbench:
             held = open_picture(asset(key))
             self._pictures.put(key, held)
         if held is None:
-            raise PictureError("The page no longer holds this picture; send it again.")
+            raise PictureError(
+                "error.picture.gone", "The page no longer holds this picture; send it again."
+            )
         return held
 
     def judged_examples(self, model_name: str) -> dict[str, dict[str, Any]]:
@@ -180,7 +184,8 @@ class Workbench:
         )
         if not (given.weights or given.labels or given.outputs):
             raise ModelError(
-                "No file was given; choose a checkpoint, class names, or what the numbers mean."
+                "error.load.nothing",
+                "No file was given; choose a checkpoint, class names, or what the numbers mean.",
             )
         model = self._load_given(given)
         name = f"{FILE}{given.name}"
@@ -209,8 +214,10 @@ class Workbench:
             return self._read(model, weights=weights, labels=given.labels, outputs=given.outputs)
         except NoArchitectureError:
             raise ModelError(
-                f"The file {Path(model).name} doesn't say its architecture; fill in Architecture "
-                "with the timm name it was trained with."
+                "error.load.architecture",
+                "The file {file} doesn't say its architecture; fill in Architecture with the "
+                "timm name it was trained with.",
+                file=Path(model).name,
             ) from None
 
     @property
@@ -248,8 +255,12 @@ class Workbench:
     def _check_name(name: str) -> None:
         # load_model also takes files, folders and addresses, which a page must not be able to name.
         if not is_model_name(name):
-            close = nearest(name, available_models()) or "; choose one of the list."
-            raise ModelError(f"There is no model {name!r}{close}")
+            close = nearest(name, available_models()) or Sentence(
+                "part.choose", "; choose one of the list."
+            )
+            raise ModelError(
+                "error.load.unknown", "There is no model {name!r}{near}", name=name, near=close
+            )
 
     def is_loaded(self, name: str) -> bool:
         return name == self.start_name or self._models.get(self._version(name)) is not None
@@ -312,7 +323,7 @@ def relabelled(model: LoadedModel, labels: Path | None) -> LoadedModel:
     if labels is None:
         return model
     names = read_labels(labels, model.card.classes, model.card.name)
-    card = dataclasses.replace(model.card, labels_source=f"file {labels.name}")
+    card = dataclasses.replace(model.card, labels_source=Provenance("file", file=labels.name))
     return dataclasses.replace(model, labels=names, card=card)
 
 

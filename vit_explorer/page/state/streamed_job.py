@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fastapi import Request
 
 from vit_explorer.errors import UNEXPECTED, ExplorerError
+from vit_explorer.sentences import keyed
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +88,10 @@ class Telling:
         except Stopped:
             logger.debug("a job was stopped")
         except ExplorerError as error:
-            self._put({"error": str(error)})
+            self._put({"error": keyed(error.sentence)})
         except Exception:
             logger.exception("a job failed")
-            self._put({"error": UNEXPECTED})
+            self._put({"error": keyed(UNEXPECTED)})
         self._put(None)
 
     def _put(self, line: dict[str, Any] | None) -> None:

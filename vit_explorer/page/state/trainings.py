@@ -23,6 +23,7 @@ from vit_explorer.errors import (
     RecipeError,
     nearest,
 )
+from vit_explorer.sentences import Sentence, keyed
 from vit_explorer.training.recipe import Measured, Recipe, list_recipes, load_recipe
 from vit_explorer.training.run_folder import RunFolder
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "last.safetensors"
-UNEXPECTED = "The training failed in a way the page has no words for; the server's log has them."
+UNEXPECTED = Sentence(
+    "error.train.unexpected",
+    "The training failed in a way the page has no words for; the server's log has them.",
+)
 _NICENESS = 10
 _LONGEST_PATH = 1000
 
@@ -82,7 +86,10 @@ class Trainings:
         # load_recipe also reads files, which a page must not be able to name.
         if recipe not in list_recipes():
             raise RecipeError(
-                f"There is no recipe {recipe!r}{nearest(recipe, list_recipes()) or '.'}"
+                "error.train.recipe",
+                "There is no recipe {recipe!r}{near}",
+                recipe=recipe,
+                near=nearest(recipe, list_recipes()) or ".",
             )
         changes = []
         if epochs is not None:
@@ -104,8 +111,12 @@ class Trainings:
         data = _read_json(folder / "run.json", {}).get("data")
         if not isinstance(data, str):
             raise DataError(
-                f"The run {run} doesn't say which data it learns from; resume it with "
-                f"`vit-explorer train {folder / 'recipe.yaml'} --data DIR --out {folder} --resume`."
+                "error.train.data",
+                "The run {run} doesn't say which data it learns from; resume it with "
+                "`vit-explorer train {recipe} --data DIR --out {folder} --resume`.",
+                run=run,
+                recipe=folder / "recipe.yaml",
+                folder=folder,
             )
         self._launch(run, settings, data, resume=True)
 
@@ -131,10 +142,12 @@ class Trainings:
         try:
             file = self._existing(run) / WEIGHTS
         except OptionError as error:
-            raise ModelError(str(error)) from None
+            raise ModelError(error.sentence) from None
         if not file.is_file():
             raise ModelError(
-                f"The run {run} has no weights yet; they are written at the end of each epoch."
+                "error.train.weights",
+                "The run {run} has no weights yet; they are written at the end of each epoch.",
+                run=run,
             )
         return file
 
@@ -161,7 +174,7 @@ class Trainings:
                 "state": one.state,
                 "rows": list(one.rows),
                 "measured": measured_on(one.rows),
-                "error": one.error,
+                "error": keyed(one.error),
                 "has_weights": (self.folder / one.run / WEIGHTS).is_file(),
             }
 
@@ -186,7 +199,9 @@ class Trainings:
         with self._lock:
             if self._current is not None and self._current.active:
                 raise OptionError(
-                    f"The run {self._current.run} is training; stop it first, or wait for its end."
+                    "error.train.busy",
+                    "The run {run} is training; stop it first, or wait for its end.",
+                    run=self._current.run,
                 )
             current = Training(run, settings.name, settings.epochs, rows=rows)
             stop = threading.Event()
@@ -219,9 +234,13 @@ class Trainings:
         try:
             state = "finished" if go().finished else "stopped"
         except ExplorerError as refusal:
-            error = str(refusal)
+            error = refusal.sentence
         except OSError as refusal:
-            error = f"The data can't be read: {refusal.strerror or refusal}; choose another folder."
+            error = Sentence(
+                "error.train.read",
+                "The data can't be read: {reason}; choose another folder.",
+                reason=refusal.strerror or refusal,
+            )
         except Exception:
             logger.exception("the training of %s failed", current.run)
             error = UNEXPECTED
@@ -240,7 +259,12 @@ class Trainings:
         for folder in self._folders():
             if folder.name == run:
                 return folder
-        raise OptionError(f"There is no run {run!r} in {self.folder}; choose one of the list.")
+        raise OptionError(
+            "error.train.run",
+            "There is no run {run!r} in {folder}; choose one of the list.",
+            run=run,
+            folder=self.folder,
+        )
 
     def _free_name(self, recipe: str) -> str:
         number, name = 1, recipe
@@ -271,13 +295,18 @@ def measured_on(rows: Sequence[Row]) -> Measured:
 def _checked(data: str) -> str:
     data = data.strip()
     if not data or len(data) > _LONGEST_PATH or "\0" in data:
-        raise DataError("Name a folder of class folders on the server's machine, or cifar10.")
+        raise DataError(
+            "error.train.folder",
+            "Name a folder of class folders on the server's machine, or cifar10.",
+        )
     # A run is resumed later, perhaps by a server that was started elsewhere.
     try:
         return data if data == "cifar10" else str(Path(data).expanduser().absolute())
     except RuntimeError:
         raise DataError(
-            f"{data} begins with a user this machine doesn't know; write the whole path."
+            "error.train.user",
+            "{data} begins with a user this machine doesn't know; write the whole path.",
+            data=data,
         ) from None
 
 

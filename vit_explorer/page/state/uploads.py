@@ -18,6 +18,7 @@ from vit_explorer.errors import ModelError
 from vit_explorer.models.checkpoints.labels import LABEL_ENDINGS
 from vit_explorer.models.checkpoints.weight_files import WEIGHT_ENDINGS
 from vit_explorer.models.outputs import Outputs
+from vit_explorer.sentences import Sentence
 
 MAX_BYTES = {"weights": 2 * 10**9, "labels": 2 * 10**6}
 ENDINGS = {"weights": WEIGHT_ENDINGS, "labels": LABEL_ENDINGS}
@@ -25,7 +26,7 @@ FILES_KEPT = 6
 # A file system takes 255 bytes, an encrypted one 143; the ending comes after this.
 MAX_NAME_BYTES = 120
 LONGEST_SUFFIX = 20
-GONE = "The page no longer holds this file; send it again."
+GONE = Sentence("error.upload.gone", "The page no longer holds this file; send it again.")
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,12 @@ class Uploads:
         ending = Path(name).suffix.lower()
         if kind not in ENDINGS or ending not in ENDINGS[kind]:
             raise ModelError(
-                f"The file {shown(name)!r} has an ending that can't be read here; send weights as "
-                f"{', '.join(ENDINGS['weights'])}, or labels as {', '.join(ENDINGS['labels'])}."
+                "error.upload.ending",
+                "The file {file!r} has an ending that can't be read here; send weights as "
+                "{weights}, or labels as {labels}.",
+                file=shown(name),
+                weights=", ".join(ENDINGS["weights"]),
+                labels=", ".join(ENDINGS["labels"]),
             )
         key = secrets.token_urlsafe(16)
         # The name is in messages and on the page; the folder above it is the key's alone.
@@ -82,9 +87,11 @@ class Uploads:
             await _write(path, chunks, MAX_BYTES[kind])
         except OSError as error:
             raise ModelError(
-                f"The file {stored} can't be kept on the server "
-                f"({error.strerror or type(error).__name__}); make room in its temporary folder "
-                "and send the file again."
+                "error.upload.room",
+                "The file {file} can't be kept on the server ({reason}); make room in its "
+                "temporary folder and send the file again.",
+                file=stored,
+                reason=error.strerror or type(error).__name__,
             ) from None
         with self._lock:
             self._files[key] = (kind, path)
@@ -150,8 +157,11 @@ async def _write(path: Path, chunks: AsyncIterable[bytes], most: int) -> None:
                 received += len(chunk)
                 if received > most:
                     raise ModelError(
-                        f"The file {path.name} has more than {most // 10**6:,} MB; start the page "
-                        "with it instead: vit-explorer app --model NAME --weights FILE."
+                        "error.upload.limit",
+                        "The file {file} has more than {limit:,} MB; start the page with it "
+                        "instead: vit-explorer app --model NAME --weights FILE.",
+                        file=path.name,
+                        limit=most // 10**6,
                     )
                 file.write(chunk)
     except BaseException:  # the connection may also end with a cancellation

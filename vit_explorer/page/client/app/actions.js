@@ -1,7 +1,7 @@
 // What a reader can ask for, turned into requests: the newest choice wins, a refused one is taken back.
 
 import { otherTheme } from "../base/theme.js";
-import { otherLanguage, t } from "../base/words.js";
+import { t } from "../base/words.js";
 import { createAnalyser } from "../server/jobs.js";
 import { chooseValues, sendPicture } from "../server/requests.js";
 import { placeOf } from "../state/link.js";
@@ -140,7 +140,7 @@ export function createActions({ store, setup, adopt }) {
       pictures += 1;
       explain({ target: null, ...place }, place.picture ?? wanted.picture);
     },
-    toggleLanguage: () => store.set({ language: otherLanguage(store.get().language) }),
+    chooseLanguage: (language) => store.set({ language }),
     toggleTheme: () => store.set({ theme: otherTheme(store.get().theme) }),
   };
 }

@@ -2,7 +2,7 @@
 
 import { el, setText } from "../base/dom.js";
 import { megabytes } from "../base/format.js";
-import { t } from "../base/words.js";
+import { allLanguages, browserLanguage, t } from "../base/words.js";
 import { summary } from "../controls/model_facts.js";
 import { readMemory, readModelNames } from "../server/requests.js";
 import { openModelDialog } from "./model_dialog.js";
@@ -97,15 +97,18 @@ export function createHeader({ store, setup, actions }) {
     "◐",
   );
 
+  const spoken = store.get().language || browserLanguage();
   const language = el(
-    "button",
+    "select",
     {
-      type: "button",
       id: "vx-language",
-      title: t("action.language.title"),
-      onclick: actions.toggleLanguage,
+      "aria-label": t("action.language"),
+      title: t("action.language"),
+      onchange: ({ target }) => actions.chooseLanguage(target.value),
     },
-    t("action.language"),
+    allLanguages().map(({ code, tag, name }) =>
+      el("option", { value: code, lang: tag, selected: code === spoken }, name),
+    ),
   );
 
   let shown = setup.model;

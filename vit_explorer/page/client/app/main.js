@@ -2,7 +2,7 @@
 
 import { el, replace } from "../base/dom.js";
 import { applyTheme } from "../base/theme.js";
-import { speak } from "../base/words.js";
+import { isLanguage, learnLanguages, speak } from "../base/words.js";
 import { setTables } from "../maps/colours.js";
 import { forgetFailures } from "../server/packed.js";
 import { readSetup } from "../server/requests.js";
@@ -30,9 +30,12 @@ addLinks(VIEW_LINKS);
 export async function mount(root) {
   const setup = await readSetup();
   const tabs = Object.keys(VIEWS);
+  learnLanguages(setup.languages);
   const { tab, place, language, linked } = readPlace(tabs, setup);
   const store = createStore({ ...START, ...readSettings(), tab, linked });
   if (language) store.set({ language });
+  // What was chosen once may be gone from the server.
+  if (!isLanguage(store.get().language)) store.set({ language: "" });
   await speak(store.get().language, setup.words);
   rememberSettings(store);
   store.on(["theme"], ({ theme }) => applyTheme(theme));

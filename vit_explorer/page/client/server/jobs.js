@@ -1,6 +1,7 @@
 // Whatever takes the server time: its answer comes line by line, and to hang up is to stop it.
 
 import { address } from "../base/address.js";
+import { said } from "../base/words.js";
 import { refusal } from "./refusal.js";
 
 /**
@@ -30,7 +31,7 @@ export async function* linesOf(path, order, signal) {
 }
 
 function told(line) {
-  if (line.error) throw new Refusal(line.error, line.part);
+  if (line.error) throw new Refusal(said(line.error), line.part);
   return line;
 }
 

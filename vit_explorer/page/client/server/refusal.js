@@ -1,14 +1,21 @@
 // Why the server refused, in words.
 
-import { t } from "../base/words.js";
+import { said, t } from "../base/words.js";
 
 /**
  * The server's own sentence, or ours where it has none.
  * @param {Response} response
  */
 export async function refusal(response) {
-  const { error, detail } = await response.json().catch(() => ({}));
-  // FastAPI's own words, such as "Not Found", are no sentences.
-  const told = String(detail).endsWith(".") ? detail : t("state.refused", { status: response.status });
-  return new Error(error ?? told);
+  return new Error(sentenceOf(await response.json().catch(() => ({})), response.status));
+}
+
+/**
+ * The sentence in an answer of this status; FastAPI's own words, such as "Not Found", are none.
+ * @param {{ error?: Said, detail?: Said }} answer
+ * @param {number} status
+ */
+export function sentenceOf({ error, detail }, status) {
+  const told = error ?? detail;
+  return told?.text ? said(told) : t("state.refused", { status });
 }

@@ -1,9 +1,8 @@
 // What the page asks and sends, apart from numbers and from work that takes time.
 
 import { address } from "../base/address.js";
-import { t } from "../base/words.js";
 import { linesOf } from "./jobs.js";
-import { refusal } from "./refusal.js";
+import { refusal, sentenceOf } from "./refusal.js";
 
 export async function readSetup() {
   const response = await fetch(address("setup"));
@@ -25,7 +24,7 @@ export async function sendPicture(file) {
     body: file,
   });
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
+  if (!response.ok) throw new Error(sentenceOf(answer, response.status));
   return answer.picture;
 }
 
@@ -68,7 +67,7 @@ export function sendFile(kind, file, signal, onProgress) {
     request.onload = () => {
       const answer = read(request.responseText);
       if (request.status === 200 && answer.upload) resolve(answer.upload);
-      else reject(new Error(answer.error ?? t("state.refused", { status: request.status })));
+      else reject(new Error(sentenceOf(answer, request.status)));
     };
     signal.addEventListener("abort", () => request.abort());
     request.send(file);

@@ -3,7 +3,7 @@
 
 import { address } from "../base/address.js";
 import { isValued, numberOf } from "../base/outputs.js";
-import { t } from "../base/words.js";
+import { said, t } from "../base/words.js";
 import { Resources } from "../server/resources.js";
 import { editKey, isPlain, layerAndHead } from "./edits.js";
 
@@ -82,7 +82,7 @@ async function ask(result, { path, order }, signal) {
   });
   const answer = await response.json();
   if (response.ok) return { value: answer };
-  if (response.status === 422) return { error: answer.error };
+  if (response.status === 422) return { error: said(answer.error) };
   throw new Error(`${path} ${response.status}`);
 }
 

@@ -1,6 +1,6 @@
 // What is shown, in the address: a reload, or a link someone else opens, shows the same.
 
-import { browserLanguage, LANGUAGES } from "../base/words.js";
+import { browserLanguage, isLanguage } from "../base/words.js";
 import { isColormap } from "../maps/colours.js";
 import { cellOf, startToken, tokenAt } from "../maps/geometry.js";
 import { counted } from "./link_entries.js";
@@ -99,7 +99,7 @@ export function readPlace(tabs, setup) {
   if (example || SENT.test(picture ?? "")) place.picture = picture;
   const aim = /^(not )?(\d{1,6})$/.exec(target ?? "");
   if (aim) place.target = aim[1] ? target : Number(target);
-  const language = LANGUAGES.find((name) => name === named.get("lang")) ?? "";
+  const language = isLanguage(named.get("lang")) ? named.get("lang") : "";
   const texts = KEPT.filter(({ name }) => named.has(name));
   const linked = Object.fromEntries(texts.map(({ name }) => [name, named.get(name)]));
   return { tab: tabs.includes(tab) ? tab : "explain", place, language, linked };

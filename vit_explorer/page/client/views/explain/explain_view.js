@@ -2,7 +2,7 @@
 
 import { el, replace, setText } from "../../base/dom.js";
 import { describeLeftOut } from "../../base/lacks.js";
-import { list, sentences, t } from "../../base/words.js";
+import { list, said, sentences, t } from "../../base/words.js";
 import { createGlossary } from "../../controls/glossary.js";
 import { mapOf, stopAll } from "../../state/analyses.js";
 import { askForBrief, chosenIds, chosenMethods, leftOut } from "../../state/chosen_maps.js";
@@ -105,7 +105,7 @@ function describeSkipped(state, setup) {
   const lacking = leftOut(state, setup);
   const known = lacking.map(({ name }) => name);
   const names = chosenMethods(state, setup).filter((name) => name in skipped && !known.includes(name));
-  const byReason = Map.groupBy(names, (name) => skipped[name]);
+  const byReason = Map.groupBy(names, (name) => said(skipped[name]));
   const parts = [...byReason].map(([why, some]) =>
     t("explain.skipped", { titles: list(some.map((name) => t(`method.${name}.title`))), why }),
   );

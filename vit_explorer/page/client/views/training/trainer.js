@@ -2,7 +2,7 @@
 
 import { el, replace, setText } from "../../base/dom.js";
 import { percent, short } from "../../base/format.js";
-import { sentences, t } from "../../base/words.js";
+import { said, sentences, t } from "../../base/words.js";
 import { createCurves } from "../../charts/curves.js";
 import { linesOf } from "../../server/jobs.js";
 import { orderTraining, readTraining } from "../../server/requests.js";
@@ -56,7 +56,7 @@ export function createTrainer({ store, setup, actions, signal }) {
         store.set({ training });
       }
       const { training } = store.get();
-      if (training?.error) actions.fail(training.error);
+      if (training?.error.text) actions.fail(said(training.error));
       await refresh();
     } catch {
       if (caller.signal.aborted) return;
@@ -192,7 +192,7 @@ function createLive(order, actions) {
       : "";
     const measuring = rows.length === epochs && state === "running";
     const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
-    setText(says, sentences(doing, training.error || speed));
+    setText(says, sentences(doing, said(training.error) || speed));
     const held = document.activeElement === stop;
     stop.hidden = !ACTIVE.includes(state);
     stop.disabled = state === "stopping";

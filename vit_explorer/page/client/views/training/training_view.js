@@ -39,7 +39,7 @@ export function createTrainingView(context) {
   async function fetchFilm({ film, model }) {
     if (store.get().filmOf === model.key) return;
     store.set({ film: null, filmOf: model.key, playing: false });
-    /** @type {Said} */
+    /** @type {{ key?: string, text?: string }} */
     let problem = { key: "film.none.why" };
     let opened = null;
     if (film.url) {

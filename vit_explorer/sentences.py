@@ -1,0 +1,80 @@
+"""Sentences that are English here, and any language where a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from string import Formatter
+from typing import Any
+
+
+class Sentence(str):
+    """English text that keeps its key and values, so that another language can say it.
+
+    The English stands where it is said, as a template of `str.format`; a language file has its own
+    by the same key, with the same places. Values are kept as the English shows them, and those that
+    are sentences stay sentences.
+
+    >>> said = Sentence("error.layer", "The layer was {layer!r}, up to {last}.", layer="a", last=3)
+    >>> said
+    "The layer was 'a', up to 3."
+    >>> said.key, said.values
+    ('error.layer', {'layer': "'a'", 'last': '3'})
+    """
+
+    key: str
+    values: dict[str, str]
+
+    def __new__(cls, key: str, template: str, /, **values: Any) -> Sentence:
+        shown = {name: _shown(template, name, value) for name, value in values.items()}
+        return cls._of(cls._fill(template, shown), key, shown)
+
+    @classmethod
+    def _of(cls, text: str, key: str, values: dict[str, str]) -> Sentence:
+        sentence = super().__new__(cls, text)
+        sentence.key, sentence.values = key, values
+        return sentence
+
+    @staticmethod
+    def _fill(template: str, shown: dict[str, str]) -> str:
+        parts = Formatter().parse(template)
+        return "".join(text + (shown[name] if name else "") for text, name, _, _ in parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sentence._of, (str(self), self.key, self.values)
+
+
+def _shown(template: str, name: str, value: Any) -> str:
+    """A value as the template's place for it has it, such as `{name!r}` or `{share:.1f}`."""
+    if isinstance(value, Sentence):
+        return value
+    for _, place, form, conversion in Formatter().parse(template):
+        if place == name:
+            return format(Formatter().convert_field(value, conversion), form or "")
+    raise KeyError(f"no place {{{name}}} in {template!r}")
+
+
+def either(names: Iterable[str]) -> str:
+    """Names of which one is meant: "a", "a or b", "a, b or c"; "" of none."""
+    *others, last = list(names) or [""]
+    if not others:
+        return last
+    return Sentence("list.or", "{others} or {last}", others=", ".join(others), last=last)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Sentences with commas between them, which stay sentences; "" of none."""
+    first, *rest = list(parts) or [""]
+    if not rest:
+        return first
+    return Sentence("part.and", "{first}, {rest}", first=first, rest=joined(rest))
+
+
+def keyed(text: str) -> dict[str, Any]:
+    """A text as the page takes it: in English, and where it is a sentence by its key and values."""
+    if not isinstance(text, Sentence):
+        return {"text": text}
+    values = {
+        name: keyed(value) if isinstance(value, Sentence) else value
+        for name, value in text.values.items()
+    }
+    return {"text": str(text), "key": text.key, "values": values}
