@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import vit_explorer as vx
-from vit_explorer.benchmarks import memory, peers, speed, startup
+from vit_explorer.benchmarks import memory, peers, speed, startup, ways
 from vit_explorer.cli import main
 
 
@@ -40,7 +40,8 @@ def test_the_command_prints_every_ratio_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "speed.json"
-    command = ["benchmarks", "--model", "test_vit", "--rounds", "1", "--no-memory", "--no-startup"]
+    command = ["benchmarks", "--model", "test_vit", "--rounds", "1", "--no-memory"]
+    command += ["--no-startup"]
     with pytest.raises(SystemExit) as ended:
         main([*command, "--json", str(file)])
     assert ended.value.code == 0
@@ -48,6 +49,8 @@ def test_the_command_prints_every_ratio_and_writes_json(
     found = json.loads(file.read_text())
     assert set(found["speed"][0]["ratios"]) == {row.what for row in speed.ROWS}
     assert all(ratio > 0 for ratio in found["speed"][0]["ratios"].values())
+    assert set(found["recording"]) == set(ways.WAYS)
+    assert all(ratio > 0.5 for ratio in found["recording"].values())
     with pytest.raises(SystemExit) as ended:
         main([*command, "--json", str(tmp_path / "none" / "x.json")])
     assert ended.value.code == 2

@@ -31,7 +31,7 @@ class Case:
 
 
 CASES = {
-    "DeiT-Tiny at 1024×1024 (4,097 tokens)": Case("deit_tiny_patch16_224", 1024, target=400),
+    "DeiT-Tiny at 1024×1024 (4,097 tokens)": Case("deit_tiny_patch16_224", 1024, target=200),
     "DINOv2 ViT-S/14 at 518×518 (1,374 tokens)": Case("vit_small_patch14_reg4_dinov2", 518),
     "DINOv2 ViT-B/14 at 518×518 (1,374 tokens)": Case("vit_base_patch14_reg4_dinov2", 518),
 }

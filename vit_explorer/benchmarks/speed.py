@@ -47,19 +47,19 @@ ROWS = (
         "predictions, rollout, Grad-CAM, an attention map, positions / forward pass",
         "first page",
         "forward",
-        "≤ 1.5",
+        "≤ 1.3",
     ),
     Row(
         "all methods of one backward pass / forward + backward",
         "one backward",
         "forward + backward",
-        "≤ 1.3",
+        "≤ 1.15",
     ),
     Row(
         "explicit rollout + grad-cam package / ours",
         "explicit rollout + grad-cam package",
         "rollout + Grad-CAM",
-        "≥ 4",
+        "≥ 6",
     ),
     Row(
         "one by one / batched, rollout + Grad-CAM",

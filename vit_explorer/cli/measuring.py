@@ -24,6 +24,9 @@ def benchmarks(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Runs of each job, taken in turn.", min=1)] = 15,
     device: Device = "cpu",
+    ways: Annotated[
+        bool, typer.Option("--ways/--no-ways", help="Also recording, a way of attending at a time.")
+    ] = True,
     memory: Annotated[
         bool, typer.Option("--memory/--no-memory", help="Also memory, in fresh processes.")
     ] = True,
@@ -38,6 +41,7 @@ def benchmarks(
     from vit_explorer.benchmarks import memory as memory_cost
     from vit_explorer.benchmarks import speed
     from vit_explorer.benchmarks import startup as start
+    from vit_explorer.benchmarks import ways as attending
     from vit_explorer.explaining.explanation import versions
 
     if json_file is not None and not json_file.parent.is_dir():
@@ -59,6 +63,12 @@ def benchmarks(
             told = (lambda done, total, name=name: bar(name, done, total)) if bar else None
             found.append(speed.measure(name, rounds, device, told))
         console.print(tables.speed_table(found[-1]))
+    recorded: dict[str, float] = {}
+    if ways:
+        with method_bars(unit="way") as bar:
+            record = (lambda done, total: bar("recording", done, total)) if bar else None
+            recorded = attending.measure(rounds, record)
+        console.print(tables.recording_table(recorded, attending.TARGET))
     costs = {}
     if memory:
         costs = {name: memory_cost.measure(name) for name in memory_cost.CASES}
@@ -75,6 +85,7 @@ def benchmarks(
             "device": device,
             "versions": versions(),
             "speed": [dataclasses.asdict(one) for one in found],
+            "recording": recorded,
             "startup": started,
             "memory": {name: dataclasses.asdict(cost) for name, cost in costs.items()},
         }

@@ -133,6 +133,14 @@ def memory_table(costs: Mapping[str, Memory]) -> Table:
     return table
 
 
+def recording_table(ratios: Mapping[str, float], target: float) -> Table:
+    """The recorded pass over the bare one, for each way of attending."""
+    table = Table("recording attention", "ratio", "target")
+    for way, ratio in ratios.items():
+        table.add_row(way, f"{ratio:.2f}×", f"≤ {target}×")
+    return table
+
+
 def startup_table(seconds: Mapping[str, float]) -> Table:
     """CPU seconds of starting, as ratios to imports alone."""
     from vit_explorer.benchmarks.startup import ROWS, ratios
