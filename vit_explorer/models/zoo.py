@@ -47,7 +47,9 @@ def is_model_name(name: str) -> bool:
     """Whether a name is one of `available_models`, or one of them with a tag of timm's weights."""
     import timm
 
-    return name in SHIPPED or timm.is_model(name) or timm.models.is_model_pretrained(name)
+    # timm takes whatever stands behind a dot for a tag of its weights.
+    plain = "." not in name and timm.is_model(name)
+    return name in SHIPPED or plain or timm.models.is_model_pretrained(name)
 
 
 def load_model(
