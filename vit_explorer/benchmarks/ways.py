@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import cast
 
 import timm
 import torch
@@ -97,7 +98,8 @@ class _Pairs(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        for attention, mlp in self.layers:  # type: ignore[misc]
+        for pair in self.layers:
+            attention, mlp = cast("nn.ModuleList", pair)
             x = x + attention(x)
             x = x + mlp(x)
         return x
