@@ -25,6 +25,7 @@ from vit_explorer.page import Workbench
 
 from .browser import running_app
 from .noise import write_noise
+from .packed import unpack
 from .test_zoo import CONFIG, VisionTransformer, ViTConfig, checkpoint
 
 __all__ = ["checkpoint"]
@@ -247,8 +248,8 @@ def test_the_page_starts_as_the_readme_says(tmp_path: Path) -> None:
             time.sleep(0.2)
         status, content = fetch(film, "explorer.example")
         assert status == 200
-        size = int.from_bytes(content[:4], "little")
-        assert tuple(json.loads(content[4 : 4 + size])["labels"]) == bench.model("bundled").labels
+        facts, _ = unpack(content)
+        assert tuple(facts["labels"]) == bench.model("bundled").labels
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

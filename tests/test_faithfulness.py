@@ -99,7 +99,7 @@ def test_scores_do_not_depend_on_company_or_batches(
 ) -> None:
     result = vx.explain(small, cat, methods=("rollout", "generic_attention"))
     together = vx.faithfulness(small, cat, result.heatmaps, steps=6, random_maps=3)
-    monkeypatch.setattr(sys.modules["vit_explorer.faithfulness"], "BATCH", 5)
+    monkeypatch.setattr(sys.modules["vit_explorer.analysis.faithfulness"], "BATCH", 5)
     for name, heatmap in result.heatmaps.items():
         alone = vx.faithfulness(small, cat, {name: heatmap}, steps=6, random_maps=3)
         assert alone.scores[name].insertion == pytest.approx(
@@ -208,7 +208,7 @@ def test_a_backbone_without_classes_says_so(small: vx.LoadedModel, cat: Path) ->
 def test_covered_pictures_are_given_by_their_tokens(
     small: vx.LoadedModel, cat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = sys.modules["vit_explorer.faithfulness"]
+    asked = sys.modules["vit_explorer.analysis.faithfulness"]
     monkeypatch.setattr(asked, "pictures_at_once", lambda device, tokens: 3)
     sizes: list[int] = []
     hook = small.module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))

@@ -142,7 +142,7 @@ def test_the_page_has_it(
     expected = strength(result.model, cat, 1, 2.0)
     np.testing.assert_allclose(last["map"]["values"], expected.ravel(), rtol=1e-5)
     lines = asked(client, result, {"ask": "layers"})
-    assert NAME in {line["layers"]["name"] for line in lines if "layers" in line}
+    assert NAME in {line["layers"] for line in lines if "layers" in line}
 
 
 def test_the_documents_have_it(new: registry.Method) -> None:

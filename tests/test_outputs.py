@@ -336,7 +336,7 @@ def test_folders_say_what_transformers_pipeline_says(
     }
     model = vx.load_model(folder)
     found = vx.explain(model, cat, ()).predictions
-    names_of = {f"class {n}": f"LABEL_{n}" for n in range(count)}
+    names_of = {f"{kind} {n}": f"LABEL_{n}" for n in range(count) for kind in ("class", "value")}
     got = {names_of.get(each.label, each.label): each.measured for each in found}
     assert got == {key: pytest.approx(score, abs=2e-3) for key, score in expected.items()}
     if problem:

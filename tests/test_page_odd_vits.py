@@ -123,5 +123,5 @@ def test_notes_of_maps_in_chinese(browser: Browser, tmp_path: Path) -> None:
     with page_with(browser, tmp_path, {"post": True}, locale="zh-CN") as (page, _):
         card = page.locator('#vx-view-explain [data-method="grad_cam"]')
         text = card.evaluate("(card) => card.textContent")
-        assert "各块在注意力之后才做归一化" in text
+        assert "这些块在注意力之后归一化" in text
         assert "norm after attention" not in text

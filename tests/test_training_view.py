@@ -54,7 +54,7 @@ def checkpoint(scratch: Path, cat: Path, coffee: Path) -> Path:
     path = write_checkpoint(scratch / "small.safetensors")
     model = vx.load_model(str(path))
     film = Film(model, [vx.open_picture(cat), vx.open_picture(coffee)])
-    torch.manual_seed(1)
+    torch.manual_seed(2)  # no two epochs round to the same share
     for epoch in range(EPOCHS + 1):
         film.record(epoch)
         for parameter in model.module.parameters():
@@ -203,7 +203,7 @@ def test_another_language_keeps_the_form_and_ends_what_plays(page: Page) -> None
     page.fill("#vx-data", "/my/pictures")
     page.fill("#vx-epochs", "7")
     page.click(".play")
-    page.click("#vx-language")
+    page.select_option("#vx-language", "zh")
     page.locator("#vx-tab-training", has_text="训练").wait_for()
     page.wait_for_selector(".train-form .primary:enabled")
     values = [page.input_value(f"#vx-{name}") for name in ("recipe", "data", "epochs")]

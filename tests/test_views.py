@@ -220,7 +220,9 @@ def test_lens_refuses_a_head_that_reads_several_blocks(cat: Path) -> None:
     model = scratch()
     module = TwoDepths(model.module.config)
     module.load_state_dict(model.module.state_dict())
-    with pytest.raises(UnsupportedModelError, match="reads more than the last block's output"):
+    with pytest.raises(
+        UnsupportedModelError, match="reads the tokens of block 2 and of the last one"
+    ):
         vx.logit_lens(vx.trace(load_small(module), cat))
 
 

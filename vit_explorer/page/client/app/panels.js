@@ -68,6 +68,10 @@ const onlyWhere = (store, name) => ({
     const state = store.get();
     return lackOfTab(state, name) ? withChanges(state, { result: null }) : state;
   },
+  effect: (work) =>
+    store.effect((state) => {
+      if (!lackOfTab(state, name)) work(state);
+    }),
   on: (keys, listener) =>
     store.on(keys, (state) => {
       if (!lackOfTab(state, name)) listener(state);
