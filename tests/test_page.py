@@ -410,6 +410,20 @@ def test_no_view_overflows(browser: Browser, address: str, scheme: Any) -> None:
         assert wrong == []
 
 
+def test_a_phone_has_one_row_of_buttons_beside_the_title(page: Page) -> None:
+    for language in ("en", "zh"):
+        page.set_viewport_size({"width": 1280, "height": 720})
+        page.select_option("#vx-language", language)
+        page.wait_for_function(f"document.documentElement.lang.startsWith('{language}')")
+        for width in (360, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            middles = page.locator(".header > :not(.model-form):visible").evaluate_all(
+                "(all) => all.map((one) => one.getBoundingClientRect())"
+                ".map(({ top, bottom }) => Math.round((top + bottom) / 2))"
+            )
+            assert len(middles) == 5 and max(middles) - min(middles) <= 1, (language, width)
+
+
 DRAW = """async ([rgba, values, how, region]) => {
   const { overlay } = await import(new URL("explorer/static/maps/pixels.js", document.baseURI));
   const base = new ImageData(Uint8ClampedArray.from(rgba), 80, 64);
