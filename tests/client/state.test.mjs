@@ -99,6 +99,30 @@ test("what the second side sets reaches the first", () => {
   assert.equal(twin.get().hover, 2 + 5);
 });
 
+test("what follows the second side is given what the second side shows", () => {
+  const of = (model) => ({ model, place: { picture: "cat.png" }, box_known: false, box: [0, 0, 1, 1] });
+  const [first, second] = [of({ ...modelOf(2, 2), depth: 2 }), of({ ...modelOf(2, 2), depth: 3 })];
+  const store = createStore({
+    result: first,
+    other: { result: second },
+    hover: null,
+    pinned: 2,
+    layer: 0,
+    head: "mean",
+    twin: {},
+  });
+  const twin = createTwin(store);
+  const seen = [];
+  const note = ({ result, layer }) => seen.push([result, layer]);
+  twin.effect(note);
+  nextFrame();
+  assert.deepEqual(seen.splice(0), [[second, 0]]);
+  twin.on(["layer"], note);
+  store.set({ layer: 1 });
+  nextFrame();
+  assert.deepEqual(seen, [[second, 2], [second, 2]]);
+});
+
 test("a rollout goes through all heads", () => {
   const result = { attention: { whole: true } };
   assert.equal(fusionOf({ rolled: false, head: 3, result }), 3);

@@ -5,7 +5,7 @@ import { runEffects } from "../base/effects.js";
 import { lackOfTab } from "../base/lacks.js";
 import { createLack } from "../controls/lack.js";
 import { VIEWS } from "./views.js";
-import { withChanges } from "../state/store.js";
+import { seenThrough, withChanges } from "../state/store.js";
 
 /**
  * Panels by the views' names; `onFirst` runs once, when the first of them can be seen.
@@ -31,7 +31,9 @@ export function createPanels(context, onFirst) {
   async function open(name) {
     const create = await VIEWS[name]();
     if (signal.aborted || views[name]) return;
-    views[name] = create({ ...context, store: onlyWhere(store, name) });
+    // A view has no result to show while the model lacks what it shows.
+    const see = (state) => (lackOfTab(state, name) ? withChanges(state, { result: null }) : state);
+    views[name] = create({ ...context, store: seenThrough(store, see) });
     panels[name].append(views[name].node);
     show(store.get());
   }
@@ -57,23 +59,3 @@ export function createPanels(context, onFirst) {
   show(store.get());
   return Object.values(panels);
 }
-
-/**
- * The store for a view: there is no result, and listeners rest, while the model lacks what it shows.
- * @param {Store} store
- */
-const onlyWhere = (store, name) => ({
-  ...store,
-  get() {
-    const state = store.get();
-    return lackOfTab(state, name) ? withChanges(state, { result: null }) : state;
-  },
-  effect: (work) =>
-    store.effect((state) => {
-      if (!lackOfTab(state, name)) work(state);
-    }),
-  on: (keys, listener) =>
-    store.on(keys, (state) => {
-      if (!lackOfTab(state, name)) listener(state);
-    }),
-});

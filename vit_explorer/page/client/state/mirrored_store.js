@@ -1,7 +1,7 @@
 // The store as the second result sees it: the same pointer, layer and head, at the same place.
 
 import { cellOf, startToken, tokenAt } from "../maps/geometry.js";
-import { withChanges } from "./store.js";
+import { seenThrough, withChanges } from "./store.js";
 
 /** Where a token's centre lies, as shares of the crop; and from there to another result's crop. */
 function placeIn([row, column], from, to) {
@@ -58,8 +58,8 @@ export function createTwin(store) {
     return there === token ? here : counterpart(token, state.result, state.other.result);
   }
 
-  function get() {
-    const state = store.get();
+  /** @param {State} state */
+  function see(state) {
     if (!state.other || !state.result) return withChanges(state, { result: null });
     const { model } = state.other.result;
     return withChanges(state, {
@@ -84,11 +84,11 @@ export function createTwin(store) {
       twin[key] = [there, here];
     }
     if ("layer" in values) {
-      const next = state.layer + Math.sign(values.layer - get().layer);
+      const next = state.layer + Math.sign(values.layer - see(state).layer);
       changes.layer = Math.min(state.result.model.depth - 1, Math.max(0, next));
     }
     store.set({ ...changes, twin });
   }
 
-  return { get, set, on: store.on, effect: store.effect };
+  return { ...seenThrough(store, see), set };
 }

@@ -91,6 +91,19 @@ export function createStore(initial) {
  */
 export const withChanges = (state, changes) => Object.assign(Object.create(state), changes);
 
+/**
+ * The store as something else sees it: `see(state)` in place of the state.
+ * @param {Store} store
+ * @param {(state: State) => State} see
+ * @returns {Store}
+ */
+export const seenThrough = (store, see) => ({
+  get: () => see(store.get()),
+  set: store.set,
+  on: (keys, listener) => store.on(keys, (state) => listener(see(state))),
+  effect: (work) => store.effect((state) => work(see(state))),
+});
+
 const SETTINGS_KEY = "vit-explorer";
 /** @type {(keyof State)[]} */
 const REMEMBERED = ["opacity", "colormap", "smooth", "whole", "shared", "methods", "theme", "language", "learnt"];
