@@ -32,7 +32,7 @@ from tests.packed import unpack
 from vit_explorer.errors import DataError, ModelError, OptionError
 from vit_explorer.page import Workbench, build_app, find_film
 from vit_explorer.page.payloads.film import film_bytes
-from vit_explorer.page.state.trainings import Trainings
+from vit_explorer.page.state.trainings import Training, Trainings
 from vit_explorer.training import load_recipe
 from vit_explorer.training.film import Film
 
@@ -339,6 +339,16 @@ def test_a_run_is_watched_and_a_closing_server_keeps_it(
     assert (trainings.folder / "smoke" / "state.pt").is_file()
     listed = trainings.describe()["runs"]
     assert [(run["name"], run["finished"]) for run in listed] == [("smoke", False)]
+
+
+def test_the_end_of_a_training_is_told_whenever_it_comes(trainings: Trainings) -> None:
+    trainings._current = current = Training("run", "smoke", 1)
+    news, start = trainings.news(5), time.monotonic()
+    assert (next(news) or {})["state"] == "running"
+    trainings.stop()
+    assert (next(news) or {})["state"] == "stopping" and time.monotonic() - start < 4
+    current.state = "finished"  # after one look and before the next
+    assert [one and one["state"] for one in news] == ["finished"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ UNEXPECTED = Sentence(
     "error.train.unexpected",
     "The training failed in a way the page has no words for; the server's log has them.",
 )
+ACTIVE = ("running", "stopping")
 _NICENESS = 10
 _LONGEST_PATH = 1000
 
@@ -56,7 +57,7 @@ class Training:
 
     @property
     def active(self) -> bool:
-        return self.state in ("running", "stopping")
+        return self.state in ACTIVE
 
 
 class Trainings:
@@ -65,11 +66,11 @@ class Trainings:
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
         self.folder = folder
         self.device = device
-        self._lock = threading.Lock()
+        # Held for a look at the training under way, and told whenever that changes.
+        self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._current: Training | None = None
-        self._changed = threading.Condition()
 
     def start(self, recipe: str, data: str, epochs: int | None = None) -> None:
         """Train a shipped recipe in a new run folder.
@@ -122,10 +123,11 @@ class Trainings:
 
     def stop(self) -> None:
         """Ask the training to keep its state at the next step and end."""
-        with self._lock:
+        with self._changed:
             if self._current is not None and self._current.active:
                 self._current.state = "stopping"
                 self._stop.set()
+                self._changed.notify_all()
 
     def close(self, seconds: float = 60.0) -> None:
         """Stop, and wait until what was learned is kept."""
@@ -163,7 +165,7 @@ class Trainings:
 
     def now(self) -> dict[str, Any] | None:
         """The training under way, or this session's last."""
-        with self._lock:
+        with self._changed:
             one = self._current
             if one is None:
                 return None
@@ -180,23 +182,20 @@ class Trainings:
 
     def news(self, seconds: float) -> Iterator[dict[str, Any] | None]:
         """The training under way at each change until it ends; None after `seconds` without one."""
-        told = None
+        told: dict[str, Any] | None = None
         while True:
-            now = self.now()
-            yield None if now == told else now
-            told = now
-            if self._current is None or not self._current.active:
-                return
             with self._changed:
-                self._changed.wait(seconds)
-
-    def _tell_change(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+                if told is not None and self.now() == told:
+                    self._changed.wait(seconds)
+                now = self.now()
+            yield None if now == told else now
+            if now is None or now["state"] not in ACTIVE:
+                return
+            told = now
 
     def _launch(self, run: str, settings: Recipe, data: str, resume: bool) -> None:
         rows = _read_json(self.folder / run / "log.json", []) if resume else []
-        with self._lock:
+        with self._changed:
             if self._current is not None and self._current.active:
                 raise OptionError(
                     "error.train.busy",
@@ -207,9 +206,10 @@ class Trainings:
             stop = threading.Event()
 
             def keep(row: Row) -> None:
-                # A run that was cut off may go on before the last epoch of its log.
-                current.rows[int(row["epoch"]) - 1 :] = [row]
-                self._tell_change()
+                with self._changed:
+                    # A run that was cut off may go on before the last epoch of its log.
+                    current.rows[int(row["epoch"]) - 1 :] = [row]
+                    self._changed.notify_all()
 
             def go() -> RunResult:
                 from vit_explorer.training.run import train
@@ -244,9 +244,9 @@ class Trainings:
         except Exception:
             logger.exception("the training of %s failed", current.run)
             error = UNEXPECTED
-        with self._lock:
+        with self._changed:
             current.state, current.error = state, error
-        self._tell_change()
+            self._changed.notify_all()
 
     def _folders(self) -> list[Path]:
         if not self.folder.is_dir():
