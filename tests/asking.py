@@ -7,15 +7,20 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from vit_explorer.errors import ExplorerError
 from vit_explorer.page import Workbench
 from vit_explorer.page.routes.jobs import ExplanationAsked, tell_explanation
+from vit_explorer.page.state.streamed_job import refused
 
 
 def explained(workbench: Workbench, **asked: Any) -> dict[str, Any]:
     """The last line that a workbench tells of the cat, or of what is asked instead."""
     order = ExplanationAsked(**{"picture": "cat.png", "model": workbench.start_name, **asked})
     lines: list[dict[str, Any]] = []
-    tell_explanation(workbench, order, lines.append)
+    try:
+        tell_explanation(workbench, order, lines.append)
+    except ExplorerError as error:
+        return refused(error)
     return lines[-1]
 
 

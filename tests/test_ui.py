@@ -10,7 +10,6 @@ import socket
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +43,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 BYTES = {"content-type": "application/octet-stream"}
-
-
-@pytest.fixture(scope="module")
-def workbench(small: vx.LoadedModel) -> Workbench:
-    return Workbench(small)
-
-
-@pytest.fixture(scope="module")
-def client(workbench: Workbench) -> Iterator[TestClient]:
-    with TestClient(build_app(workbench), base_url="http://localhost") as started:
-        yield started
 
 
 def png(size: tuple[int, int] = (40, 30)) -> bytes:
@@ -185,9 +173,10 @@ def test_an_order_that_can_t_be_read_gets_one_sentence(client: TestClient, asked
     assert re.fullmatch(r"The order's .+ is missing or wrong\.", answer.json()["error"]["text"])
 
 
-def test_an_error_says_which_choice_it_is_about(workbench: Workbench) -> None:
+def test_an_error_says_which_choice_it_is_about(client: TestClient, workbench: Workbench) -> None:
+    good = {"picture": "cat.png", "model": workbench.start_name, "target": None}
     for part, value in (("picture", "none"), ("model", "none"), ("target", 99)):
-        assert explained(workbench, **{part: value})["part"] == part
+        assert lines_of(client, "explanations", {**good, part: value})[-1]["part"] == part
 
 
 def endpoints(workbench: Workbench) -> dict[str, Any]:

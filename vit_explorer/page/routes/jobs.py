@@ -12,7 +12,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
 from vit_explorer.analysis.faithfulness import Faithfulness
-from vit_explorer.errors import ExplorerError, ModelError, PictureError, TargetError
 from vit_explorer.page.payloads.maps import describe_map, layered
 from vit_explorer.page.payloads.result import describe_result
 from vit_explorer.page.routes.held import Bench, Held
@@ -20,13 +19,10 @@ from vit_explorer.page.routes.request_bodies import read_order
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.streamed_job import Tell, Telling, Turn, Work, paced
-from vit_explorer.sentences import keyed
 
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"
 NEWS_EVERY = 1.0
-# Which of the page's choices an error is about, so that the others are kept.
-PARTS = {PictureError: "picture", ModelError: "model", TargetError: "target"}
 
 Names = Annotated[list[str], Field(min_length=1, max_length=100)]
 
@@ -111,15 +107,14 @@ async def analyse(result: Held, workbench: Bench, request: Request) -> Streaming
 
 
 def tell_explanation(workbench: Workbench, asked: ExplanationAsked, tell: Tell) -> None:
-    """Tell how long the model has been loading, then the result, or a refusal and its part."""
-    try:
-        if not workbench.is_loaded(asked.model):
-            _wait_for_model(workbench, asked.model, tell)
-        result = workbench.analyse(asked.picture, asked.model, asked.target)
-    except ExplorerError as error:
-        part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
-        tell({"error": keyed(error.sentence), "part": part})
-        return
+    """Tell how long the model has been loading, then the result.
+
+    Raises:
+        ExplorerError: a picture, model or target that can't be used.
+    """
+    if not workbench.is_loaded(asked.model):
+        _wait_for_model(workbench, asked.model, tell)
+    result = workbench.analyse(asked.picture, asked.model, asked.target)
     tell({"result": describe_result(result)})
 
 

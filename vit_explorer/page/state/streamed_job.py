@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fastapi import Request
 
-from vit_explorer.errors import UNEXPECTED, ExplorerError
+from vit_explorer.errors import UNEXPECTED, ExplorerError, ModelError, PictureError, TargetError
 from vit_explorer.sentences import keyed
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class Stopped(Exception):  # noqa: N818 - no error: the reader wanted it
 # Seconds between two lines about progress, and between two looks whether anyone still listens.
 PACE = 0.1
 PATIENCE = 0.5
+# Which of the page's choices an error is about, so that the others are kept.
+PARTS = {PictureError: "picture", ModelError: "model", TargetError: "target"}
 
 
 class Telling:
@@ -88,7 +90,7 @@ class Telling:
         except Stopped:
             logger.debug("a job was stopped")
         except ExplorerError as error:
-            self._put({"error": keyed(error.sentence)})
+            self._put(refused(error))
         except Exception:
             logger.exception("a job failed")
             self._put({"error": keyed(UNEXPECTED)})
@@ -99,6 +101,12 @@ class Telling:
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
         except RuntimeError:
             self._left.set()  # The server has shut down: its loop is closed.
+
+
+def refused(error: ExplorerError) -> dict[str, Any]:
+    """The line that ends work with a refusal: its sentence, and the part that it is about."""
+    part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
+    return {"error": keyed(error.sentence), "part": part}
 
 
 def paced(tell: Tell) -> Callable[[int, int], None]:
