@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
@@ -63,13 +64,27 @@ def write_checkpoint(path: Path, classes: int = len(LABELS), **changes: Any) -> 
     model = VisionTransformer(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
+    channels = 3 if config.channels < 3 else config.channels
+    return write_weights(
+        path,
+        model,
+        config.to_dict(),
+        labels=LABELS[:classes],
+        input_size=[3, *config.image_size],
+        mean=[0.5] * channels,
+        std=[0.25] * channels,
+    )
+
+
+def write_weights(
+    path: Path, model: nn.Module, config: dict[str, Any], labels: Sequence[str], **preprocess: Any
+) -> Path:
+    """A model's weights with all that `train` writes beside them."""
     values: dict[str, Any] = {
-        "config": config.to_dict(),
-        "labels": LABELS[:classes],
+        "config": config,
+        "labels": labels,
         "preprocess": {
-            "input_size": [3, *config.image_size],
-            "mean": [0.5] * (3 if config.channels < 3 else config.channels),
-            "std": [0.25] * (3 if config.channels < 3 else config.channels),
+            **preprocess,
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "center",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 import torchvision
-from safetensors.torch import save_file
 from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
 from torch import nn
 from torchvision import transforms
 from torchvision.models.convnext import CNBlockConfig
 
 import vit_explorer as vx
-from tests.browser import LABELS
+from tests.browser import LABELS, write_weights
 
 SIZE = (64, 64)
 
@@ -91,27 +90,28 @@ def load(name: str, size: tuple[int, int] = SIZE) -> vx.LoadedModel:
     return vx.load_model(build(name), transform=prepared(size), image_size=size, labels=labels)
 
 
+@pytest.fixture(scope="module")
+def models() -> dict[str, vx.LoadedModel]:
+    return {name: load(name) for name in BUILD}
+
+
+@pytest.fixture(scope="module")
+def resnet(models: dict[str, vx.LoadedModel]) -> vx.LoadedModel:
+    return models["resnet18"]
+
+
+@pytest.fixture(scope="module")
+def uneven() -> vx.LoadedModel:
+    """A ResNet whose last cells have sides of 97/4 and 130/5 pixels."""
+    return load("resnet18", (97, 130))
+
+
 def write_resnet(path: Path) -> Path:
     """A small ResNet of timm with random weights and ten classes, in the form `train` writes."""
     torch.manual_seed(0)
     module = timm.create_model("test_resnet", num_classes=len(LABELS))
     for parameter in module.fc.parameters():
         nn.init.normal_(parameter, std=0.2)
-    values: dict[str, object] = {
-        "config": {"timm": "test_resnet"},
-        "labels": LABELS,
-        "preprocess": {
-            "input_size": [3, 160, 160],
-            "mean": [0.5, 0.5, 0.5],
-            "std": [0.25, 0.25, 0.25],
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-        },
-        "recipe": {},
-        "metrics": {},
-        "training": {},
-    }
-    metadata = {key: json.dumps(value) for key, value in values.items()}
-    save_file(module.state_dict(), path, metadata={"format": "vit-explorer/1", **metadata})
-    return path
+    size, mean, std = [3, 160, 160], [0.5] * 3, [0.25] * 3
+    config = {"timm": "test_resnet"}
+    return write_weights(path, module, config, LABELS, input_size=size, mean=mean, std=std)

@@ -74,14 +74,6 @@ def address(
         yield started
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    with watched_page(browser, address) as (opened, wrong):
-        open_explorer(opened, address)
-        yield opened
-        assert unexpected(wrong) == []
-
-
 def test_a_result_says_what_the_model_knows(checkpoint: Path) -> None:
     bench = Workbench(vx.load_model(checkpoint))
     flags = {}

@@ -52,16 +52,6 @@ BYTES = {"content-type": "application/octet-stream"}
 ATTENTION = "#vx-view-attention .stage canvas"
 
 
-@pytest.fixture(scope="module")
-def workbench(small: vx.LoadedModel) -> Workbench:
-    return Workbench(small)
-
-
-@pytest.fixture(scope="module")
-def client(workbench: Workbench) -> TestClient:
-    return TestClient(build_app(workbench), base_url="http://localhost")
-
-
 CARD = '.card[data-method="rollout"]'
 
 

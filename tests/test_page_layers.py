@@ -32,12 +32,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 
-@pytest.fixture(scope="module")
-def result(small: vx.LoadedModel) -> Result:
-    workbench = Workbench(small)
-    return workbench.analyse("cat.png", workbench.start_name, None)
-
-
 def states(result: Result) -> torch.Tensor:
     """Block outputs by hooks of our own, (L, N, D)."""
     kept: list[torch.Tensor] = []

@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def result(small: vx.LoadedModel) -> Result:
-    bench = Workbench(small)
-    return bench.analyse("cat.png", bench.start_name, None)
-
-
-@pytest.fixture(scope="module")
 def tokens(small: vx.LoadedModel, result: Result) -> list[torch.Tensor]:
     """Each block's input, after attention, and output, by the module's own parts."""
     module = small.module

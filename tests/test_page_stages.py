@@ -30,19 +30,11 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def resnet(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     scratch = tmp_path_factory.mktemp("stages")
     checkpoint = write_resnet(scratch / "resnet.safetensors")
     with running_app("--model", str(checkpoint), scratch=scratch) as started:
         yield started
-
-
-@pytest.fixture
-def page(browser: Browser, resnet: str) -> Iterator[Page]:
-    with watched_page(browser, resnet) as (opened, wrong):
-        open_explorer(opened, resnet)
-        yield opened
-        assert unexpected(wrong) == []
 
 
 def test_every_tab_shows_something_or_says_why_not(page: Page) -> None:
@@ -137,9 +129,9 @@ def test_turning_to_a_vit_and_back(page: Page) -> None:
         assert page.locator("#vx-view-layers .view-layers").is_visible() is not lacking
 
 
-def test_in_chinese_and_from_a_link(browser: Browser, resnet: str, tmp_path: Path) -> None:
-    with watched_page(browser, resnet, locale="zh-CN") as (page, wrong):
-        open_explorer(page, resnet, "attention")
+def test_in_chinese_and_from_a_link(browser: Browser, address: str, tmp_path: Path) -> None:
+    with watched_page(browser, address, locale="zh-CN") as (page, wrong):
+        open_explorer(page, address, "attention")
         lack = page.locator("#vx-view-attention .lack")
         lack.wait_for()
         assert "softmax 注意力" in lack.inner_text() and "it has" not in lack.inner_text()

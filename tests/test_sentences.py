@@ -10,7 +10,7 @@ import pickle
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.sentences import calls, places, said_in, sentences, translated, words
 from vit_explorer import errors
 from vit_explorer.errors import ModelError, OptionError, SaidError, nearest
 from vit_explorer.models.provenance import NUMBERED, Provenance
-from vit_explorer.page import Workbench, build_app
+from vit_explorer.page import Workbench
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.static_files import static_folder
 from vit_explorer.sentences import Sentence, either, joined, keyed
@@ -137,12 +137,6 @@ def test_every_error_is_raised_with_a_key() -> None:
 def workbench(small: vx.LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     runs = tmp_path_factory.mktemp("runs")
     return Workbench(small, trainings=Trainings(runs, device="cpu"))
-
-
-@pytest.fixture(scope="module")
-def client(workbench: Workbench) -> Iterator[TestClient]:
-    with TestClient(build_app(workbench), base_url="http://localhost") as started:
-        yield started
 
 
 def assert_chinese(told: Any) -> None:

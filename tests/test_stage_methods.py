@@ -11,28 +11,14 @@ import torch
 from torch import nn
 
 import vit_explorer as vx
-from tests.stage_models import BUILD, SIZE, build, load, prepared
+from tests.stage_models import SIZE, build, models, prepared, resnet, uneven
 from vit_explorer.cli import main
 from vit_explorer.errors import OptionError, TargetError, UnsupportedModelError
 from vit_explorer.methods import METHODS
 from vit_explorer.models.cells import cell_edges, cell_means, cell_sums, over_pixels
 from vit_explorer.models.needs import NEEDS
 
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, vx.LoadedModel]:
-    return {name: load(name) for name in BUILD}
-
-
-@pytest.fixture(scope="module")
-def resnet(models: dict[str, vx.LoadedModel]) -> vx.LoadedModel:
-    return models["resnet18"]
-
-
-@pytest.fixture(scope="module")
-def uneven() -> vx.LoadedModel:
-    """A ResNet whose last cells have sides of 97/4 and 130/5 pixels."""
-    return load("resnet18", (97, 130))
+__all__ = ["models", "resnet", "uneven"]  # fixtures
 
 
 def cells_by_hand(card: vx.ModelCard) -> list[tuple[slice, slice]]:

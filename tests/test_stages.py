@@ -13,10 +13,12 @@ import torchvision
 from torch import nn
 
 import vit_explorer as vx
-from tests.stage_models import BUILD, LAST, SIZE, build, load, prepared
+from tests.stage_models import BUILD, LAST, SIZE, build, load, models, prepared, resnet, uneven
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods import METHODS
 from vit_explorer.models.structure.stages import may_have_stages
+
+__all__ = ["models", "resnet", "uneven"]  # fixtures
 
 PACKAGE = {
     "grad_cam": "GradCAM",
@@ -27,22 +29,6 @@ PACKAGE = {
     "eigen_cam": "EigenCAM",
     "eigen_grad_cam": "EigenGradCAM",
 }
-
-
-@pytest.fixture(scope="module")
-def models() -> dict[str, vx.LoadedModel]:
-    return {name: load(name) for name in BUILD}
-
-
-@pytest.fixture(scope="module")
-def resnet(models: dict[str, vx.LoadedModel]) -> vx.LoadedModel:
-    return models["resnet18"]
-
-
-@pytest.fixture(scope="module")
-def uneven() -> vx.LoadedModel:
-    """A ResNet whose last cells have sides of 97/4 and 130/5 pixels."""
-    return load("resnet18", (97, 130))
 
 
 def channels_first(tensor: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
