@@ -18,6 +18,7 @@ STYLES = (
     "app/layout",
     "app/dialogs",
     "controls/controls",
+    "charts/charts",
     "views/explain/explain",
     "views/explain/trust",
     "views/explain/agreement",

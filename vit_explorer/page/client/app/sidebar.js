@@ -3,8 +3,9 @@
 import { nameOf } from "../base/class_names.js";
 import { el, fitCanvas, replace, setText } from "../base/dom.js";
 import { milliseconds } from "../base/format.js";
-import { isValued, shareBar, targetName, told } from "../base/outputs.js";
+import { isValued, targetName, told } from "../base/outputs.js";
 import { list, t } from "../base/words.js";
+import { barOf } from "../charts/share_bar.js";
 import { openCamera } from "../controls/camera.js";
 import { createClassList } from "../controls/class_list.js";
 import { createClassSearch } from "../controls/class_search.js";
@@ -120,7 +121,7 @@ function createPredictions(store, actions, tools) {
       },
       el("span", { class: "label" }, nameOf(label)),
       el("span", { class: "share" }, told(prediction)),
-      shareBar(prediction),
+      barOf(prediction),
     );
   }
 

@@ -1,7 +1,6 @@
 // What a model's numbers are, as people read them: probabilities as percentages, values as numbers.
 
 import { nameOf } from "./class_names.js";
-import { el } from "./dom.js";
 import { percent, short } from "./format.js";
 import { t } from "./words.js";
 
@@ -32,17 +31,6 @@ export const fieldOf = (model) => (isValued(model) ? "score" : "probability");
  */
 export const told = ({ probability, score }) =>
   probability === null ? short(score) : percent(probability);
-
-/**
- * A bar as long as the probability; null for a value, which has no length.
- * @param {Prediction} prediction
- */
-export function shareBar({ probability }) {
-  if (probability === null) return null;
-  const bar = el("span", { class: "share-bar" });
-  bar.style.setProperty("--share", String(probability));
-  return bar;
-}
 
 /**
  * What is explained, in the reader's language: a class, or what speaks against it.

@@ -6,9 +6,11 @@ import { svg } from "../base/svg.js";
 import { t } from "../base/words.js";
 import { createFigureMenu } from "../controls/figure_menu.js";
 import { numbersOf } from "../server/packed.js";
-import { every, feet, linear, rules, ticksIn } from "./scales.js";
+import { axisName, dot, feet, planeOf, show } from "./axes.js";
+import { endsOf, footing, numbersIn, rangeOf } from "./scales.js";
 
-const [HEIGHT, LEFT, BOTTOM, TOP] = [170, 32, 34, 8];
+const HEIGHT = 170;
+const MARGINS = { left: 32, right: 6 };
 const MEASURES = {
   distance: {
     format: Math.round,
@@ -45,32 +47,53 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
    * }} what
    */
   function paint({ width, layers, depth, reach, chosen = () => false }) {
-    const x = linear([-0.5, depth - 0.5], [LEFT, width - 6]);
-    const y = linear([0, reach], [height - BOTTOM, TOP]);
-    const dots = layers.flatMap(([layer, values]) =>
-      [...values].map((value, head) =>
-        dot(layer, head, value, [x(layer), y(value)], chosen(layer, head)),
-      ),
-    );
-    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    node.replaceChildren(...axes({ width, height, depth, reach }, x, y), ...dots);
-    const all = layers.flatMap(([, values]) => [...values]);
-    const ends = { low: format(Math.min(...all)), high: format(Math.max(...all)) };
+    const all = numbersIn(layers.flatMap(([, values]) => [...values]));
+    const axes = { across: [-0.5, depth - 0.5], up: rangeOf(all, [0, reach]), count: 3 };
+    const plane = planeOf({ width, height }, axes, MARGINS);
+    const [low, high] = endsOf(all).map(format);
     const title = t(`measure.${measure}`);
-    node.setAttribute("aria-label", all.length ? t("measure.ends", { title, ...ends }) : title);
+    const parts = [
+      ...plane.rules,
+      ...feet(plane, footing(depth, plane.right - plane.left), (layer) => layer + 1),
+      axisName(plane, height, t("attention.layer")),
+      ...layers.flatMap(([layer, values]) =>
+        [...values].flatMap((value, head) => one(plane, [layer, value], head, chosen(layer, head))),
+      ),
+    ];
+    const text = all.length ? t("measure.ends", { title, low, high }) : title;
+    show(node, { width, height }, parts, text);
   }
 
-  /** @param {number} layer */
-  function dot(layer, head, value, [cx, cy], chosen) {
+  /**
+   * @param {import("./axes.js").Plane} plane
+   * @param {Pair} point
+   * @param {number} head
+   * @param {boolean} chosen
+   */
+  function one(plane, [layer, value], head, chosen) {
     const name = ["dot", chosen ? "chosen" : "", onChoose ? "choosable" : ""].join(" ").trim();
-    const circle = svg("circle", { cx, cy, r: chosen ? 5 : 4, class: name });
-    const values = { layer: layer + 1, head: head + 1, value: format(value) };
-    circle.append(svg("title", {}, t(`measure.${measure}.one`, values)));
-    if (onChoose) circle.addEventListener("click", () => onChoose(layer, head));
-    return circle;
+    const circles = dot(plane, [layer, value], { r: chosen ? 5 : 4, class: name });
+    for (const circle of circles) {
+      const values = { layer: layer + 1, head: head + 1, value: format(value) };
+      circle.append(svg("title", {}, t(`measure.${measure}.one`, values)));
+      if (onChoose) circle.addEventListener("click", () => onChoose(layer, head));
+    }
+    return circles;
   }
   return { node, paint };
 }
+
+/**
+ * A measure's values, head by head and layer by layer, as `paint` takes them.
+ * @param {Float32Array} values
+ * @param {number} heads
+ * @returns {[layer: number, values: Float32Array][]}
+ */
+export const byLayer = (values, heads) =>
+  Array.from({ length: values.length / heads }, (_, layer) => [
+    layer,
+    values.subarray(layer * heads, (layer + 1) * heads),
+  ]);
 
 /**
  * Both measures of the picture's attention; choosing a dot shows its head.
@@ -94,7 +117,7 @@ export function createMeasurePlots(context) {
     if (!width || key === drawn) return;
     drawn = key;
     const here = numbers?.arrays;
-    for (const plot of plots) plot.paint(state, width, here ? here[plot.measure] : [], model);
+    for (const plot of plots) plot.paint(state, width, here?.[plot.measure], model);
   }
   return { node, draw };
 }
@@ -108,7 +131,8 @@ function createMeasurePlot(context, measure) {
   const menu = createFigureMenu(context, measure, {
     title: () => t(`measure.${measure}`),
     figure: () => ({ svg: plot.node }),
-    table: (state) => headTable(store, state, measure),
+    table: ({ result }) =>
+      headTable(measure, numbersOf(result, "heads")?.arrays?.[measure] ?? [], result.model.heads),
     python: () => [MEASURES[measure].code],
   });
   const node = el(
@@ -126,34 +150,21 @@ function createMeasurePlot(context, measure) {
    */
   function paint({ layer, head }, width, values, model) {
     const { depth, heads } = model;
-    /** @type {[number, Numbers][]} */
-    const layers = Array.from({ length: values.length / heads }, (_, index) => [
-      index,
-      values.slice(index * heads, (index + 1) * heads),
-    ]);
     const chosen = (index, number) =>
       index === layer && (typeof head !== "number" || head === number);
-    plot.paint({ width, layers, depth, reach: MEASURES[measure].reach(model), chosen });
+    const reach = MEASURES[measure].reach(model);
+    plot.paint({ width, layers: values ? byLayer(values, heads) : [], depth, reach, chosen });
   }
   return { node, measure, paint };
 }
 
 /**
- * @param {Store} store
- * @param {State} state
+ * Rows of a table of a measure's values.
+ * @param {string} measure
+ * @param {Numbers} values
+ * @param {number} heads
  */
-function headTable(store, { result }, measure) {
-  const values = numbersOf(result, "heads")?.arrays?.[measure] ?? [];
-  const { heads } = result.model;
+export function headTable(measure, values, heads) {
   const rows = Array.from(values, (value, at) => [Math.floor(at / heads) + 1, (at % heads) + 1, value]);
   return [["layer", "head", measure], ...rows];
-}
-
-function axes({ width, height, depth, reach }, x, y) {
-  const parts = rules(ticksIn([0, reach], 3), y, { left: LEFT, right: width, format: String });
-  const layers = every(depth, Math.ceil(depth / 12));
-  parts.push(...feet(layers, x, height - BOTTOM + 15, (layer) => layer + 1));
-  const middle = { x: (LEFT + width) / 2, y: height - 4, class: "tick-x" };
-  parts.push(svg("text", middle, t("attention.layer")));
-  return parts;
 }

@@ -1,12 +1,30 @@
 // Two charts of token norms: how they spread, and how much attention outliers take.
 
-import { keepSize, replace } from "../base/dom.js";
+import { keepSize } from "../base/dom.js";
 import { percent, short } from "../base/format.js";
 import { svg } from "../base/svg.js";
 import { t } from "../base/words.js";
-import { linear } from "./scales.js";
+import { axisName, level, planeOf, show, upright } from "./axes.js";
+import { endsOf, footing, rangeOf } from "./scales.js";
 
-const [SIDE, FOOT, HEAD] = [8, 32, 18];
+// Their heights are told by words and by numbers above bars, so they have no rules.
+const MARGINS = { left: 8, top: 18, bottom: 32 };
+const [FOOT, ABOVE] = [15, 4];
+// A dashed line reaches so far above the bars.
+const OVER = 6;
+
+/**
+ * A bar from a plane's bottom to a height, between two places across.
+ * @param {import("./axes.js").Plane} plane
+ * @param {Pair} sides - in pixels
+ * @param {number} value
+ * @param {string} name
+ */
+function bar({ y, bottom }, [left, right], value, name) {
+  const top = Number.isFinite(value) ? Math.min(y(value), bottom) : bottom;
+  const box = { x: left, y: top, width: Math.max(1, right - left), height: bottom - top };
+  return svg("rect", { ...box, class: name });
+}
 
 /** How many patches have which norm; outliers stand out in colour, right of the dashed line. */
 export function createHistogram() {
@@ -17,65 +35,45 @@ export function createHistogram() {
 
   function draw(layer, value) {
     shown = [layer, value];
-    const { width, height } = size;
-    if (!width) return;
+    if (!size.width) return;
     const { counts, edges, threshold, median, outliers } = layer;
-    const [low, high] = [edges[0], edges.at(-1)];
-    const x = linear([low, high], [SIDE, width - SIDE]);
-    const y = linear([0, Math.max(...counts)], [height - FOOT, HEAD]);
-    const inside = (norm) => norm >= low && norm <= high;
-    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    node.setAttribute(
-      "aria-label",
-      t("norms.histogram.text", {
-        low: short(low),
-        high: short(high),
-        median: short(median),
-        count: outliers.length,
-      }),
-    );
-    const bars = counts.map((count, at) =>
-      svg("rect", {
-        x: x(edges[at]) + 0.5,
-        y: y(count),
-        width: Math.max(1, x(edges[at + 1]) - x(edges[at]) - 1),
-        height: height - FOOT - y(count),
-        // Edges come rounded, so a bin is judged by its middle.
-        class: edges[at] + edges[at + 1] > 2 * threshold ? "bin bin-high" : "bin",
-      }),
-    );
+    const [low, high] = endsOf(edges);
+    const axes = { across: rangeOf(edges), up: rangeOf(counts, [0, 1]), ticks: [] };
+    const plane = planeOf(size, axes, MARGINS);
     const line = (norm, name) =>
-      inside(norm)
-        ? svg("line", { x1: x(norm), x2: x(norm), y1: HEAD - 6, y2: height - FOOT, class: name })
+      norm >= low && norm <= high
+        ? upright({ ...plane, top: plane.top - OVER }, norm, name)
         : [];
-    replace(
-      node,
-      svg("line", {
-        x1: SIDE,
-        x2: width - SIDE,
-        y1: height - FOOT,
-        y2: height - FOOT,
-        class: "rule",
+    const parts = [
+      level(plane, plane.bottom, "rule"),
+      ...counts.map((count, at) => {
+        const [left, right] = [edges[at], edges[at + 1]];
+        // Edges come rounded, so a bin is judged by its middle.
+        const name = left + right > 2 * threshold ? "bin bin-high" : "bin";
+        return bar(plane, [plane.x(left) + 0.5, plane.x(right) - 0.5], count, name);
       }),
-      bars,
       line(threshold, "threshold"),
       line(value, "head"),
-      ends([low, high], x, height),
-      svg("text", { x: width / 2, y: height - 3, class: "tick-x" }, t("norms.axis")),
-    );
+      ...ends(plane, [low, high]),
+      axisName(plane, size.height, t("norms.axis")),
+    ];
+    const values = { low: short(low), high: short(high), median: short(median) };
+    const text = t("norms.histogram.text", { ...values, count: outliers.length });
+    show(node, size, parts, text);
   }
   return { node, draw };
 }
 
 /**
- * @param {any} values
- * @param {number} height
+ * The smallest and largest norm, at the two ends of the axis.
+ * @param {import("./axes.js").Plane} plane
+ * @param {Pair} ends
  */
-function ends([low, high], x, height) {
-  const place = { y: height - FOOT + 15 };
+function ends({ left, right, bottom }, [low, high]) {
+  const y = bottom + FOOT;
   return [
-    svg("text", { ...place, x: x(low) }, short(Number(low.toPrecision(3)))),
-    svg("text", { ...place, x: x(high), class: "tick-y" }, short(Number(high.toPrecision(3)))),
+    svg("text", { x: left, y }, short(low)),
+    svg("text", { x: right, y, class: "tick-y" }, short(high)),
   ];
 }
 
@@ -92,79 +90,61 @@ export function createTaken(store) {
   /** @param {State} state */
   function draw(state, layers) {
     shown = [state, layers];
-    const { width, height } = size;
-    if (!width) return;
-    const shares = layers.map(({ class_share: own, mean_share: mean }) => [own, mean]);
-    const top = Math.max(0.05, ...shares.flat().map((share) => share ?? 0));
-    const wide = (width - 2 * SIDE) / layers.length;
-    const y = linear([0, top], [height - FOOT, HEAD]);
-    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const most = layers.findIndex(
-      ({ mean_share: mean }) => mean === Math.max(...shares.map(([, m]) => m)),
-    );
-    const values = { layer: most + 1, share: percent(layers[most].mean_share) };
+    if (!size.width) return;
+    const means = layers.map(({ mean_share: mean }) => mean);
+    const shares = [...layers.map(({ class_share: own }) => own), ...means];
+    const across = [-0.5, layers.length - 0.5];
+    const axes = { across, up: rangeOf(shares, [0, 0.05]), ticks: [] };
+    const plane = planeOf(size, axes, MARGINS);
+    const [, most] = endsOf(means);
     const any = layers.some(({ outliers }) => outliers.length);
-    node.setAttribute("aria-label", any ? t("norms.taken.text", values) : t("norms.taken.none"));
-    const parts = layers.flatMap((layer, index) => column(layer, index, { wide, y, height }));
-    replace(
-      node,
-      svg("rect", {
-        x: SIDE + state.layer * wide,
-        y: 0,
-        width: wide,
-        height: height - FOOT + 19,
-        class: "here-column",
-      }),
-      svg("line", {
-        x1: SIDE,
-        x2: width - SIDE,
-        y1: height - FOOT,
-        y2: height - FOOT,
-        class: "rule",
-      }),
-      parts,
-      svg("text", { x: width / 2, y: height - 3, class: "tick-x" }, t("attention.layer")),
-      any
-        ? []
-        : svg("text", { x: width / 2, y: height / 2 - 8, class: "tick-x" }, t("norms.taken.none")),
-    );
+    const numbered = new Set(footing(layers.length, plane.right - plane.left));
+    const [middle, height] = [size.width / 2, size.height / 2 - 8];
+    const parts = [
+      column(plane, state.layer, plane.bottom + FOOT + ABOVE, "here-column"),
+      level(plane, plane.bottom, "rule"),
+      ...layers.flatMap((layer, index) => columnOf(plane, layer, index, numbered.has(index))),
+      axisName(plane, size.height, t("attention.layer")),
+      any ? [] : svg("text", { x: middle, y: height, class: "tick-x" }, t("norms.taken.none")),
+    ];
+    const values = { layer: means.indexOf(most) + 1, share: percent(most) };
+    show(node, size, parts, t(any ? "norms.taken.text" : "norms.taken.none", values));
   }
 
-  function column({ class_share: own, mean_share: mean, outliers }, index, { wide, y, height }) {
-    const left = SIDE + index * wide;
-    const thick = Math.max(2, wide * 0.32);
-    const bar = (share, at, name) =>
-      svg("rect", {
-        x: left + wide / 2 + at * thick,
-        y: y(share),
-        width: thick - 0.5,
-        height: height - FOOT - y(share),
-        class: name,
-      });
-    const target = svg("rect", {
-      x: left,
-      y: 0,
-      width: wide,
-      height: height - FOOT,
-      class: "catcher",
-    });
+  /**
+   * @param {import("./axes.js").Plane} plane
+   * @param {any} layer
+   * @param {number} index
+   * @param {boolean} numbered
+   */
+  function columnOf(plane, { class_share: own, mean_share: mean, outliers }, index, numbered) {
+    const { x, y, bottom } = plane;
+    const middle = x(index);
+    const thick = Math.max(2, (x(1) - x(0)) * 0.32);
+    const target = column(plane, index, bottom, "catcher");
     target.append(svg("title", {}, t("depth.one", { layer: index + 1 })));
     target.addEventListener("click", () => store.set({ layer: index }));
-    const middle = left + wide / 2;
-    const label = wide > 13 || index % 2 === 0 ? String(index + 1) : "";
+    const text = (at, name, said) => svg("text", { x: middle, y: at, class: name }, said);
+    const [, top] = endsOf([own, mean]);
     return [
-      own === null ? [] : bar(own, -1, "bin bin-high"),
-      bar(mean, 0, "bin"),
-      svg("text", { x: middle, y: height - FOOT + 15, class: "tick-x" }, label),
-      outliers.length
-        ? svg(
-            "text",
-            { x: middle, y: y(Math.max(own ?? 0, mean)) - 4, class: "tick-x count" },
-            outliers.length,
-          )
-        : [],
+      own === null ? [] : bar(plane, [middle - thick, middle - 0.5], own, "bin bin-high"),
+      bar(plane, [middle, middle + thick - 0.5], mean, "bin"),
+      numbered ? text(bottom + FOOT, "tick-x", index + 1) : [],
+      outliers.length ? text(y(top) - ABOVE, "tick-x count", outliers.length) : [],
       target,
     ].flat();
   }
   return { node, draw };
+}
+
+/**
+ * A layer's whole column, from the drawing's top down to a height in pixels.
+ * @param {import("./axes.js").Plane} plane
+ * @param {number} index
+ * @param {number} height
+ * @param {string} name
+ */
+function column({ x }, index, height, name) {
+  const left = x(index - 0.5);
+  return svg("rect", { x: left, y: 0, width: x(index + 0.5) - left, height, class: name });
 }

@@ -9,7 +9,7 @@ import { maximum, thumbnail } from "../maps/pixels.js";
 /** @param {Context} context */
 export function createHeadMatrix({ store }) {
   const title = el("h3");
-  const rows = el("div", { class: "matrix", role: "group", onkeydown: move });
+  const rows = el("div", { class: "matrix map-cells", role: "group", onkeydown: move });
   const node = el("div", { class: "matrix-box" }, title, rows);
   let cells = [];
   let built = "";
@@ -22,7 +22,7 @@ export function createHeadMatrix({ store }) {
     rows.style.setProperty("--layers", String(model.depth));
     rows.style.setProperty("--cell-aspect", String(model.grid[1] / model.grid[0]));
     const numbers = Array.from({ length: model.heads }, (_, head) =>
-      el("span", { class: "matrix-head", "aria-hidden": "true" }, String(head + 1)),
+      el("span", { class: "cells-number", "aria-hidden": "true" }, String(head + 1)),
     );
     const children = [el("span"), ...numbers];
     for (let layer = 0; layer < model.depth; layer += 1) {

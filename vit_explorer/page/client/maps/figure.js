@@ -12,6 +12,7 @@ const COPIED = [
   "fill",
   "fill-opacity",
   "stroke",
+  "stroke-opacity",
   "stroke-width",
   "stroke-linejoin",
   "stroke-dasharray",

@@ -4,8 +4,9 @@ import { nameOf } from "../../base/class_names.js";
 import { el, replace, setText } from "../../base/dom.js";
 import { percent, short } from "../../base/format.js";
 import { lacks, whyNot } from "../../base/lacks.js";
-import { shareBar, told } from "../../base/outputs.js";
+import { told } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
+import { barOf } from "../../charts/share_bar.js";
 import { pythonOf as attentionCode } from "../../code/attention_code.js";
 import { pythonOf as mapCode } from "../../code/map_code.js";
 import { createColourBar } from "../../controls/colour_bar.js";
@@ -141,7 +142,7 @@ export function createSide(context, store, { label, name }) {
           {},
           el("span", { class: "label", title: nameOf(each.label) }, nameOf(each.label)),
           el("span", { class: "share" }, told(each)),
-          shareBar(each),
+          barOf(each),
         ),
       ),
       found.length ? null : el("li", { class: "note" }, t("predictions.none")),

@@ -36,7 +36,7 @@ export function createLayerMatrix(context) {
     setup.methods
       .filter((method) => method.layered && !lackOfMethod(model, method))
       .map(({ name }) => name);
-  const rows = el("div", { class: "layer-matrix", role: "group", "aria-label": t("bylayer"), onkeydown: move });
+  const rows = el("div", { class: "layer-matrix map-cells", role: "group", "aria-label": t("bylayer"), onkeydown: move });
   const progress = createProgress(t("bylayer"));
   const words = el("p", { class: "note", role: "status" });
   const starter = el("button", { type: "button", onclick: press });
@@ -83,7 +83,7 @@ export function createLayerMatrix(context) {
     const heads = Array.from({ length: depth }, (_, layer) =>
       el(
         "span",
-        { class: "layer-number", "aria-hidden": "true", title: stageName(result.model, layer) },
+        { class: "cells-number", "aria-hidden": "true", title: stageName(result.model, layer) },
         String(layer + 1),
       ),
     );

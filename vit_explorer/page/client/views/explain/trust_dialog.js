@@ -3,14 +3,10 @@
 import { el } from "../../base/dom.js";
 import { fixed, short } from "../../base/format.js";
 import { isValued, twinOf } from "../../base/outputs.js";
-import { svg } from "../../base/svg.js";
 import { t } from "../../base/words.js";
-import { rangeOf, ticksIn } from "../../charts/scales.js";
+import { drawBundle } from "../../charts/bundle.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 import { mapTitle } from "../../state/chosen_maps.js";
-
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [300, 170, 50, 34, 8, 18];
-const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
 
 /**
  * Two digits are what twenty random maps can tell apart; values may be of any size.
@@ -52,34 +48,14 @@ function createCurve(context, kind, { score, trust, id }) {
   const curves = trust.random[`${kind}_curves`];
   const own = score[`${kind}_curve`];
   const { model } = context.store.get().result;
-  const [valued, worth] = [isValued(model), worthOf(model)];
-  const whole = [...own, ...curves.flat()].map((value) => [0, value]);
-  const [low, high] = valued ? rangeOf([{ points: whole }]) : [0, Math.max(...own, ...curves.flat(), 0.01)];
-  const marks = ticksIn([low, high]);
-  const x = (at) => LEFT + (at / (own.length - 1)) * (WIDTH - LEFT - RIGHT);
-  const y = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - TOP);
-  const line = (curve, name) => {
-    const points = curve.map((value, at) => `${x(at)},${y(value)}`).join(" ");
-    return svg("polyline", { class: name, points });
-  };
-  const label = t(`trust.curve${twinOf(model)}`, {
+  const worth = worthOf(model);
+  const text = t(`trust.curve${twinOf(model)}`, {
     kind: t(`trust.${kind}`),
     area: worth(score[kind]),
     random: worth(trust.random[kind]),
   });
-  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
-  plot.append(
-    ...marks.flatMap((mark) => [
-      svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark) }),
-      svg("text", { class: "tick-y", x: LEFT - 6, y: y(mark) + 4 }, valued ? short(mark) : percent(mark)),
-    ]),
-    ...[0, 0.5, 1].map((share) =>
-      svg("text", { class: "tick-x", x: x(share * (own.length - 1)), y: HEIGHT - 18 }, percent(share)),
-    ),
-    svg("text", { class: "tick-x", x: (LEFT + WIDTH) / 2, y: HEIGHT - 3 }, t(`trust.${kind}.axis`)),
-    ...curves.map((curve) => line(curve, "random-curve")),
-    line(own, "own-curve"),
-  );
+  const axis = t(`trust.${kind}.axis`);
+  const plot = drawBundle({ own, others: curves, valued: isValued(model), axis, text });
   const menu = createFigureMenu(context, `${id}-${kind}`, {
     title: () => `${t(`trust.${kind}`)} · ${mapTitle(id)}`,
     targeted: () => true,

@@ -5,6 +5,7 @@ import { el, replace, setText } from "../../base/dom.js";
 import { fieldOf, isValued, numberOf, targetCode, targetName, told, twinOf, writerOf } from "../../base/outputs.js";
 import { said, sentences, t } from "../../base/words.js";
 import { createLineChart } from "../../charts/line_chart.js";
+import { setShare } from "../../charts/share_bar.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 
 /** Labels such as "tabby, tabby cat" by their first name: a cell has room for one. */
@@ -154,7 +155,7 @@ function createCell(prediction, target) {
     el("span", { class: "label" }, shortly(label)),
     el("span", { class: "share" }, told(prediction)),
   );
-  cell.style.setProperty("--share", String(probability ?? 0));
+  setShare(cell, probability);
   return cell;
 }
 

@@ -1,16 +1,15 @@
 // How the class token moves through the layers: alike by layer, and its path on two components.
 
-import { el, keepSize, replace, setText } from "../../base/dom.js";
+import { el, setText } from "../../base/dom.js";
 import { fixed, percent } from "../../base/format.js";
-import { svg } from "../../base/svg.js";
 import { t } from "../../base/words.js";
+import { createTrail } from "../../charts/trail.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 import { tableFor } from "../../maps/colours.js";
 import { thumbnail } from "../../maps/pixels.js";
 
 const LIMITS = [0, 1];
-const [SIDE, BELOW, ROOM] = [26, 26, 16];
 
 /** @param {Context} context */
 export function createTokenPath(context) {
@@ -19,7 +18,7 @@ export function createTokenPath(context) {
   const choose = (layer) => store.set({ layer });
   const title = el("h3");
   const alike = createAlike(choose);
-  const path = createPath(choose);
+  const path = createTrail(choose);
   const [alikeHelp, pathHelp] = [el("p", { class: "note" }), el("p", { class: "note" })];
   const says = el("p", { class: "says" });
   let shown = null;
@@ -94,10 +93,19 @@ export function createTokenPath(context) {
     setText(pathHelp, t("path.walk.help", { token, share: held }));
     const words = longestStep(found.points);
     setText(says, words);
-    path.draw(state, found, words);
+    path.draw({
+      points: found.points,
+      chosen: state.layer,
+      names: [componentOf(found, 1), componentOf(found, 2)],
+      titles: found.points.map((_, layer) => t("depth.one", { layer: layer + 1 })),
+      text: words,
+    });
   }
   return { node, draw };
 }
+
+const componentOf = ({ shares }, number) =>
+  t("path.component", { number, share: percent(shares[number - 1]) });
 
 function longestStep(points) {
   if (points.length < 2) return t("path.single");
@@ -148,96 +156,4 @@ function createAlike(choose) {
     );
   }
   return { node, canvas, bar: bar.node, draw };
-}
-
-/** The path as dots joined by a line, both components to one scale. */
-function createPath(choose) {
-  const node = svg("svg", { role: "img", class: "path-plot" });
-  /** @type {Parameters<typeof draw> | null} */
-  /** @type {Parameters<typeof draw> | null} */
-  let shown = null;
-  const size = keepSize(node, () => shown && draw(...shown));
-
-  /** @param {State} state */
-  function draw(state, { points, shares }, words) {
-    shown = [state, { points, shares }, words];
-    const { width, height } = size;
-    if (!width) return;
-    const place = placer(points, width, height);
-    const places = points.map(place);
-    node.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    node.setAttribute("aria-label", words);
-    replace(
-      node,
-      svg("line", { class: "rule", x1: SIDE, x2: SIDE, y1: 4, y2: height - BELOW }),
-      svg("line", {
-        class: "rule",
-        x1: SIDE,
-        x2: width - 4,
-        y1: height - BELOW,
-        y2: height - BELOW,
-      }),
-      axis(1, shares[0], { x: width / 2, y: height - 6, class: "tick-x" }),
-      axis(2, shares[1], {
-        transform: `translate(14 ${(height - BELOW) / 2}) rotate(-90)`,
-        class: "tick-x",
-      }),
-      svg("polyline", { class: "line line-train", points: places.map(String).join(" ") }),
-      places.flatMap(([cx, cy], layer) => dot(state, layer, cx, cy)),
-      labels(places, state.layer),
-    );
-  }
-
-  /**
-   * @param {State} state
-   * @param {number} layer
-   */
-  function dot(state, layer, cx, cy) {
-    const chosen = layer === state.layer;
-    const circle = svg("circle", {
-      cx,
-      cy,
-      r: chosen ? 6 : 4.5,
-      class: chosen ? "dot choosable chosen" : "dot choosable",
-    });
-    circle.append(svg("title", {}, t("depth.one", { layer: layer + 1 })));
-    circle.addEventListener("click", () => choose(layer));
-    return circle;
-  }
-  return { node, draw };
-}
-
-const axis = (number, share, place) =>
-  svg("text", place, t("path.component", { number, share: percent(share) }));
-
-/**
- * @param {number} width
- * @param {number} height
- */
-function placer(points, width, height) {
-  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-  const [left, right, low, high] = [
-    Math.min(...xs),
-    Math.max(...xs),
-    Math.min(...ys),
-    Math.max(...ys),
-  ];
-  const [wide, tall] = [width - SIDE - 2 * ROOM, height - BELOW - 2 * ROOM];
-  const scale = Math.min(wide / (right - left || 1), tall / (high - low || 1));
-  return ([x, y]) => [
-    SIDE + ROOM + wide / 2 + (x - (left + right) / 2) * scale,
-    ROOM + tall / 2 - (y - (low + high) / 2) * scale,
-  ];
-}
-
-/** Numbers beside the dots, left out where they would lie on one another. */
-function labels(places, chosen) {
-  const order = [chosen, 0, places.length - 1, ...places.keys()];
-  const written = [];
-  for (const layer of new Set(order)) {
-    const [x, y] = places[layer];
-    if (written.every(([left, top]) => Math.hypot(left - x, top - y) > ROOM))
-      written.push([x, y, layer]);
-  }
-  return written.map(([x, y, layer]) => svg("text", { x: x + 8, y: y - 6 }, layer + 1));
 }

@@ -3,6 +3,7 @@
 import { el, replace, setText } from "../../base/dom.js";
 import { short } from "../../base/format.js";
 import { t } from "../../base/words.js";
+import { createShareBar } from "../../charts/share_bar.js";
 import { beginning, createChooser, createNumbers, firstOf, waiting } from "../../controls/number_tables.js";
 import { tokenName } from "../../maps/geometry.js";
 import { applied, formula, normed, sub } from "../../maps/math.js";
@@ -83,7 +84,7 @@ export const residual = {
         bars,
         PARTS.flatMap((name, index) => [
           el("dt", {}, t(`learn.residual.${name}`)),
-          el("dd", {}, bar(found[index].length / longest), short(found[index].length)),
+          el("dd", {}, createShareBar(found[index].length / longest), short(found[index].length)),
         ]),
       );
       const [attention, mlp] = [1, 2].map((at) => (found[at].length / found[0].length).toFixed(2));
@@ -92,12 +93,6 @@ export const residual = {
     return { node, aside: chooser.node, draw };
   },
 };
-
-function bar(share) {
-  const node = el("span", { class: "share-bar" });
-  node.style.setProperty("--share", String(share));
-  return node;
-}
 
 export const depth = {
   tab: "attention",

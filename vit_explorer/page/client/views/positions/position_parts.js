@@ -4,7 +4,7 @@ import { el, segmented, setText } from "../../base/dom.js";
 import { fixed, percent } from "../../base/format.js";
 import { svg } from "../../base/svg.js";
 import { list, t } from "../../base/words.js";
-import { every, feet, linear, rules, ticksIn } from "../../charts/scales.js";
+import { drawProfile } from "../../charts/profile.js";
 import { canvasFigure, createFigureMenu } from "../../controls/figure_menu.js";
 import {
   COSINES,
@@ -123,42 +123,6 @@ export function createComponents(context) {
   return { node, draw };
 }
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 230, 34, 36, 8];
-
-/**
- * Lines of values over 1, 2, …; each of `lines` is { values, name, kind, here }. `level` is { at,
- * name }, a height to compare them with.
- */
-export function drawLines(node, lines, [low, high], { axis = "", level = null } = {}) {
-  const longest = Math.max(...lines.map(({ values }) => values.length), 2);
-  const x = linear([0, longest - 1], [LEFT, WIDTH - 10]);
-  const y = linear([low, high], [HEIGHT - BOTTOM, TOP]);
-  const places = every(longest, Math.ceil(longest / 12));
-  /** @type {SVGElement[]} */
-  const parts = [
-    ...rules(ticksIn([low, high], 3), y, { left: LEFT, right: WIDTH }),
-    ...feet(places, x, HEIGHT - BOTTOM + 14, (at) => at + 1),
-  ];
-  if (axis) parts.push(svg("text", { x: WIDTH, y: HEIGHT - 4, class: "tick-y" }, axis));
-  if (level) {
-    const at = y(level.at);
-    parts.push(svg("line", { x1: LEFT, x2: WIDTH, y1: at, y2: at, class: "level" }));
-  }
-  for (const { values, name, kind, here } of lines) {
-    const points = Array.from(values, (value, at) => `${x(at)},${y(value)}`).join(" ");
-    parts.push(svg("polyline", { points, class: `line ${kind}`, fill: "none" }));
-    const dots = Array.from(values, (value, at) => {
-      const dot = svg("circle", { cx: x(at), cy: y(value), r: at === here ? 5 : 2.5, class: `point ${kind}` });
-      dot.append(svg("title", {}, `${name}, ${at + 1}: ${fixed(value, 2)}`));
-      return dot;
-    });
-    parts.push(...dots);
-  }
-  if (level) parts.push(svg("text", { x: WIDTH, y: y(level.at) - 5, class: "tick-y level-name" }, level.name));
-  node.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-  node.replaceChildren(...parts);
-}
-
 const KINDS = ["row", "column"];
 
 /** The names of both lines. */
@@ -221,7 +185,7 @@ export function createProfile(context) {
     const names = lineNames({ row, column });
     keys.forEach((key, at) => setText(key, names[at]));
     const low = Math.min(0, Math.floor(range(values)[0] * 4) / 4);
-    drawLines(
+    drawProfile(
       plot,
       [
         { values: along, name: names[0], kind: "row", here: column },

@@ -4,6 +4,7 @@ import { el, setText } from "../../base/dom.js";
 import { fixed, percent, short } from "../../base/format.js";
 import { svg } from "../../base/svg.js";
 import { t } from "../../base/words.js";
+import { drawProfile } from "../../charts/profile.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { positionName } from "../../controls/model_facts.js";
 import { beginning, createChooser, oneHead } from "../../controls/number_tables.js";
@@ -13,7 +14,6 @@ import { manner, tableFor } from "../../maps/colours.js";
 import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
 import { maximum, overlay, range } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
-import { drawLines } from "./position_parts.js";
 
 const KINDS = ["relative", "rotary", "no"];
 
@@ -162,9 +162,9 @@ export function createWithoutPositions({ store }) {
     known = { key, line: attentionByDistance(pack, attention, model.grid, oneHead(state)) };
     const { line } = known;
     const name = t("positions.decay");
-    drawLines(plot, [{ values: line, name, kind: "row" }], [0, Math.max(2, maximum(line))], {
+    drawProfile(plot, [{ values: line, name, kind: "row" }], [0, 2], {
       axis: t("positions.decay.axis"),
-      level: { at: 1, name: t("positions.decay.even") },
+      comparison: { at: 1, name: t("positions.decay.even") },
     });
     const values = { near: line[0].toFixed(1), far: line.at(-1).toFixed(1), count: line.length };
     plot.setAttribute("aria-label", t("positions.decay.alt", values));

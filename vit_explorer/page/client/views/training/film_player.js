@@ -4,7 +4,7 @@ import { el, keepSize, replace, setText } from "../../base/dom.js";
 import { fixed, percent, short } from "../../base/format.js";
 import { t } from "../../base/words.js";
 import { createCurves } from "../../charts/curves.js";
-import { createHeadPlot } from "../../charts/distance.js";
+import { byLayer, createHeadPlot, headTable } from "../../charts/distance.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { canvasFigure, createFigureMenu } from "../../controls/figure_menu.js";
 import { drawPositionMaps, POSITION_COLOURS, positionBar, similarityTable } from "../../controls/position_maps.js";
@@ -32,12 +32,8 @@ export function createFilmPlayer(context) {
     title: () => t("film.distance"),
     detail: (state) => `${state.film.names[state.probe]} · ${epochOf(state)}`,
     figure: () => ({ svg: plot.node }),
-    table: ({ film, frame, probe }) => {
-      const heads = film.shapes.distance[3];
-      const values = film.at("distance", frame, probe);
-      const line = (value, at) => [Math.floor(at / heads) + 1, (at % heads) + 1, value];
-      return [["layer", "head", "distance"], ...Array.from(values, line)];
-    },
+    table: ({ film, frame, probe }) =>
+      headTable("distance", film.at("distance", frame, probe), film.shapes.distance[3]),
   });
   const plotBox = el(
     "div",
@@ -92,12 +88,7 @@ export function createFilmPlayer(context) {
     bar.show(tableFor(state.colormap), film.rolloutLimits);
     setText(plotText, t("film.distance.help", { name: film.names[probe] }));
     const [, , depth, heads] = film.shapes.distance;
-    const distances = film.at("distance", frame, probe);
-    /** @type {[number, Numbers][]} */
-    const layers = Array.from({ length: depth }, (_, layer) => [
-      layer,
-      distances.subarray(layer * heads, (layer + 1) * heads),
-    ]);
+    const layers = byLayer(film.at("distance", frame, probe), heads);
     const [, high, wide] = film.shapes.probes;
     const { width } = size;
     if (width) plot.paint({ width, layers, depth, reach: Math.hypot(high, wide) / 2 });
@@ -156,13 +147,16 @@ function createScrubber(store) {
   return { node, draw };
 }
 
+/** A drawing of the film, by the key of its name. */
+const filmCanvas = (key, name) => el("canvas", { class: name, role: "img", "aria-label": t(key) });
+
+/** What the film shows beside its curves: a name, the menu of its figure, and what is drawn. */
+const filmPart = (key, menu, ...drawn) =>
+  el("div", { class: "film-part" }, el("h3", {}, el("span", {}, t(key)), menu), ...drawn);
+
 /** @param {Context} context */
 function createPositions(context) {
-  const canvas = el("canvas", {
-    class: "film-positions",
-    role: "img",
-    "aria-label": t("film.positions"),
-  });
+  const canvas = filmCanvas("film.positions", "film-positions");
   const bar = createColourBar((value) => fixed(value, 0));
   const menu = createFigureMenu(context, "film-positions", {
     title: () => t("film.positions"),
@@ -172,14 +166,7 @@ function createPositions(context) {
       similarityTable(Float32Array.from(film.at("similarity", frame), (one) => one / 127), film.grid),
   });
   const note = el("p", { class: "note" });
-  const node = el(
-    "div",
-    { class: "film-part" },
-    el("h3", {}, el("span", {}, t("film.positions")), menu),
-    canvas,
-    bar.node,
-    note,
-  );
+  const node = filmPart("film.positions", menu, canvas, bar.node, note);
 
   /**
    * @param {import("../../state/film.js").Film} film
@@ -200,23 +187,14 @@ function createPositions(context) {
 
 /** @param {Context} context */
 function createFilters(context) {
-  const canvas = el("canvas", {
-    class: "film-filters pixelated",
-    role: "img",
-    "aria-label": t("film.filters"),
-  });
+  const canvas = filmCanvas("film.filters", "film-filters pixelated");
   const menu = createFigureMenu(context, "film-filters", {
     title: () => t("film.filters"),
     detail: epochOf,
     figure: () => canvasFigure(canvas),
   });
-  const node = el(
-    "div",
-    { class: "film-part" },
-    el("h3", {}, el("span", {}, t("film.filters")), menu),
-    canvas,
-    el("p", { class: "note" }, t("film.filters.help")),
-  );
+  const note = el("p", { class: "note" }, t("film.filters.help"));
+  const node = filmPart("film.filters", menu, canvas, note);
 
   /**
    * @param {import("../../state/film.js").Film} film

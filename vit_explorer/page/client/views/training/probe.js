@@ -4,6 +4,7 @@ import { nameOf } from "../../base/class_names.js";
 import { el, fitCanvas, keepSize, setText } from "../../base/dom.js";
 import { percent } from "../../base/format.js";
 import { t } from "../../base/words.js";
+import { createShareBar, setShare } from "../../charts/share_bar.js";
 import { manner } from "../../maps/colours.js";
 import { overlay } from "../../maps/pixels.js";
 import { rgbImage } from "../../state/film.js";
@@ -59,14 +60,14 @@ export function createProbe({ store, film, index }) {
 function createRow() {
   const label = el("span", { class: "label" });
   const share = el("span", { class: "share" });
-  const bar = el("span", { class: "share-bar" });
+  const bar = createShareBar();
   const node = el("span", { class: "probe-class" }, label, share, bar);
 
   /** @param {Prediction} prediction */
   function show({ label: text, probability }) {
     setText(label, nameOf(text));
     setText(share, percent(probability));
-    bar.style.setProperty("--share", String(probability));
+    setShare(bar, probability);
   }
   return { node, show };
 }

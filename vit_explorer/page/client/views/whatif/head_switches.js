@@ -10,7 +10,7 @@ import { change, headNumber } from "../../state/edits.js";
 /** @param {Context} context */
 export function createHeadSwitches({ store }) {
   const node = el("div", {
-    class: "switches",
+    class: "switches map-cells",
     role: "group",
     "aria-label": t("whatif.heads"),
     onkeydown: move,

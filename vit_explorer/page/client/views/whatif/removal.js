@@ -3,7 +3,8 @@
 import { el, replace, setText } from "../../base/dom.js";
 import { fieldOf, isValued, targetCode, targetName, twinOf, writerOf } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
-import { createLineChart, valueAt } from "../../charts/line_chart.js";
+import { createLineChart } from "../../charts/line_chart.js";
+import { valueAt } from "../../charts/scales.js";
 import { headsCode } from "../../code/whatif_code.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 import { answerTo, changeOf, createAsker, removalOf } from "../../state/edit_answers.js";

@@ -2,6 +2,7 @@
 
 import { nameOf } from "../../base/class_names.js";
 import { el, replace, setText } from "../../base/dom.js";
+import { setShare } from "../../charts/share_bar.js";
 
 // A change smaller than what the numbers show is none: of a probability, or of a value's size.
 const NOTHING = 0.0005;
@@ -42,8 +43,8 @@ export function createShifts() {
       setText(after, write(each.after));
       node.classList.toggle("shift-target", each.index === target);
       node.dataset.way = way(each);
-      track.style.setProperty("--before", String(each.before));
-      track.style.setProperty("--after", String(each.after));
+      setShare(track, each.before, "--before");
+      setShare(track, each.after, "--after");
     });
   }
   return { node: rows, draw };
