@@ -7,7 +7,8 @@ import re
 import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
-from functools import partial
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def table(language: str) -> dict[str, str]:
     return dict(pairs)
 
 
+@cache
 def english() -> dict[str, str]:
     """All that is said: by the scripts, of methods and recipes, and by the server."""
     said = {key: text for key, (text,) in sentences().items()}
@@ -84,20 +86,79 @@ def test_the_chinese_is_chinese() -> None:
     assert [key for key, text in english().items() if HAN.search(text)] == []
 
 
+def keys_in(code: str) -> set[str]:
+    """The keys of words that a script may say: those in quotes, and those it puts together."""
+    plain = set(re.findall(r'"([a-z]\w*(?:\.\w+)*)"', code))
+    made = [
+        re.sub(r"\$\{[^}]*\}", "*", key)
+        for key in re.findall(r"`([a-z]\w*\.[\w.]*\$\{[^`]+)`", code)
+    ]
+    return {key for key in english() if key in plain or any(fnmatch(key, one) for one in made)}
+
+
 def test_every_word_on_the_page_is_used_and_there() -> None:
     code = "".join(SOURCES.values())
     server = {"language.name", "language.tag", "state.broken"} | set(sentences())
-    plain = server | set(re.findall(r'"([a-z]\w*(?:\.\w+)*)"', code))
-    made = [
-        re.sub(r"\$\{[^}]*\}", "*", key) for key in re.findall(r"`([a-z][\w.]*\$\{[^`]+)`", code)
-    ]
-    unused = [
-        word
-        for word in english()
-        if word not in plain and not any(map(partial(fnmatch, word), made))
-    ]
-    assert unused == []
+    assert set(english()) - server - keys_in(code) == set()
     assert set(re.findall(r'\bt\("([^"]+)"', code)) <= set(english())
+
+
+def group_of(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def room_of(name: str) -> str:
+    """The room of a script, a view by its own name."""
+    room, *rest = name.split("/")
+    return rest[0] if room == "views" else f"{room}/"
+
+
+VIEWS = {room_of(name) for name in SOURCES if name.startswith("views/")}
+
+
+def strangers(sources: dict[str, str]) -> tuple[dict[str, set[str]], set[str]]:
+    """Words of a view that others say, with who does; and groups that one view alone says, though
+    they don't have its name."""
+    rooms: dict[str, set[str]] = {}
+    for name, code in sources.items():
+        for key in keys_in(code) & set(table("en")):
+            rooms.setdefault(key, set()).add(room_of(name))
+    groups: dict[str, set[str]] = {}
+    for key, said in rooms.items():
+        groups.setdefault(group_of(key), set()).update(said)
+    wrong = {
+        key: others
+        for key, said in rooms.items()
+        if group_of(key) in VIEWS and (others := said - {group_of(key)})
+    }
+    return wrong, {
+        group
+        for group, said in groups.items()
+        if group not in VIEWS and len(said) == 1 and said <= VIEWS
+    }
+
+
+def test_a_view_says_its_own_words_and_common_ones() -> None:
+    """A view's words begin with its name, so that they are found; all others are common."""
+    assert strangers(SOURCES) == ({}, set())
+
+
+def test_a_strange_word_would_be_found() -> None:
+    sources = SOURCES | {
+        "views/model/x.js": 't("learn.next")',
+        "views/learn/y.js": "t(`compare.${x}`)",
+    }
+    wrong, _ = strangers(sources)
+    assert wrong["learn.next"] == {"model"}
+    assert wrong["compare.first"] == {"learn"}
+    _, lone = strangers({"views/model/x.js": 't("camera.title")'})
+    assert lone == {"camera"}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_group_s_words_stand_together(language: str) -> None:
+    groups = [group for group, _ in groupby(table(language), key=group_of)]
+    assert [group for group in set(groups) if groups.count(group) > 1] == []
 
 
 def key_of(said: str) -> str:

@@ -103,7 +103,7 @@ export function createActions({ store, setup, adopt }) {
   /** @param {string} model */
   function explainModel(model) {
     if (model) explain({ model, target: null }, model);
-    else fail(t("model.empty"));
+    else fail(t("models.empty"));
   }
 
   /** Keep what is shown, and take back what was asked for. */

@@ -9,9 +9,9 @@ import { openModelDialog } from "./model_dialog.js";
 
 function remarkOf({ downloaded, shipped }, name) {
   if (name in shipped) {
-    return t("model.shipped", { knows: t(`shipped.${shipped[name]}`) });
+    return t("models.shipped", { knows: t(`shipped.${shipped[name]}`) });
   }
-  return downloaded.includes(name) ? t("model.downloaded") : null;
+  return downloaded.includes(name) ? t("models.downloaded") : null;
 }
 
 /** @param {Context} context */
@@ -22,9 +22,9 @@ export function createHeader({ store, setup, actions }) {
     value: setup.model,
     spellcheck: "false",
     autocomplete: "off",
-    "aria-label": t("model.label"),
-    placeholder: t("model.hint"),
-    title: t("model.hint"),
+    "aria-label": t("models.label"),
+    placeholder: t("models.hint"),
+    title: t("models.hint"),
     onfocus: () => {
       model.select();
       offerAll();

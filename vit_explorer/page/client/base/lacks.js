@@ -32,7 +32,7 @@ export const whyNot = (model, need) =>
 export function describeLeftOut(model, methods) {
   const byNeed = Map.groupBy(methods, (method) => lackOfMethod(model, method));
   return [...byNeed].map(([need, some]) =>
-    t("explain.skipped", {
+    t("need.skipped", {
       titles: list(some.map(({ name }) => t(`method.${name}.title`))),
       why: whyNot(model, need),
     }),

@@ -55,7 +55,7 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
     const parts = [
       ...plane.rules,
       ...feet(plane, footing(depth, plane.right - plane.left), (layer) => layer + 1),
-      axisName(plane, height, t("attention.layer")),
+      axisName(plane, height, t("heads.layer")),
       ...layers.flatMap(([layer, values]) =>
         [...values].flatMap((value, head) => one(plane, [layer, value], head, chosen(layer, head))),
       ),

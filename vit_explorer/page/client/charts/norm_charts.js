@@ -104,7 +104,7 @@ export function createTaken(store) {
       column(plane, state.layer, plane.bottom + FOOT + ABOVE, "here-column"),
       level(plane, plane.bottom, "rule"),
       ...layers.flatMap((layer, index) => columnOf(plane, layer, index, numbered.has(index))),
-      axisName(plane, size.height, t("attention.layer")),
+      axisName(plane, size.height, t("heads.layer")),
       any ? [] : svg("text", { x: middle, y: height, class: "tick-x" }, t("norms.taken.none")),
     ];
     const values = { layer: means.indexOf(most) + 1, share: percent(most) };
@@ -122,7 +122,7 @@ export function createTaken(store) {
     const middle = x(index);
     const thick = Math.max(2, (x(1) - x(0)) * 0.32);
     const target = column(plane, index, bottom, "catcher");
-    target.append(svg("title", {}, t("depth.one", { layer: index + 1 })));
+    target.append(svg("title", {}, t("heads.layer.one", { layer: index + 1 })));
     target.addEventListener("click", () => store.set({ layer: index }));
     const text = (at, name, said) => svg("text", { x: middle, y: at, class: name }, said);
     const [, top] = endsOf([own, mean]);

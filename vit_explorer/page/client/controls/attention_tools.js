@@ -26,18 +26,18 @@ export function createAttentionTools(store) {
       (choice) => store.set({ [key]: choice }),
     );
   const direction = pair(
-    "attention.direction",
+    "heads.direction",
     [
-      ["from", "attention.from"],
-      ["to", "attention.to"],
+      ["from", "heads.from"],
+      ["to", "heads.to"],
     ],
     "direction",
   );
   const rolled = pair(
-    "attention.read",
+    "heads.read",
     [
-      [false, "attention.read.one"],
-      [true, "attention.read.rolled"],
+      [false, "heads.read.one"],
+      [true, "heads.read.rolled"],
     ],
     "rolled",
   );
@@ -47,9 +47,9 @@ export function createAttentionTools(store) {
     { class: "toolbar" },
     prefixes,
     direction.node,
-    el("label", { class: "tool" }, t("attention.layer"), layer, value),
+    el("label", { class: "tool" }, t("heads.layer"), layer, value),
     rolled.node,
-    el("span", { class: "tool" }, t("attention.heads"), heads),
+    el("span", { class: "tool" }, t("heads.heads"), heads),
     mass.node,
   );
   let built = "";
@@ -59,8 +59,8 @@ export function createAttentionTools(store) {
   function rebuild(model) {
     layer.max = String(model.depth);
     const each = Array.from({ length: model.heads }, (_, head) => [head, String(head + 1)]);
-    const choices = [["mean", t("attention.mean")], ["max", t("attention.max")], ...each];
-    headButtons = segmented(t("attention.heads"), choices, (head) => store.set({ head }));
+    const choices = [["mean", t("heads.mean")], ["max", t("heads.max")], ...each];
+    headButtons = segmented(t("heads.heads"), choices, (head) => store.set({ head }));
     heads.replaceChildren(headButtons.node);
     prefixes.replaceChildren(
       ...model.prefix.map((_, token) =>
@@ -119,8 +119,8 @@ function createMassTool(store) {
   });
   const node = el(
     "label",
-    { class: "tool", title: t("attention.mass.title") },
-    t("attention.mass"),
+    { class: "tool", title: t("heads.mass.title") },
+    t("heads.mass"),
     range,
     value,
   );
@@ -129,7 +129,7 @@ function createMassTool(store) {
   function show({ mass }, kept) {
     range.value = String(Math.round(mass * 100));
     const share = percent(mass).replace(".0", "");
-    const text = kept === null ? share : t("attention.mass.kept", { share, count: kept });
+    const text = kept === null ? share : t("heads.mass.kept", { share, count: kept });
     setText(value, text);
     range.setAttribute("aria-valuetext", text);
   }

@@ -17,7 +17,7 @@ export const ownValues = ({ own_transform: own, mean, std }) =>
  * @param {Model} model
  */
 export function leftOver({ left_over: [rows, columns] = [0, 0] }) {
-  return rows || columns ? t("patches.left", { rows, columns }) : "";
+  return rows || columns ? t("picture.left", { rows, columns }) : "";
 }
 
 /**

@@ -36,7 +36,7 @@ export function createHeadMatrix({ store }) {
           {
             type: "button",
             tabindex: "-1",
-            "aria-label": t("attention.index.one", { layer: layer + 1, head: head + 1 }),
+            "aria-label": t("heads.index.one", { layer: layer + 1, head: head + 1 }),
             onclick: () => store.set({ layer, head }),
           },
           canvas,
@@ -91,7 +91,7 @@ export function createHeadMatrix({ store }) {
     if (shape !== built) rebuild(model);
     built = shape;
     mark(state);
-    setText(title, t("attention.index", { token: tokenName(model, state.pinned) }));
+    setText(title, t("heads.index", { token: tokenName(model, state.pinned) }));
     const { pass, attention } = state.result;
     const loaded = attention.data.count;
     const key = [shape, pass, loaded, state.pinned, state.direction, state.colormap].join();

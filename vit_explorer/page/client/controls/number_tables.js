@@ -131,19 +131,19 @@ export function createChooser(store, { heads = true, together = false } = {}) {
   const slider = el("input", {
     type: "range",
     min: "1",
-    "aria-label": t("attention.layer"),
+    "aria-label": t("heads.layer"),
     oninput: () => store.set({ layer: Number(slider.value) - 1 }),
   });
   const head = el("select", {
-    "aria-label": t("learn.head"),
+    "aria-label": t("heads.head"),
     onchange: () =>
       store.set({ head: TOGETHER.find((name) => name === head.value) ?? Number(head.value) }),
   });
   const node = el(
     "div",
     { class: "chooser" },
-    el("label", { class: "tool" }, t("attention.layer"), slider, value),
-    heads ? el("label", { class: "tool" }, t("learn.head"), head) : null,
+    el("label", { class: "tool" }, t("heads.layer"), slider, value),
+    heads ? el("label", { class: "tool" }, t("heads.head"), head) : null,
   );
   let count = 0;
 
@@ -157,7 +157,7 @@ export function createChooser(store, { heads = true, together = false } = {}) {
       const numbers = Array.from({ length: model.heads }, (_, index) => index);
       replace(
         head,
-        (together ? TOGETHER : []).map((name) => el("option", { value: name }, t(`attention.${name}`))),
+        (together ? TOGETHER : []).map((name) => el("option", { value: name }, t(`heads.${name}`))),
         numbers.map((index) => el("option", { value: index }, String(index + 1))),
       );
     }
@@ -210,5 +210,5 @@ export function drawColours(canvas, values, [channels, high, wide]) {
 
 /** Why a step's numbers are not there. */
 export function waiting(numbers) {
-  return t(numbers?.failed ? "learn.failed" : "learn.waiting");
+  return t(numbers?.failed ? "tables.failed" : "tables.waiting");
 }

@@ -86,9 +86,9 @@ export function createPatchZoom({ store }) {
     const token = zoomedToken(state);
     const [row, column] = cellOf(model, token);
     const number = token - model.prefix.length + 1;
-    setText(title, t("patches.one", { number }));
-    setText(text, t("patches.one.where", facts(model, token, row, column)));
-    canvas.setAttribute("aria-label", t("patches.zoom.keys", { number }));
+    setText(title, t("zoom.one", { number }));
+    setText(text, t("zoom.where", facts(model, token, row, column)));
+    canvas.setAttribute("aria-label", t("zoom.keys", { number }));
     canvas.style.aspectRatio = String(model.patch[1] / model.patch[0]);
     if (!canvas.clientWidth) return;
     const [width, height] = fitCanvas(canvas, canvas.clientWidth, canvas.clientHeight);
@@ -123,12 +123,12 @@ export function createPatchZoom({ store }) {
     const wanted = token === zoomedToken(state, state.pinned) || rests(token);
     const found = wanted ? numbersOf(state.result, path) : null;
     if (!found?.arrays)
-      return sentences(t(`patches.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: "…" }), found?.failed && t("learn.failed"));
+      return sentences(t(`zoom.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: "…" }), found?.failed && t("tables.failed"));
     const size = model.patch[0] * model.patch[1];
     const given = Array.from({ length: model.channels }, (_, channel) =>
       exact(found.arrays.pixels[channel * size + y * model.patch[1] + x]),
     );
-    return t(`patches.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: given.join(", ") });
+    return t(`zoom.pixel.${pixelKind(model)}`, { channels: model.channels, ...at, given: given.join(", ") });
   }
   return { node, draw };
 }

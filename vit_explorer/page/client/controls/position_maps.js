@@ -84,5 +84,5 @@ export function describeAlike(model, token, values) {
   const [row, column] = place(best);
   const [lowRow, lowColumn] = place(worst);
   const [value, low] = [values[best], values[worst]].map((one) => fixed(one, 2));
-  return t("positions.says", { row, column, value, lowRow, lowColumn, low });
+  return t("map.alike", { row, column, value, lowRow, lowColumn, low });
 }

@@ -56,7 +56,7 @@ export const patches = {
     width: model.image[1],
     count: patchCount(model),
     patch: model.patch.join("×"),
-    overlap: model.overlap ? t("learn.patches.overlap") : "",
+    overlap: model.overlap ? t("tables.patches.overlap") : "",
   }),
   formula: ({ patch, grid }) =>
     formula(
@@ -88,8 +88,8 @@ export const patches = {
       const count = model.channels * high * wide;
       const { channels } = model;
       const values = { patch: beginning(model, token), height: high, width: wide, count, channels };
-      const one = t(`learn.patches.one.${pixelKind(model)}`, values);
-      setText(text, sentences(one, model.overlap ? "" : t("learn.patches.all")));
+      const one = t(`tables.patches.${pixelKind(model)}`, values);
+      setText(text, sentences(one, model.overlap ? "" : t("tables.patches.all")));
     }
     return { node, draw };
   },
@@ -118,7 +118,7 @@ export const embedding = {
   create(context) {
     const pixels = el("canvas", { class: "learn-patch pixelated", role: "img" });
     const filter = el("canvas", { class: "learn-patch pixelated", role: "img" });
-    const numbers = createNumbers(context, "embedding", t("learn.embedding.table"));
+    const numbers = createNumbers(context, "embedding", t("tables.embedding"));
     const says = el("p", { class: "says", "aria-live": "polite" });
     /** @param {HTMLCanvasElement} canvas */
     const figure = (canvas, text) =>
@@ -126,13 +126,13 @@ export const embedding = {
     const pair = el(
       "div",
       { class: "learn-figures" },
-      figure(pixels, t("learn.embedding.pixels")),
+      figure(pixels, t("tables.embedding.pixels")),
       el("span", { class: "learn-sign", "aria-hidden": "true" }, "·"),
-      figure(filter, t("learn.embedding.filter")),
+      figure(filter, t("tables.embedding.filter")),
     );
     const node = el("div", { class: "learn-stack" }, pair, numbers.node, says);
-    pixels.setAttribute("aria-label", t("learn.embedding.pixels"));
-    filter.setAttribute("aria-label", t("learn.embedding.filter"));
+    pixels.setAttribute("aria-label", t("tables.embedding.pixels"));
+    filter.setAttribute("aria-label", t("tables.embedding.filter"));
 
     /** @param {State} state */
     function draw(state) {
@@ -149,7 +149,7 @@ export const embedding = {
       drawPatch(pixels, state, token);
       filter.parentElement.hidden = !w;
       if (!w) {
-        setText(says, t("patches.check.none"));
+        setText(says, t("tables.embedding.none"));
         return;
       }
       drawColours(filter, w, found.shapes.filter);
@@ -158,7 +158,7 @@ export const embedding = {
       numbers.show(
         [],
         [
-          { name: t(`learn.embedding.x.${pixelKind(model)}`), cells: firstOf(x, LISTED) },
+          { name: t(`tables.embedding.x.${pixelKind(model)}`), cells: firstOf(x, LISTED) },
           { name: "w", cells: firstOf(w, LISTED) },
           { name: "w·x", cells: firstOf(products, LISTED), kind: "result" },
         ],
@@ -171,7 +171,7 @@ export const embedding = {
         result: exact(total + bias),
         own: exact(value),
       };
-      setText(says, t("learn.embedding.says", values));
+      setText(says, t("tables.embedding.says", values));
     }
     return { node, draw };
   },
@@ -182,7 +182,7 @@ export const positions = {
   values: ({ result: { model } }) => ({
     position: positionName(model.position),
     prefix: model.prefix.length
-      ? t("learn.positions.prefix", {
+      ? t("tables.positions.beside", {
           names: list(model.prefix.map((_, token) => tokenName(model, token))),
         })
       : "",
@@ -195,8 +195,8 @@ export const positions = {
   },
   /** @param {Context} context */
   create(context) {
-    const numbers = createNumbers(context, "embedding-sums", t("learn.positions.table"));
-    const strips = PARTS.map((name) => ({ name, strip: createStrip(t(`learn.positions.${name}`)) }));
+    const numbers = createNumbers(context, "embedding-sums", t("tables.positions"));
+    const strips = PARTS.map((name) => ({ name, strip: createStrip(t(`tables.positions.part.${name}`)) }));
     const says = el("p", { class: "says", "aria-live": "polite" });
     const box = el("div", { class: "strips" }, strips.map(({ strip }) => strip.node));
     const node = el("div", { class: "learn-stack" }, box, numbers.node, says);
@@ -225,7 +225,7 @@ export const positions = {
       });
       numbers.show([], sumRows(walk, token));
       const kind = sumOf(walk.facts);
-      const found = t(`learn.positions.says.${kind}`, { name: beginning(model, token) });
+      const found = t(`tables.positions.says.${kind}`, { name: beginning(model, token) });
       setText(says, sentences(found, whereTo(walk.facts)));
     }
     return { node, draw };
@@ -234,4 +234,4 @@ export const positions = {
 
 /** Whether the sum is what the first layer gets. */
 export const whereTo = ({ normalised }) =>
-  t(normalised ? "learn.positions.normalised" : "learn.positions.enters");
+  t(normalised ? "tables.positions.normalised" : "tables.positions.enters");

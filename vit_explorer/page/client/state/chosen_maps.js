@@ -8,7 +8,7 @@ import { analysesOf, ask, jobOf, mapOf } from "./analyses.js";
 export function mapTitle(id) {
   const [name, layer] = id.split("@");
   const title = t(`method.${name}.title`);
-  return layer === undefined ? title : t("explain.atLayer", { title, layer: Number(layer) + 1 });
+  return layer === undefined ? title : t("map.atLayer", { title, layer: Number(layer) + 1 });
 }
 
 /**

@@ -105,7 +105,7 @@ export function createAsker({ store, actions, signal }, wanted) {
     } catch (error) {
       running = null;
       if (error.name === "AbortError") askNewest();
-      else actions.fail(t(error instanceof TypeError ? "state.offline" : "whatif.failed"));
+      else actions.fail(t(error instanceof TypeError ? "state.offline" : "state.unchanged"));
       return;
     }
     running = null;

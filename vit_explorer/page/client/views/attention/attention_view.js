@@ -127,7 +127,7 @@ export function createAttentionView(context) {
   /** @param {State} state */
   function describe(state) {
     const map = currentMap(state);
-    if (!map) return t(state.result.attention.data.failed ? "attention.failed" : "attention.waiting");
+    if (!map) return t(state.result.attention.data.failed ? "heads.failed" : "heads.waiting");
     const { model } = state.result;
     const [row, column] = cellOf(model, extremePatch(map, model.prefix.length));
     const patches = map.subarray(model.prefix.length);
@@ -142,7 +142,7 @@ export function createAttentionView(context) {
     // Where attention has collapsed there is no patch to point at.
     const even = high - low <= EVEN * high;
     const what = even ? "even" : state.rolled ? "rolled" : "says";
-    return t(`attention.${what}.${direction}`, {
+    return t(`heads.${what}.${direction}`, {
       query: query[0].toUpperCase() + query.slice(1),
       row: row + 1,
       column: column + 1,
@@ -179,9 +179,9 @@ function describeQuery(state) {
   const head = fusionOf(state);
   const words = t(rolled ? "figure.rollout" : "figure.attention", {
     layer: layer + 1,
-    head: typeof head === "number" ? head + 1 : t(`attention.${head}`),
+    head: typeof head === "number" ? head + 1 : t(`heads.${head}`),
     query: tokenName(result.model, state.pinned),
-    direction: t(`attention.${direction}`),
+    direction: t(`heads.${direction}`),
   });
   return mass < 1 ? t("figure.mass", { words, share: percent(mass) }) : words;
 }

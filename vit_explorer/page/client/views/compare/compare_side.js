@@ -165,8 +165,8 @@ function describePlace(state) {
   if (comparePart === "positions") return tokenName(result.model, zoomedToken(state));
   const query = tokenName(result.model, state.pinned);
   const fusion = fusionOf(withChanges(state, { rolled: false }));
-  const which = typeof fusion === "number" ? fusion + 1 : t(`attention.${fusion}`);
-  return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("attention.from") });
+  const which = typeof fusion === "number" ? fusion + 1 : t(`heads.${fusion}`);
+  return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("heads.from") });
 }
 
 /** @param {State} state */
@@ -188,8 +188,8 @@ function whyMissing({ comparePart, result }) {
   if (need && lacks(result, need)) return whyNot(result.model, need);
   if (comparePart === "positions") return t("compare.none.positions");
   if (comparePart === "attention" && result.attention.whole)
-    return t(result.attention.data.failed ? "attention.failed" : "attention.waiting");
-  return t(comparePart === "attention" ? "attention.waiting" : "compare.none.map");
+    return t(result.attention.data.failed ? "heads.failed" : "heads.waiting");
+  return t(comparePart === "attention" ? "heads.waiting" : "compare.none.map");
 }
 
 /** @param {State} state */
@@ -210,7 +210,7 @@ function describe(state, map) {
   if (state.comparePart === "attention") {
     const query = beginning(model, queryToken(state));
     const top = percent(map.values[best]);
-    return t("attention.says.from", { query, row, column, top, prefix: "" }).trim();
+    return t("heads.says.from", { query, row, column, top, prefix: "" }).trim();
   }
   const token = tokenName(model, queryToken(state));
   const here = valueAt(state, map);

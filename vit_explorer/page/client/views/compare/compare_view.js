@@ -92,7 +92,7 @@ function createSecond({ store, setup, actions }) {
     list: "vx-models",
     spellcheck: "false",
     autocomplete: "off",
-    placeholder: t("model.hint"),
+    placeholder: t("models.hint"),
     "aria-label": t("compare.model"),
   });
   const form = el(
@@ -103,7 +103,7 @@ function createSecond({ store, setup, actions }) {
         event.preventDefault();
         const name = model.value.trim();
         if (name) actions.other.want("model", name);
-        else actions.fail(t("model.empty"));
+        else actions.fail(t("models.empty"));
       },
     },
     model,

@@ -21,11 +21,11 @@ const [WIDE, NAMES, LARGEST_CELL] = [800, 210, 60];
 export function createAgreement(context) {
   const { store, setup } = context;
   const menu = createFigureMenu(context, "agreement", {
-    title: () => `${t("agreement")} · ${t("agreement.what")}`,
+    title: () => `${t("explain.agreement")} · ${t("explain.agreement.what")}`,
     figure: () => ({ paint, aspect: WIDE / (ids.length * cellSize()) }),
     table: () => [["map", ...ids], ...ids.map((id, row) => [id, ...table[row].map((one) => one ?? "")])],
   });
-  const rows = el("div", { class: "agreement", role: "group", "aria-label": t("agreement"), onkeydown: move });
+  const rows = el("div", { class: "agreement", role: "group", "aria-label": t("explain.agreement"), onkeydown: move });
   const says = el("p", { class: "agreement-says", "aria-live": "polite" });
   const node = el(
     "div",
@@ -33,7 +33,7 @@ export function createAgreement(context) {
     el(
       "h3",
       {},
-      el("span", { class: "heading" }, t("agreement"), " ", el("small", {}, t("agreement.what"))),
+      el("span", { class: "heading" }, t("explain.agreement"), " ", el("small", {}, t("explain.agreement.what"))),
       menu,
     ),
     rows,
@@ -68,8 +68,8 @@ export function createAgreement(context) {
       {
         type: "button",
         tabindex: cells.length ? "-1" : "0",
-        "aria-label": t("agreement.pair", names),
-        title: t("agreement.pair", names),
+        "aria-label": t("explain.agreement.pair", names),
+        title: t("explain.agreement.pair", names),
         onclick: () => choose([ids[row], ids[column]]),
       },
       ids.length <= MOST_NUMBERED ? written(value, 1).replace("0.", ".") : "",
@@ -132,13 +132,13 @@ export function createAgreement(context) {
 
   /** @param {State} state */
   function describe(state) {
-    if (ids.length < 2) return t("agreement.few");
+    if (ids.length < 2) return t("explain.agreement.few");
     const chosen = shownPair(state, ids);
     const [row, column] = chosen ? chosen.map((id) => ids.indexOf(id)) : leastAlike(table);
     const value = table[row][column];
     const names = { one: mapTitle(ids[row]), other: mapTitle(ids[column]), value: written(value) };
-    if (!chosen) return t("agreement.least", names);
-    return t(`agreement.${degree(value)}`, names);
+    if (!chosen) return t("explain.agreement.least", names);
+    return t(`explain.agreement.${degree(value)}`, names);
   }
 
   /** @param {State} state */

@@ -26,15 +26,15 @@ export function createExplainTools(context) {
       ],
       (value) => store.set({ [key]: value }),
     );
-  const extent = pair("tool.extent", "tool.crop", "tool.whole", "whole");
-  const scale = pair("tool.scale", "tool.own", "tool.shared", "shared");
+  const extent = pair("explain.tool.extent", "explain.tool.crop", "explain.tool.whole", "whole");
+  const scale = pair("explain.tool.scale", "explain.tool.own", "explain.tool.shared", "shared");
   const node = el(
     "div",
     { class: "toolbar" },
     el("span", { class: "tool tool-target" }, t("explain.target"), target, share),
     chooser.node,
     extent.node,
-    el("span", { class: "tool" }, t("tool.scale"), scale.node),
+    el("span", { class: "tool" }, t("explain.tool.scale"), scale.node),
     trust.node,
   );
 
@@ -56,8 +56,8 @@ export function createExplainTools(context) {
  * @param {Context} context
  */
 function createTrustTool({ store, setup }) {
-  const progress = createProgress(t("trust.run"));
-  const button = el("button", { type: "button", id: "vx-trust", title: t("trust.run.title"), onclick: press });
+  const progress = createProgress(t("explain.trust.run"));
+  const button = el("button", { type: "button", id: "vx-trust", title: t("explain.trust.run.title"), onclick: press });
   const failure = el("span", { class: "note", role: "status" });
   const node = el("span", { class: "tool tool-trust" }, button, progress.node, failure);
 
@@ -85,7 +85,7 @@ function createTrustTool({ store, setup }) {
     const done = !job && !unscored(state).length;
     node.hidden = !state.result.target;
     progress.show(job);
-    setText(button, t(job ? "action.stop" : done ? "trust.done" : "trust.run"));
+    setText(button, t(job ? "action.stop" : done ? "explain.trust.done" : "explain.trust.run"));
     // The focus stays where it is when the work is done, so the button is not taken away.
     button.setAttribute("aria-disabled", String(done));
     setText(failure, job ? "" : (analysesOf(state.result).failed[TRUST] ?? ""));

@@ -107,7 +107,7 @@ function describeSkipped(state, setup) {
   const names = chosenMethods(state, setup).filter((name) => name in skipped && !known.includes(name));
   const byReason = Map.groupBy(names, (name) => said(skipped[name]));
   const parts = [...byReason].map(([why, some]) =>
-    t("explain.skipped", { titles: list(some.map((name) => t(`method.${name}.title`))), why }),
+    t("need.skipped", { titles: list(some.map((name) => t(`method.${name}.title`))), why }),
   );
   return sentences(...describeLeftOut(model, lacking), ...parts);
 }

@@ -36,13 +36,13 @@ export function createLayerMatrix(context) {
     setup.methods
       .filter((method) => method.layered && !lackOfMethod(model, method))
       .map(({ name }) => name);
-  const rows = el("div", { class: "layer-matrix map-cells", role: "group", "aria-label": t("bylayer"), onkeydown: move });
-  const progress = createProgress(t("bylayer"));
+  const rows = el("div", { class: "layer-matrix map-cells", role: "group", "aria-label": t("explain.bylayer"), onkeydown: move });
+  const progress = createProgress(t("explain.bylayer"));
   const words = el("p", { class: "note", role: "status" });
   const starter = el("button", { type: "button", onclick: press });
-  const help = el("p", { class: "note" }, t("bylayer.help"));
+  const help = el("p", { class: "note" }, t("explain.bylayer.help"));
   const menu = createFigureMenu(context, "layers-of-methods", {
-    title: () => t("bylayer"),
+    title: () => t("explain.bylayer"),
     targeted: () => true,
     figure: (state) => ({ paint: paintFigure, aspect: WIDE / heightOf(state) }),
     table: (state) => [["method", "layer", "row", "column", "value"], ...linesOf(state)],
@@ -60,7 +60,7 @@ export function createLayerMatrix(context) {
   const node = el(
     "details",
     { class: "card layers-card", ontoggle: () => store.set({ byLayerOpen: node.open }) },
-    el("summary", {}, el("h3", {}, t("bylayer")), el("small", {}, t("bylayer.what"))),
+    el("summary", {}, el("h3", {}, t("explain.bylayer")), el("small", {}, t("explain.bylayer.what"))),
     el("div", { class: "layers-work" }, help, progress.node, starter, words, menu),
     rows,
   );
@@ -104,7 +104,7 @@ export function createLayerMatrix(context) {
         type: "button",
         tabindex: cells.length ? "-1" : "0",
         disabled: true,
-        "aria-label": t("bylayer.one", { title, layer: layer + 1 }),
+        "aria-label": t("explain.bylayer.one", { title, layer: layer + 1 }),
         onclick: () => chooseLayer(store, setup, name, layer),
       },
       canvas,
@@ -218,7 +218,7 @@ export function createLayerMatrix(context) {
     progress.show(job);
     menu.hidden = !shownOf(result).length;
     starter.hidden = !job && !(JOB in failed);
-    setText(starter, t(job ? "action.stop" : "bylayer.run"));
+    setText(starter, t(job ? "action.stop" : "explain.bylayer.run"));
     setText(words, failed[JOB] ?? "");
     const key = [shape, result.key, Object.keys(layers), state.colormap].join();
     if (key !== painted) paint(state);

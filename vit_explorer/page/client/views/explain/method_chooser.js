@@ -10,26 +10,26 @@ export function createMethodChooser({ store, setup, signal }) {
   const search = el("input", {
     type: "search",
     id: "vx-method-search",
-    placeholder: t("chooser.search"),
-    "aria-label": t("chooser.search"),
+    placeholder: t("explain.chooser.search"),
+    "aria-label": t("explain.chooser.search"),
     autocomplete: "off",
     spellcheck: "false",
     oninput: filter,
   });
   const groups = [false, true].map((slow) => createGroup(slow));
   const rows = groups.flatMap((group) => group.rows);
-  const none = el("p", { class: "note", hidden: true }, t("chooser.none"));
+  const none = el("p", { class: "note", hidden: true }, t("explain.chooser.none"));
   const panel = el(
     "div",
-    { class: "chooser-panel", id: "vx-methods", hidden: true, role: "group", "aria-label": t("chooser") },
+    { class: "chooser-panel", id: "vx-methods", hidden: true, role: "group", "aria-label": t("explain.chooser") },
     search,
     el("div", { class: "chooser-list" }, groups.map((group) => group.node), none),
     el(
       "div",
       { class: "chooser-actions" },
-      action("chooser.usual", () => usualMethods(store.get(), setup).map((name) => ({ name }))),
-      action("chooser.fast", () => allowed().filter(({ slow }) => !slow)),
-      action("chooser.all", allowed),
+      action("explain.chooser.usual", () => usualMethods(store.get(), setup).map((name) => ({ name }))),
+      action("explain.chooser.fast", () => allowed().filter(({ slow }) => !slow)),
+      action("explain.chooser.all", allowed),
     ),
   );
   const button = el("button", {
@@ -63,7 +63,7 @@ export function createMethodChooser({ store, setup, signal }) {
   function createGroup(slow) {
     const made = setup.methods.filter((method) => method.slow === slow).map(createRow);
     const list = made.map((row) => row.node);
-    const title = el("h4", {}, t(slow ? "chooser.slow" : "chooser.onepass"));
+    const title = el("h4", {}, t(slow ? "explain.chooser.slow" : "explain.chooser.onepass"));
     return { rows: made, node: el("div", { class: "chooser-group" }, title, list) };
   }
 
@@ -105,7 +105,7 @@ export function createMethodChooser({ store, setup, signal }) {
   /** @param {State} state */
   function draw(state) {
     const chosen = chosenMethods(state, setup);
-    setText(button, t("chooser.count", { count: chosen.length, all: setup.methods.length }));
+    setText(button, t("explain.chooser.count", { count: chosen.length, all: setup.methods.length }));
     const { model } = state.result;
     for (const { name, method, box, node: row } of rows) {
       const lack = lackOfMethod(model, method);

@@ -27,16 +27,16 @@ export function openTrust(context, trust, id) {
   const dialog = el(
     "dialog",
     { class: "trust-dialog", "aria-labelledby": "vx-trust-title", onclose: () => dialog.remove() },
-    el("h2", { id: "vx-trust-title" }, t("trust.title", { title })),
-    el("p", {}, t(`trust.${score.verdict}.text`, { beats: score.beats, of: trust.of, title })),
+    el("h2", { id: "vx-trust-title" }, t("explain.trust.title", { title })),
+    el("p", {}, t(`explain.trust.${score.verdict}.text`, { beats: score.beats, of: trust.of, title })),
     el(
       "div",
       { class: "trust-curves" },
       createCurve(context, "insertion", { score, trust, id }),
       createCurve(context, "deletion", { score, trust, id }),
     ),
-    el("p", { class: "note" }, t(`trust.gain${twinOf(context.store.get().result.model)}`, values)),
-    el("p", { class: "note" }, t("trust.beware")),
+    el("p", { class: "note" }, t(`explain.trust.gain${twinOf(context.store.get().result.model)}`, values)),
+    el("p", { class: "note" }, t("explain.trust.beware")),
     el("button", { type: "button", onclick: () => dialog.close() }, t("action.close")),
   );
   document.querySelector(".vx").append(dialog);
@@ -49,21 +49,21 @@ function createCurve(context, kind, { score, trust, id }) {
   const own = score[`${kind}_curve`];
   const { model } = context.store.get().result;
   const worth = worthOf(model);
-  const text = t(`trust.curve${twinOf(model)}`, {
-    kind: t(`trust.${kind}`),
+  const text = t(`explain.trust.curve${twinOf(model)}`, {
+    kind: t(`explain.trust.${kind}`),
     area: worth(score[kind]),
     random: worth(trust.random[kind]),
   });
-  const axis = t(`trust.${kind}.axis`);
+  const axis = t(`explain.trust.${kind}.axis`);
   const plot = drawBundle({ own, others: curves, valued: isValued(model), axis, text });
   const menu = createFigureMenu(context, `${id}-${kind}`, {
-    title: () => `${t(`trust.${kind}`)} · ${mapTitle(id)}`,
+    title: () => `${t(`explain.trust.${kind}`)} · ${mapTitle(id)}`,
     targeted: () => true,
     figure: () => ({
       svg: plot,
       keys: [
         [".own-curve", `${mapTitle(id)} ${worth(score[kind])}`],
-        [".random-curve", t("trust.random", { value: worth(trust.random[kind]) })],
+        [".random-curve", t("explain.trust.random", { value: worth(trust.random[kind]) })],
       ],
     }),
     table: () => [
@@ -74,8 +74,8 @@ function createCurve(context, kind, { score, trust, id }) {
   return el(
     "figure",
     {},
-    el("h3", {}, t(`trust.${kind}`), el("small", {}, worth(score[kind])), menu),
+    el("h3", {}, t(`explain.trust.${kind}`), el("small", {}, worth(score[kind])), menu),
     plot,
-    el("figcaption", { class: "note" }, t(`trust.${kind}.text`)),
+    el("figcaption", { class: "note" }, t(`explain.trust.${kind}.text`)),
   );
 }

@@ -18,7 +18,7 @@ export function createTrustLine(context, map) {
       type: "button",
       class: "trust",
       hidden: true,
-      title: t("trust.open"),
+      title: t("explain.trust.open"),
       onclick: () => openTrust(context, analysesOf(store.get().result).trust, id),
     },
     verdict,
@@ -34,11 +34,11 @@ export function createTrustLine(context, map) {
     summary.hidden = Boolean(score);
     if (!score) return;
     button.dataset.verdict = score.verdict;
-    setText(verdict, t(`trust.${score.verdict}`, { beats: score.beats, of: trust.of }));
+    setText(verdict, t(`explain.trust.${score.verdict}`, { beats: score.beats, of: trust.of }));
     const worth = worthOf(state.result.model);
     const values = { insertion: worth(score.insertion), deletion: worth(score.deletion) };
-    setText(numbers, t("trust.numbers", values));
-    numbers.title = t("trust.numbers.title");
+    setText(numbers, t("explain.trust.numbers", values));
+    numbers.title = t("explain.trust.numbers.title");
   }
   return { node, draw };
 }

@@ -23,14 +23,14 @@ export function createLayersView(context) {
   const tools = el(
     "div",
     { class: "toolbar" },
-    el("label", { class: "tool" }, t("attention.layer"), layer, value),
-    el("span", { class: "note" }, t("depth.help")),
+    el("label", { class: "tool" }, t("heads.layer"), layer, value),
+    el("span", { class: "note" }, t("layers.help")),
   );
   const none = el(
     "div",
     { class: "card depth-card", hidden: true },
-    el("h3", {}, t("lens.none")),
-    el("p", { class: "caption" }, t("lens.none.why")),
+    el("h3", {}, t("layers.lens.none")),
+    el("p", { class: "caption" }, t("layers.lens.none.why")),
   );
   const lens = createLens(context);
   const path = createTokenPath(context);
@@ -71,7 +71,7 @@ export function createLayersView(context) {
   function cover(status) {
     cards.hidden = status === "failed";
     cards.classList.toggle("covered", status !== "ready");
-    setText(waits, { failed: t("depth.failed"), ready: "" }[status] ?? t("learn.waiting"));
+    setText(waits, { failed: t("layers.failed"), ready: "" }[status] ?? t("tables.waiting"));
   }
 
   /**
@@ -102,7 +102,7 @@ export function createLayersView(context) {
   // What could not be had is asked for again with the reader's next choice.
   store.on(["layer"], forgetFailures);
   store.effect(({ result, tab }) => {
-    if (tab === "layers" && result && depthOf(result).status === "failed") actions.fail(t("depth.failed"));
+    if (tab === "layers" && result && depthOf(result).status === "failed") actions.fail(t("layers.failed"));
   });
   return { node };
 }

@@ -19,7 +19,7 @@ export function createLens(context) {
   const table = el(
     "table",
     { class: "lens-table" },
-    el("caption", { class: "visually-hidden" }, t("lens.table")),
+    el("caption", { class: "visually-hidden" }, t("layers.lens.table")),
     el("thead", {}, head),
     body,
   );
@@ -35,13 +35,13 @@ export function createLens(context) {
     { class: "lens-figures" },
     el(
       "div",
-      { class: "lens-box", tabindex: "0", role: "region", "aria-label": t("lens.table") },
+      { class: "lens-box", tabindex: "0", role: "region", "aria-label": t("layers.lens.table") },
       table,
     ),
     el("div", { class: "lens-curve" }, heading, chart.node, legend, says),
   );
   const menu = createFigureMenu(context, "logit-lens", {
-    title: () => t("lens.title"),
+    title: () => t("layers.lens.title"),
     targeted: () => true,
     figure: () => ({ svg: chart.node }),
     table: ({ result }) => rowsOf(shown, result.model),
@@ -55,8 +55,8 @@ export function createLens(context) {
   const node = el(
     "section",
     { class: "card depth-card" },
-    el("h3", {}, t("lens.title"), menu),
-    el("p", { class: "note" }, t("lens.help")),
+    el("h3", {}, t("layers.lens.title"), menu),
+    el("p", { class: "note" }, t("layers.lens.help")),
     refusal,
     figures,
   );
@@ -65,19 +65,19 @@ export function createLens(context) {
 
   function rebuild(lens, { model, target }) {
     const places = lens.predictions[0].map((_, at) =>
-      el("th", { scope: "col" }, t("lens.place", { place: at + 1 })),
+      el("th", { scope: "col" }, t("layers.lens.place", { place: at + 1 })),
     );
-    replace(head, el("th", { scope: "col" }, t("lens.after")), places);
+    replace(head, el("th", { scope: "col" }, t("layers.lens.after")), places);
     rows = lens.predictions.map((best, depth) => {
       const button = el(
         "button",
         {
           type: "button",
           disabled: depth === 0,
-          "aria-label": t("lens.row", { layer: depth }),
+          "aria-label": t("layers.lens.row", { layer: depth }),
           onclick: () => store.set({ layer: depth - 1 }),
         },
-        depth ? String(depth) : t("lens.start"),
+        depth ? String(depth) : t("layers.lens.start"),
       );
       const cells = best.map((each) => createCell(each, lens.target));
       return el("tr", {}, el("th", { scope: "row" }, button), cells);
@@ -87,7 +87,7 @@ export function createLens(context) {
     replace(
       legend,
       el("span", { class: "key key-test" }, aimOf(aim, target)),
-      lens.curves.length > 1 ? el("span", { class: "key" }, t(`lens.others${twinOf(model)}`)) : null,
+      lens.curves.length > 1 ? el("span", { class: "key" }, t(`layers.lens.others${twinOf(model)}`)) : null,
     );
   }
 
@@ -103,7 +103,7 @@ export function createLens(context) {
     if (shown !== lens) rebuild(lens, state.result);
     shown = lens;
     const { model } = state.result;
-    setText(heading, t(`lens.curve${twinOf(model)}`));
+    setText(heading, t(`layers.lens.curve${twinOf(model)}`));
     const depth = state.layer + 1;
     rows.forEach((row, at) => row.classList.toggle("chosen", at === depth));
     const curves = lens.curves.map(({ index, values }) => ({
@@ -115,7 +115,7 @@ export function createLens(context) {
       lines: curves,
       last: lens.predictions.length - 1,
       at: depth,
-      title: t("lens.axis"),
+      title: t("layers.lens.axis"),
       valued: isValued(model),
       text: describe(lens, depth, state.result),
     });
@@ -169,7 +169,7 @@ function describe(lens, depth, { model, target }) {
   const aim = lens.curves.find(({ index }) => index === lens.target);
   const [label, write] = [aimOf(aim, target), writerOf(model)];
   const [ended, twin] = [depth === aim.values.length - 1, twinOf(model)];
-  const now = t(ended ? `lens.says.end${twin}` : `lens.says${twin}`, {
+  const now = t(ended ? `layers.lens.says.end${twin}` : `layers.lens.says${twin}`, {
     layer: depth,
     label,
     share: write(aim.values[depth]),
@@ -181,6 +181,6 @@ function describe(lens, depth, { model, target }) {
 
 /** Whether the target leads at the end, did so before, or never does. */
 function leadOf({ settled, predictions, target }) {
-  if (settled < predictions.length) return "lens.settled";
-  return predictions.some(([first]) => first.index === target) ? "lens.lost" : "lens.never";
+  if (settled < predictions.length) return "layers.lens.settled";
+  return predictions.some(([first]) => first.index === target) ? "layers.lens.lost" : "layers.lens.never";
 }

@@ -22,13 +22,13 @@ const cosine = (value) => fixed(value, 2);
 export function createLikeness(context) {
   const { store } = context;
   const title = el("span");
-  const canvas = createPatchCanvas({ store, label: t("likeness.canvas"), paint });
-  const bar = createColourBar((value) => (value ? "1" : t("likeness.low")));
-  const strip = createLayerStrip({ store, label: t("likeness.strip") });
+  const canvas = createPatchCanvas({ store, label: t("layers.likeness.canvas"), paint });
+  const bar = createColourBar((value) => (value ? "1" : t("layers.likeness.low")));
+  const strip = createLayerStrip({ store, label: t("layers.likeness.strip") });
   const says = el("p", { class: "says", "aria-live": "polite" });
   const menu = createFigureMenu(context, "token-similarity", {
     title: () => title.textContent,
-    detail: (state) => t("depth.one", { layer: state.layer + 1 }),
+    detail: (state) => t("heads.layer.one", { layer: state.layer + 1 }),
     figure: (state) => ({
       paint: (target, width, height) => paint(target, width, height, state),
       aspect: state.result.model.grid[1] / state.result.model.grid[0],
@@ -45,7 +45,7 @@ export function createLikeness(context) {
     "section",
     { class: "card depth-card" },
     el("h3", {}, title, menu),
-    el("p", { class: "note" }, t("likeness.help")),
+    el("p", { class: "note" }, t("layers.likeness.help")),
     el(
       "div",
       { class: "depth-maps" },
@@ -76,7 +76,7 @@ export function createLikeness(context) {
     whole = depth.whole;
     const { model } = state.result;
     const token = queryToken(state);
-    setText(title, t("likeness.title", { token: tokenName(model, token) }));
+    setText(title, t("layers.likeness.title", { token: tokenName(model, token) }));
     canvas.draw();
     const table = tableFor(state.colormap);
     bar.show(table, LIMITS);
@@ -103,7 +103,7 @@ function describe(state, maps, token) {
   const best = extremePatch(others, 0);
   const [row, column] = cellOf(model, best + model.prefix.length);
   const mean = maps.map((map) => map.reduce((sum, value) => sum + value, 0) / map.length);
-  return t("likeness.says", {
+  return t("layers.likeness.says", {
     layer: state.layer + 1,
     row: row + 1,
     column: column + 1,

@@ -21,15 +21,15 @@ const RING = [
 /** @param {Context} context */
 export function createNorms(context) {
   const { store } = context;
-  const canvas = createPatchCanvas({ store, label: t("norms.canvas"), paint });
+  const canvas = createPatchCanvas({ store, label: t("layers.norms.canvas"), paint });
   const bar = createColourBar(short);
-  const strip = createLayerStrip({ store, label: t("norms.strip") });
+  const strip = createLayerStrip({ store, label: t("layers.norms.strip") });
   const says = el("p", { class: "says", "aria-live": "polite" });
   const histogram = createHistogram();
   const taken = createTaken(store);
   const menu = createFigureMenu(context, "token-norms", {
-    title: () => t("norms.title"),
-    detail: (state) => t("depth.one", { layer: state.layer + 1 }),
+    title: () => t("layers.norms.title"),
+    detail: (state) => t("heads.layer.one", { layer: state.layer + 1 }),
     figure: (state) => ({
       paint: (target, width, height) => paint(target, width, height, state),
       aspect: state.result.model.grid[1] / state.result.model.grid[0],
@@ -45,8 +45,8 @@ export function createNorms(context) {
   const node = el(
     "section",
     { class: "card depth-card" },
-    el("h3", {}, t("norms.title"), menu),
-    el("p", { class: "note" }, t("norms.help")),
+    el("h3", {}, t("layers.norms.title"), menu),
+    el("p", { class: "note" }, t("layers.norms.help")),
     el(
       "div",
       { class: "depth-maps" },
@@ -55,13 +55,13 @@ export function createNorms(context) {
         "div",
         { class: "depth-side" },
         strip.node,
-        el("p", { class: "note" }, t("norms.strip.help")),
+        el("p", { class: "note" }, t("layers.norms.strip.help")),
         says,
         el(
           "div",
           { class: "norm-plots" },
-          figure(t("norms.histogram"), histogram.node, t("norms.histogram.help")),
-          figure(t("norms.taken"), taken.node, t("norms.taken.help")),
+          figure(t("layers.norms.histogram"), histogram.node, t("layers.norms.histogram.help")),
+          figure(t("layers.norms.taken"), taken.node, t("layers.norms.taken.help")),
         ),
       ),
     ),
@@ -108,7 +108,7 @@ export function createNorms(context) {
       limits: (layer) => shown.ranges[layer],
       caption: (layer) => {
         const [low, high] = shown.ranges[layer].map((norm) => short(Number(norm.toPrecision(2))));
-        return t("norms.caption", { layer: layer + 1, low, high });
+        return t("layers.norms.caption", { layer: layer + 1, low, high });
       },
     });
     setText(says, describe(state, here, value));
@@ -135,17 +135,17 @@ function describe(
   value,
 ) {
   const { model } = state.result;
-  const own = t("norms.one", { token: tokenName(model, queryToken(state)), value: short(value) });
+  const own = t("layers.norms.one", { token: tokenName(model, queryToken(state)), value: short(value) });
   const values = { layer: state.layer + 1, median: short(median), threshold: short(threshold) };
-  if (!outliers.length) return sentences(t("norms.says.none", values), own);
-  const found = t(outliers.length === 1 ? "norms.says.one" : "norms.says.some", {
+  if (!outliers.length) return sentences(t("layers.norms.says.none", values), own);
+  const found = t(outliers.length === 1 ? "layers.norms.says.one" : "layers.norms.says.some", {
     ...values,
     count: outliers.length,
     share: percent(outliers.length / (model.grid[0] * model.grid[1])),
   });
   const taken =
     share === null
-      ? t("norms.says.mean", { mean: percent(mean) })
-      : t("norms.says.taken", { share: percent(share), mean: percent(mean) });
+      ? t("layers.norms.says.mean", { mean: percent(mean) })
+      : t("layers.norms.says.taken", { share: percent(share), mean: percent(mean) });
   return sentences(found, taken, own);
 }

@@ -29,7 +29,7 @@ export function createTokenPath(context) {
   ];
   const menus = {
     alike: createFigureMenu(context, "layer-similarity", {
-      title: () => t("path.alike"),
+      title: () => t("layers.path.alike"),
       figure: () => ({
         paint: (canvas, width, height) => {
           canvas.imageSmoothingEnabled = false;
@@ -47,7 +47,7 @@ export function createTokenPath(context) {
       python: () => python,
     }),
     path: createFigureMenu(context, "token-path", {
-      title: () => t("path.walk"),
+      title: () => t("layers.path.walk"),
       figure: () => ({ svg: path.node }),
       table: () => [
         ["layer", "component 1", "component 2"],
@@ -66,7 +66,7 @@ export function createTokenPath(context) {
       el(
         "div",
         { class: "path-alike" },
-        el("h4", {}, t("path.alike"), menus.alike),
+        el("h4", {}, t("layers.path.alike"), menus.alike),
         alike.node,
         alike.bar,
         alikeHelp,
@@ -74,7 +74,7 @@ export function createTokenPath(context) {
       el(
         "div",
         { class: "path-walk" },
-        el("h4", {}, t("path.walk"), menus.path),
+        el("h4", {}, t("layers.path.walk"), menus.path),
         path.node,
         pathHelp,
         says,
@@ -85,19 +85,19 @@ export function createTokenPath(context) {
   /** @param {State} state */
   function draw(state, found) {
     shown = found;
-    const token = t(found.reads_patches ? "path.token.mean" : "path.token.class");
-    setText(title, t("path.title", { token }));
+    const token = t(found.reads_patches ? "layers.path.token.mean" : "layers.path.token.class");
+    setText(title, t("layers.path.title", { token }));
     alike.draw(state, found.similarity);
     const held = percent(found.shares[0] + found.shares[1]);
-    setText(alikeHelp, t("path.alike.help", { token }));
-    setText(pathHelp, t("path.walk.help", { token, share: held }));
+    setText(alikeHelp, t("layers.path.alike.help", { token }));
+    setText(pathHelp, t("layers.path.walk.help", { token, share: held }));
     const words = longestStep(found.points);
     setText(says, words);
     path.draw({
       points: found.points,
       chosen: state.layer,
       names: [componentOf(found, 1), componentOf(found, 2)],
-      titles: found.points.map((_, layer) => t("depth.one", { layer: layer + 1 })),
+      titles: found.points.map((_, layer) => t("heads.layer.one", { layer: layer + 1 })),
       text: words,
     });
   }
@@ -105,15 +105,15 @@ export function createTokenPath(context) {
 }
 
 const componentOf = ({ shares }, number) =>
-  t("path.component", { number, share: percent(shares[number - 1]) });
+  t("layers.path.component", { number, share: percent(shares[number - 1]) });
 
 function longestStep(points) {
-  if (points.length < 2) return t("path.single");
+  if (points.length < 2) return t("layers.path.single");
   const steps = points
     .slice(1)
     .map(([x, y], at) => Math.hypot(x - points[at][0], y - points[at][1]));
   const [far, near] = [Math.max(...steps), Math.min(...steps)].map((step) => steps.indexOf(step));
-  return t("path.says", { from: far + 1, to: far + 2, near: near + 1, nearTo: near + 2 });
+  return t("layers.path.says", { from: far + 1, to: far + 2, near: near + 1, nearTo: near + 2 });
 }
 
 /** Cosine of every layer to every other, a cell each, with the chosen layer's row marked. */
@@ -140,14 +140,14 @@ function createAlike(choose) {
     const image = thumbnail(similarity.flat(), [depth, depth], table, LIMITS);
     canvas.getContext("2d").putImageData(image, 0, 0);
     bar.show(table, LIMITS);
-    setText(ends[0], t("depth.one", { layer: 1 }));
-    setText(ends[1], t("depth.one", { layer: depth }));
+    setText(ends[0], t("heads.layer.one", { layer: 1 }));
+    setText(ends[1], t("heads.layer.one", { layer: depth }));
     mark.style.setProperty("--at", String(state.layer / depth));
     mark.style.setProperty("--part", String(1 / depth));
     const own = similarity[state.layer];
     canvas.setAttribute(
       "aria-label",
-      t("path.alike.text", {
+      t("layers.path.alike.text", {
         layer: state.layer + 1,
         first: fixed(own[0], 2),
         last: fixed(own.at(-1), 2),

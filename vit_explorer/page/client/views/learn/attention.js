@@ -32,9 +32,9 @@ export const captionOf = (head) => (state) => {
   const chosen = head ?? oneHead(state);
   return t("figure.attention", {
     layer: state.layer + 1,
-    head: typeof chosen === "number" ? chosen + 1 : t(`attention.${chosen}`),
+    head: typeof chosen === "number" ? chosen + 1 : t(`heads.${chosen}`),
     query: tokenName(state.result.model, state.pinned),
-    direction: t("attention.from"),
+    direction: t("heads.from"),
   });
 };
 

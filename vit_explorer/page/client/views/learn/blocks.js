@@ -110,7 +110,7 @@ export const depth = {
   formula: () => null,
   /** @param {Context} context */
   create({ store }) {
-    const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("attention.layer") });
+    const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("heads.layer") });
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, grid, says);
 

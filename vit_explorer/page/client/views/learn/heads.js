@@ -40,7 +40,7 @@ export const heads = {
   /** @param {Context} context */
   create({ store }) {
     const chooser = createChooser(store, { heads: false });
-    const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("attention.heads") });
+    const grid = el("div", { class: "learn-thumbs", role: "group", "aria-label": t("heads.heads") });
     const says = el("p", { class: "says", "aria-live": "polite" });
     const node = el("div", { class: "learn-stack" }, grid, says);
 
@@ -57,7 +57,7 @@ export const heads = {
       }));
       showThumbs(grid, parts, model, state.colormap);
       const here = parts.every(({ values }) => values);
-      setText(says, here ? t("learn.heads.says", where(state)) : t("attention.waiting"));
+      setText(says, here ? t("learn.heads.says", where(state)) : t("heads.waiting"));
     }
     return { node, aside: chooser.node, draw };
   },

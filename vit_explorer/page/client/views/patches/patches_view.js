@@ -149,7 +149,7 @@ function createStagePanel(context) {
   const text = el("p", { class: "caption" });
   const picture = el("canvas", { class: "stage-picture", role: "img" });
   const matrix = createMatrix(store);
-  const sums = createNumbers(context, "embedding-sums", t("learn.positions.table"));
+  const sums = createNumbers(context, "embedding-sums", t("tables.positions"));
   const says = el("p", { class: "caption" });
   const check = el("p", { class: "caption check" });
   const checkBox = el("div", {}, el("h4", {}, t("patches.check")), check);
@@ -220,7 +220,7 @@ function showSum(sums, state, walk) {
  */
 function sayCheck(node, { model, patches }) {
   if (!patches) {
-    setText(node, t("patches.check.none"));
+    setText(node, t("tables.embedding.none"));
     return;
   }
   const gap = "\u0000";

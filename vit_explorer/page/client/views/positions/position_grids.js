@@ -128,7 +128,7 @@ export function createOtherGrid(context) {
     menu.hidden = !moved;
     paint(maps[0], values, model.grid);
     if (moved) paint(maps[1], moved, [rows, columns]);
-    else setText(maps[1].caption, t(movedNumbers(state)?.failed ? "learn.failed" : "learn.waiting"));
+    else setText(maps[1].caption, t(movedNumbers(state)?.failed ? "tables.failed" : "tables.waiting"));
   }
 
   function paint({ kind, canvas, caption }, values, grid) {

@@ -107,7 +107,7 @@ export function createComponents(context) {
     const found = numbersOf(result, "components");
     menu.hidden = !found?.arrays?.colours;
     if (!found?.arrays?.colours) {
-      setText(text, t(found ? "learn.failed" : "learn.waiting"));
+      setText(text, t(found ? "tables.failed" : "tables.waiting"));
       return;
     }
     const [rows, columns] = found.shapes.colours;

@@ -122,7 +122,7 @@ export function createWithoutPositions({ store }) {
     if (!map.bias) {
       const top = percent(maximum(map.values));
       const query = beginning(model, token);
-      return t("attention.says.from", { query, row, column, top, prefix: "" }).trim();
+      return t("heads.says.from", { query, row, column, top, prefix: "" }).trim();
     }
     const [lowRow, lowColumn] = place(extremePatch(map.values, 0, -1));
     const [low, high] = range(map.values).map((value) => fixed(value, 2));
@@ -145,7 +145,7 @@ export function createWithoutPositions({ store }) {
       : t("positions.without.attention", { layer, token });
     setText(title, shown);
     if (map) bar.show(tableFor(state.colormap, map.signed), map.limits);
-    setText(says, map ? describe(state, map) : t("attention.waiting"));
+    setText(says, map ? describe(state, map) : t("heads.waiting"));
     if (!attention.whole) attention.data.loadQuery(zoomedToken(state));
     drawDecay(state);
   }
@@ -155,7 +155,7 @@ export function createWithoutPositions({ store }) {
     const { model, attention, pass } = state.result;
     const pack = attention.data.layer(state.layer);
     decay.hidden = !attention.whole;
-    setText(help, t(pack ? "positions.decay.help" : "attention.waiting"));
+    setText(help, t(pack ? "positions.decay.help" : "heads.waiting"));
     if (!pack) return;
     const key = [pass, state.layer, oneHead(state)].join();
     if (known.key === key) return;

@@ -26,10 +26,10 @@ export function createFilmPlayer(context) {
   const filters = createFilters(context);
   const plot = createHeadPlot({ height: PLOT_HEIGHT });
   const plotText = el("p", { class: "note" });
-  const probes = el("div", { class: "probes", role: "group", "aria-label": t("film.probes") });
+  const probes = el("div", { class: "probes", role: "group", "aria-label": t("training.film.probes") });
   const bar = createColourBar(short);
   const menu = createFigureMenu(context, "film-distance", {
-    title: () => t("film.distance"),
+    title: () => t("training.film.distance"),
     detail: (state) => `${state.film.names[state.probe]} · ${epochOf(state)}`,
     figure: () => ({ svg: plot.node }),
     table: ({ film, frame, probe }) =>
@@ -38,7 +38,7 @@ export function createFilmPlayer(context) {
   const plotBox = el(
     "div",
     { class: "distance film-distance" },
-    el("h3", {}, el("span", {}, t("film.distance")), menu),
+    el("h3", {}, el("span", {}, t("training.film.distance")), menu),
     plot.node,
     plotText,
   );
@@ -49,14 +49,14 @@ export function createFilmPlayer(context) {
     el(
       "div",
       { class: "film-model" },
-      el("div", { class: "film-curves" }, curves.node, el("p", { class: "note" }, t("film.curves.help"))),
+      el("div", { class: "film-curves" }, curves.node, el("p", { class: "note" }, t("training.film.curves.help"))),
       positions.node, filters.node,
       plotBox,
     ),
     el(
       "div",
       { class: "film-pictures" },
-      el("h3", {}, t("film.pictures"), " ", el("small", {}, t("film.pictures.help"))),
+      el("h3", {}, t("training.film.pictures"), " ", el("small", {}, t("training.film.pictures.help"))),
       bar.node,
     ),
     probes,
@@ -86,7 +86,7 @@ export function createFilmPlayer(context) {
     filters.draw(film, frame);
     for (const card of cards) card.draw(state);
     bar.show(tableFor(state.colormap), film.rolloutLimits);
-    setText(plotText, t("film.distance.help", { name: film.names[probe] }));
+    setText(plotText, t("training.film.distance.help", { name: film.names[probe] }));
     const [, , depth, heads] = film.shapes.distance;
     const layers = byLayer(film.at("distance", frame, probe), heads);
     const [, high, wide] = film.shapes.probes;
@@ -97,7 +97,7 @@ export function createFilmPlayer(context) {
 }
 
 /** @param {State} state */
-const epochOf = ({ film, frame }) => t("film.epoch.one", { epoch: film.epochs[frame] });
+const epochOf = ({ film, frame }) => t("training.film.epoch.one", { epoch: film.epochs[frame] });
 
 /**
  * The frame recorded at, or last before, an epoch.
@@ -117,7 +117,7 @@ function createScrubber(store) {
     id: "vx-frame",
     min: "0",
     step: "1",
-    "aria-label": t("film.epoch"),
+    "aria-label": t("training.film.epoch"),
     oninput: () => store.set({ frame: Number(range.value), playing: false }),
   });
   // The scrubber's own value says the same to a screen reader.
@@ -134,10 +134,10 @@ function createScrubber(store) {
   function draw({ film, frame, playing }) {
     range.max = String(film.frames - 1);
     range.value = String(frame);
-    setText(play, t(playing ? "film.pause" : "film.play"));
+    setText(play, t(playing ? "training.film.pause" : "training.film.play"));
     const epoch = film.epochs[frame];
     const accuracy = film.curves.test_accuracy[epoch - 1];
-    const key = epoch === 0 ? "film.start" : "film.where";
+    const key = epoch === 0 ? "training.film.start" : "training.film.where";
     const measured = t(`curves.${film.measured}`);
     const values = { epoch, last: film.lastEpoch, measured, accuracy: percent(accuracy ?? 0) };
     const text = t(key, values);
@@ -156,17 +156,17 @@ const filmPart = (key, menu, ...drawn) =>
 
 /** @param {Context} context */
 function createPositions(context) {
-  const canvas = filmCanvas("film.positions", "film-positions");
+  const canvas = filmCanvas("training.film.positions", "film-positions");
   const bar = createColourBar((value) => fixed(value, 0));
   const menu = createFigureMenu(context, "film-positions", {
-    title: () => t("film.positions"),
+    title: () => t("training.film.positions"),
     detail: epochOf,
     figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
     table: ({ film, frame }) =>
       similarityTable(Float32Array.from(film.at("similarity", frame), (one) => one / 127), film.grid),
   });
   const note = el("p", { class: "note" });
-  const node = filmPart("film.positions", menu, canvas, bar.node, note);
+  const node = filmPart("training.film.positions", menu, canvas, bar.node, note);
 
   /**
    * @param {import("../../state/film.js").Film} film
@@ -176,7 +176,7 @@ function createPositions(context) {
     const there = "similarity" in film.parts;
     canvas.hidden = menu.hidden = !there;
     bar.node.hidden = !there;
-    setText(note, t(there ? "film.positions.help" : "film.positions.none"));
+    setText(note, t(there ? "training.film.positions.help" : "training.film.positions.none"));
     if (!there) return;
     canvas.style.setProperty("--aspect", String(film.grid[1] / film.grid[0]));
     drawPositionMaps(canvas, film.at("similarity", frame), film.grid, SIMILARITY_LIMITS);
@@ -187,14 +187,14 @@ function createPositions(context) {
 
 /** @param {Context} context */
 function createFilters(context) {
-  const canvas = filmCanvas("film.filters", "film-filters pixelated");
+  const canvas = filmCanvas("training.film.filters", "film-filters pixelated");
   const menu = createFigureMenu(context, "film-filters", {
-    title: () => t("film.filters"),
+    title: () => t("training.film.filters"),
     detail: epochOf,
     figure: () => canvasFigure(canvas),
   });
-  const note = el("p", { class: "note" }, t("film.filters.help"));
-  const node = filmPart("film.filters", menu, canvas, note);
+  const note = el("p", { class: "note" }, t("training.film.filters.help"));
+  const node = filmPart("training.film.filters", menu, canvas, note);
 
   /**
    * @param {import("../../state/film.js").Film} film

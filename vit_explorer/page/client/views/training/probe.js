@@ -16,7 +16,7 @@ const ENOUGH = 192;
 export function createProbe({ store, film, index }) {
   const name = film.names[index];
   const picture = createPixels(film, index);
-  const canvas = el("canvas", { role: "img", "aria-label": t("film.probe", { name }) });
+  const canvas = el("canvas", { role: "img", "aria-label": t("training.film.probe", { name }) });
   const rows = Array.from({ length: Math.min(CLASSES, film.labels.length) }, createRow);
   const button = el(
     "button",

@@ -30,7 +30,7 @@ export function createTrainer({ store, setup, actions, signal }) {
   const node = el(
     "section",
     { class: "trainer" },
-    el("div", { class: "card" }, el("h3", {}, t("train.title")), form.node),
+    el("div", { class: "card" }, el("h3", {}, t("training.run.title")), form.node),
     live.node,
     runs.node,
   );
@@ -84,8 +84,8 @@ function createRefusal() {
     el(
       "div",
       { class: "card" },
-      el("h3", {}, t("train.title")),
-      el("p", { class: "note" }, t("train.off")),
+      el("h3", {}, t("training.run.title")),
+      el("p", { class: "note" }, t("training.run.off")),
     ),
   );
   return { node, draw: () => {}, refresh: () => {} };
@@ -107,14 +107,14 @@ function createForm(order, store) {
     max: "10000",
     value: kept.epochs,
   });
-  const start = el("button", { class: "primary" }, t("train.start"));
+  const start = el("button", { class: "primary" }, t("training.run.start"));
   const note = el("p", { class: "note" });
   const node = el(
     "form",
     { class: "train-form", onsubmit: submit, oninput: keep },
-    field("train.recipe", recipe),
-    field("train.data", data),
-    field("train.epochs", epochs),
+    field("training.run.recipe", recipe),
+    field("training.run.data", data),
+    field("training.run.epochs", epochs),
     start,
     note,
   );
@@ -136,7 +136,7 @@ function createForm(order, store) {
     const chosen = recipes.find(({ name }) => name === recipe.value);
     epochs.placeholder = String(chosen.epochs);
     const described = `recipe.${chosen.name}`;
-    setText(note, sentences(t(described), t("train.data.help")));
+    setText(note, sentences(t(described), t("training.run.data.help")));
   }
 
   /** @param {State} state */
@@ -166,9 +166,9 @@ function createLive(order, actions) {
   const stop = el(
     "button",
     { type: "button", onclick: () => order({ order: "stop" }) },
-    t("train.stop"),
+    t("training.run.stop"),
   );
-  const open = el("button", { type: "button", class: "primary" }, t("train.open"));
+  const open = el("button", { type: "button", class: "primary" }, t("training.run.open"));
   const curves = createCurves();
   const node = el(
     "div",
@@ -188,10 +188,10 @@ function createLive(order, actions) {
     setText(title, run);
     const values = { epoch: Math.min(rows.length + 1, epochs), epochs, done: rows.length };
     const speed = rows.length
-      ? t("train.speed", { speed: short(rows.at(-1).images_per_second) })
+      ? t("training.run.speed", { speed: short(rows.at(-1).images_per_second) })
       : "";
     const measuring = rows.length === epochs && state === "running";
-    const doing = measuring ? t("train.measuring") : t(`train.state.${state}`, values);
+    const doing = measuring ? t("training.run.measuring") : t(`training.run.state.${state}`, values);
     setText(says, sentences(doing, said(training.error) || speed));
     const held = document.activeElement === stop;
     stop.hidden = !ACTIVE.includes(state);
@@ -216,7 +216,7 @@ function createLive(order, actions) {
 function createRuns(order, actions, leave) {
   const body = el("tbody");
   const folder = el("p", { class: "note" });
-  const heads = ["train.run", "train.epochs", "train.accuracy", "train.state", "train.actions"];
+  const heads = ["training.run.run", "training.run.epochs", "training.run.accuracy", "training.run.state", "training.run.actions"];
   const table = el(
     "table",
     { class: "runs" },
@@ -234,7 +234,7 @@ function createRuns(order, actions, leave) {
   const node = el(
     "div",
     { class: "card", hidden: true },
-    el("h3", {}, t("train.runs")),
+    el("h3", {}, t("training.run.runs")),
     folder,
     table,
   );
@@ -243,7 +243,7 @@ function createRuns(order, actions, leave) {
   function row(run, active) {
     const { name, epochs, accuracy, measured, finished, training, has_weights: open } = run;
     const busy = training || active?.run === name; // another process's, or this server's
-    const state = busy ? "train.active" : finished ? "train.finished" : "train.paused";
+    const state = busy ? "training.run.active" : finished ? "training.run.finished" : "training.run.paused";
     const act = (words, what, disabled) =>
       el("button", { type: "button", disabled, onclick: what }, t(words));
     return el(
@@ -256,10 +256,10 @@ function createRuns(order, actions, leave) {
       el(
         "td",
         { class: "run-actions" },
-        act("train.open", () => actions.explainModel(`run:${name}`), !open),
+        act("training.run.open", () => actions.explainModel(`run:${name}`), !open),
         finished
           ? null
-          : act("train.resume", () => order({ order: "resume", run: name }), Boolean(active) || busy),
+          : act("training.run.resume", () => order({ order: "resume", run: name }), Boolean(active) || busy),
       ),
     );
   }
@@ -271,7 +271,7 @@ function createRuns(order, actions, leave) {
     if (key === shown) return;
     shown = key;
     node.hidden = !runs.runs.length;
-    setText(folder, t("train.folder", { folder: runs.folder }));
+    setText(folder, t("training.run.folder", { folder: runs.folder }));
     const held = body.contains(document.activeElement);
     replace(
       body,

@@ -20,7 +20,7 @@ export function createTrainingView(context) {
   const missing = el(
     "div",
     { class: "card empty", hidden: true },
-    el("h3", {}, t("film.none")),
+    el("h3", {}, t("training.film.none")),
     note,
   );
   const node = el("section", { class: "view view-training" }, player.node, missing, trainer.node);
@@ -40,7 +40,7 @@ export function createTrainingView(context) {
     if (store.get().filmOf === model.key) return;
     store.set({ film: null, filmOf: model.key, playing: false });
     /** @type {{ key?: string, text?: string }} */
-    let problem = { key: "film.none.why" };
+    let problem = { key: "training.film.none.why" };
     let opened = null;
     if (film.url) {
       try {

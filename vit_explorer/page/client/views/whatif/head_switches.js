@@ -50,7 +50,7 @@ export function createHeadSwitches({ store }) {
    * @param {number} layer
    */
   function createSwitch(model, layer, head) {
-    const name = t("attention.index.one", { layer: layer + 1, head: head + 1 });
+    const name = t("heads.index.one", { layer: layer + 1, head: head + 1 });
     const canvas = el("canvas", { width: model.grid[1], height: model.grid[0] });
     const number = headNumber(model, layer, head);
     const button = el(
