@@ -41,11 +41,11 @@ def test_answers_have_the_fields_that_scripts_read(
 ) -> None:
     setup = client.get("/explorer/setup").json()
     trust = describe_trust(Analyses().trust(result, ["rollout"]))
-    values = {"Setup": setup, "Result": describe_result(result), "Trust": trust}
+    values = {"Setup": setup, "SentResult": describe_result(result), "Trust": trust}
     assert check(tmp_path, values) == ""
 
 
 def test_a_field_that_scripts_do_not_know_is_found(result: Result, tmp_path: Path) -> None:
     described = describe_result(result)
     described["model"]["grids"] = described["model"].pop("grid")
-    assert "grids\"' does not exist in type 'Model'" in check(tmp_path, {"Result": described})
+    assert "grids\"' does not exist in type 'Model'" in check(tmp_path, {"SentResult": described})

@@ -145,7 +145,8 @@ interface AttentionInfo {
   tokens: number;
   prefix: number;
   whole: boolean;
-  data?: import("./server/attention_data.js").Attention;
+  /** The attention as it arrives: the page's own, the server sends none. */
+  data: import("./server/attention_data.js").Attention;
 }
 
 interface PictureInfo {
@@ -180,8 +181,11 @@ interface Result {
   film: { url?: string };
   seconds: number;
   /** What was asked for: the page's own, the server sends none. */
-  place?: Place;
+  place: Place;
 }
+
+/** A result as the server sends it. */
+type SentResult = Omit<Result, "place" | "attention"> & { attention: Omit<AttentionInfo, "data"> };
 
 interface Setup {
   model: string;
@@ -366,9 +370,9 @@ type Actions = ReturnType<typeof import("./app/actions.js").createActions> & {
 
 interface Context {
   store: Store;
-  setup?: Setup;
-  actions?: Actions;
-  signal?: AbortSignal;
+  setup: Setup;
+  actions: Actions;
+  signal: AbortSignal;
 }
 
 /** A view: its node, which its effects keep drawn. */

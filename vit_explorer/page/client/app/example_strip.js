@@ -5,7 +5,7 @@ import { el } from "../base/dom.js";
 import { t } from "../base/words.js";
 import { readJudged } from "../server/requests.js";
 
-/** @param {Context} context */
+/** @param {Omit<Context, "signal">} context */
 export function createExampleStrip({ store, setup, actions }) {
   const buttons = new Map(setup.examples.map((one) => [one.name, createExample(one, actions)]));
   let marked = "";

@@ -74,7 +74,7 @@ function keepOffline() {
 /**
  * Build the page, and build it anew in each language the reader turns to; the store stays.
  * @param {HTMLElement} root
- * @param {Context & { store: RootStore }} context
+ * @param {Omit<Context, "signal"> & { store: RootStore }} context
  */
 function translateOnChange(root, context) {
   const { store, setup } = context;

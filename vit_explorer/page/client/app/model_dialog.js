@@ -7,7 +7,7 @@ import { loadFiles, sendFile } from "../server/requests.js";
 
 const OUTPUTS = ["classes", "labels", "probabilities", "value", "embedding"];
 
-/** @param {Context} context */
+/** @param {Omit<Context, "signal">} context */
 export function openModelDialog({ store, setup, actions }) {
   const weights = file("vx-weights", setup.endings.weights.join(","));
   const labels = file("vx-labels", setup.endings.labels.join(","));

@@ -1,6 +1,7 @@
 // What is drawn follows what it was drawn from: an effect runs again when anything that it read has
 // changed, in the next frame, once for all the changes of a frame.
 
+/** @type {Effect | null} */
 let running = null;
 let scheduled = false;
 const due = new Set();

@@ -1,7 +1,7 @@
 // What charts are drawn of: the plane with its rules and numbers, lines, marks, and where one points.
 
 import { svg } from "../base/svg.js";
-import { linear, numbersIn, roomFor, ticksIn, writerOf } from "./scales.js";
+import { linear, numbersIn, pointsIn, roomFor, ticksIn, writerOf } from "./scales.js";
 
 // The baseline of a number under a drawing lies so far below it, and that of an axis's name so far
 // above the drawing's end; a number beside a rule stands so far from it, and its middle so far up.
@@ -91,9 +91,7 @@ export const axisName = ({ left, right }, height, name) =>
  * @param {string} name
  */
 export function curve({ x, y }, points, name) {
-  const places = points
-    .filter((point) => point.every(Number.isFinite))
-    .map(([at, value]) => `${x(at)},${y(value)}`);
+  const places = pointsIn(points).map(([at, value]) => `${x(at)},${y(value)}`);
   return svg("polyline", { class: name, points: places.join(" ") });
 }
 

@@ -22,6 +22,7 @@ const KINDS = [
  * Both charts; with a `context` they can be saved. `draw({ curves, last, at, measured })`: `last`
  * ends the axis, `at` is the epoch marked, `measured` says what the test columns are of: "test" or
  * "held_out" pictures.
+ * @param {{ onPick?: ((epoch: number) => void) | null, context?: Context | null }} [options]
  */
 export function createCurves({ onPick = null, context = null } = {}) {
   const charts = KINDS.map((kind) => createChart(kind, onPick, context));
@@ -37,8 +38,17 @@ export function createCurves({ onPick = null, context = null } = {}) {
 }
 
 /**
- * @param {any} values
- * @param {Context} context
+ * @typedef {object} Shown
+ * @property {Record<string, (number | null)[]>} curves
+ * @property {number} last
+ * @property {number | null} at
+ * @property {string} measured
+ */
+
+/**
+ * @param {typeof KINDS[number]} kind
+ * @param {((epoch: number) => void) | null} onPick
+ * @param {Context | null} context
  */
 function createChart({ name, format, write, held }, onPick, context) {
   const values = Object.fromEntries(PARTS.map((part) => [part, el("span", { class: "value" })]));
@@ -46,7 +56,7 @@ function createChart({ name, format, write, held }, onPick, context) {
   const legend = PARTS.map((part) =>
     el("span", { class: `key key-${part}` }, names[part], " ", values[part]),
   );
-  const nameOf = (part) => t(`curves.${part === "test" ? shown.measured : part}`);
+  const nameOf = (part) => t(`curves.${part === "test" ? shown?.measured : part}`);
   const plot = svg("svg", { role: "img", class: onPick ? "pickable" : "" });
   const menu = context && createFigureMenu(context, `training-${name}`, {
     title: () => t(`curves.${name}`),
@@ -54,7 +64,7 @@ function createChart({ name, format, write, held }, onPick, context) {
       svg: plot,
       keys: PARTS.map((part) => [`.line-${part}`, nameOf(part)]),
     }),
-    table: () => [["epoch", "train", shown.measured], ...linesOf()],
+    table: () => [["epoch", "train", shown?.measured], ...linesOf()],
   });
   const node = el(
     "div",
@@ -62,15 +72,18 @@ function createChart({ name, format, write, held }, onPick, context) {
     el("p", { class: "curve-head" }, el("strong", {}, t(`curves.${name}`)), legend, menu),
     plot,
   );
-  let plane = null;
+  /** @type {import("./axes.js").Plane | null} */
+  let drawn = null;
+  /** @type {Shown | null} */
   let shown = null;
   const size = keepSize(plot, () => shown && draw(shown));
 
   if (onPick) {
-    const pick = (event) => plane && onPick(pointedAt(event, plot, plane, shown.last));
+    const pick = (event) => drawn && shown && onPick(pointedAt(event, plot, drawn, shown.last));
     listenForPicks(plot, pick);
   }
 
+  /** @param {Shown} what */
   function draw(what) {
     shown = what;
     const { curves, last, at } = what;
@@ -78,7 +91,8 @@ function createChart({ name, format, write, held }, onPick, context) {
     if (!size.width) return;
     const lines = PARTS.map((part) => ({ part, values: curves[`${part}_${name}`] ?? [] }));
     const up = rangeOf(lines.flatMap((line) => line.values), held);
-    plane = planeOf(size, { across: [0, Math.max(1, last)], up, write }, MARGINS);
+    const plane = planeOf(size, { across: [0, Math.max(1, last)], up, write }, MARGINS);
+    drawn = plane;
     const marked = at ?? lines[0].values.length;
     for (const line of lines) {
       const value = line.values[marked - 1];
@@ -97,7 +111,7 @@ function createChart({ name, format, write, held }, onPick, context) {
   }
 
   function linesOf() {
-    const [train, test] = PARTS.map((part) => shown.curves[`${part}_${name}`] ?? []);
+    const [train, test] = PARTS.map((part) => shown?.curves[`${part}_${name}`] ?? []);
     return train.map((value, at) => [at + 1, value ?? "", test[at] ?? ""]);
   }
 

@@ -54,7 +54,20 @@ export function linear([low, high], [start, end]) {
  * @param {Iterable<number | null | undefined>} values
  * @returns {number[]}
  */
-export const numbersIn = (values) => Array.from(values).filter(Number.isFinite);
+export const numbersIn = (values) => Array.from(values).filter(isNumber);
+
+/** @returns {value is number} */
+function isNumber(value) {
+  return Number.isFinite(value);
+}
+
+/**
+ * Those points that have a number.
+ * @param {[at: number, value: number | null][]} points
+ * @returns {Pair[]}
+ */
+export const pointsIn = (points) =>
+  points.flatMap(([at, value]) => (isNumber(at) && isNumber(value) ? [/** @type {Pair} */ ([at, value])] : []));
 
 /**
  * The smallest and largest number of values; 0 and 0 where there is none.
@@ -192,7 +205,7 @@ export function footing(end, wide) {
  */
 export function valueAt(points, at) {
   if (at === null || at === undefined) return null;
-  const known = points.filter(([, value]) => Number.isFinite(value));
+  const known = pointsIn(points);
   const next = known.findIndex(([number]) => number >= at);
   if (next < 0) return null;
   const [right, high] = known[next];

@@ -9,7 +9,7 @@ import { el } from "../base/dom.js";
  * @param {"--share" | "--before" | "--after"} [name]
  */
 export function setShare(node, share, name = "--share") {
-  const length = Number.isFinite(share) ? Math.min(1, Math.max(0, share)) : 0;
+  const length = share !== null && Number.isFinite(share) ? Math.min(1, Math.max(0, share)) : 0;
   node.style.setProperty(name, String(length));
 }
 

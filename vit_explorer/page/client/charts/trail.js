@@ -17,6 +17,7 @@ const UP = 14;
  */
 export function createTrail(onPick) {
   const node = svg("svg", { role: "img", class: "path-plot" });
+  /** @type {Parameters<typeof draw>[0] | null} */
   let shown = null;
   const size = keepSize(node, () => shown && draw(shown));
 

@@ -5,7 +5,7 @@ import { el, replace, setText } from "../base/dom.js";
 import { t } from "../base/words.js";
 import { readLabels } from "../server/requests.js";
 
-/** @param {Context} context */
+/** @param {Pick<Context, "store" | "actions">} context */
 export function createClassList({ store, actions }) {
   const count = el("summary");
   const names = el("div", { class: "class-names", role: "group" });

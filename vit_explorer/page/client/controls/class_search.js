@@ -9,7 +9,7 @@ const OFFERED = 40;
 // "not cat" is what speaks against cat.
 const AGAINST = /^(?:not\s+|非\s*)/i;
 
-/** @param {Context} context */
+/** @param {Pick<Context, "store" | "actions">} context */
 export function createClassSearch({ store, actions }) {
   const list = el("datalist", { id: "vx-classes" });
   const input = el("input", {

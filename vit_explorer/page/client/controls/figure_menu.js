@@ -59,7 +59,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
   );
   button.popoverTargetElement = box; // the browser opens it and, at the second press, closes it
   box.addEventListener("toggle", ({ newState }) => {
-    if (newState === "open") box.querySelector("button").focus();
+    if (newState === "open") box.querySelector("button")?.focus();
   });
 
   function prepare() {

@@ -6,7 +6,7 @@ import { tableFor } from "../maps/colours.js";
 import { tokenName } from "../maps/geometry.js";
 import { maximum, thumbnail } from "../maps/pixels.js";
 
-/** @param {Context} context */
+/** @param {Pick<Context, "store">} context */
 export function createHeadMatrix({ store }) {
   const title = el("h3");
   const rows = el("div", { class: "matrix map-cells", role: "group", onkeydown: move });

@@ -141,7 +141,7 @@ export async function toPng({ text, width, height }) {
     image.src = url;
     await image.decode();
     const canvas = new OffscreenCanvas(2 * width, 2 * height);
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
     return await canvas.convertToBlob({ type: "image/png" });
   } finally {
     URL.revokeObjectURL(url);

@@ -79,7 +79,9 @@ export class PixelSource {
     let image = this.kept.get(key);
     if (!image) {
       const canvas = new OffscreenCanvas(width, height);
-      const context = canvas.getContext("2d", { willReadFrequently: true });
+      const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+        canvas.getContext("2d", { willReadFrequently: true })
+      );
       this.draw(context, width, height, whole);
       image = context.getImageData(0, 0, width, height);
       if (this.kept.size >= KEPT) this.kept.delete(this.kept.keys().next().value);

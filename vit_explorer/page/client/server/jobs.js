@@ -19,12 +19,13 @@ export async function* linesOf(path, order, signal) {
   };
   const response = await fetch(address(path), { ...(order ? posted : {}), signal });
   if (!response.ok) throw await refusal(response);
+  if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { done, value = "" } = await reader.read();
     const lines = (rest + value).split("\n");
-    rest = lines.pop();
+    rest = lines.pop() ?? "";
     for (const line of lines) yield told(JSON.parse(line));
     if (done) return;
   }

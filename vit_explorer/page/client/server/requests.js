@@ -90,13 +90,13 @@ export async function makeNpz([columns, ...rows]) {
 
 /**
  * POST JSON; returns the answer's JSON, or throws the server's own sentence.
- * @param {AbortSignal} signal
+ * @param {AbortSignal | null} signal
  */
 async function postJson(path, content, signal = null) {
   return (await post(path, content, signal)).json();
 }
 
-/** @param {AbortSignal} signal */
+/** @param {AbortSignal | null} signal */
 async function post(path, content, signal = null) {
   const response = await fetch(address(path), {
     method: "POST",

@@ -130,7 +130,7 @@ async function fetchLayers(result, name) {
       ...method,
       id: `${method.name}@${layer}`,
       layer,
-      target_label: method.class_specific ? result.target.label : null,
+      target_label: method.class_specific ? (result.target?.label ?? null) : null,
       limits: one.limits,
       grid: one.grid,
       note: one.note,

@@ -106,7 +106,7 @@ export function askForBrief(store, setup) {
   const { failed } = analysesOf(state.result);
   for (const id of chosenIds(state, setup)) {
     const method = setup.methods.find(({ name }) => name === id.split("@")[0]);
-    if (mapOf(state.result, id) || (method.slow && !method.brief)) continue;
+    if (mapOf(state.result, id) || (method?.slow && !method.brief)) continue;
     if (!jobOf(state.result, id) && !(id in failed)) askForMap(state.result, id);
   }
 }

@@ -50,13 +50,15 @@ export function removalOf(state, name, ranking) {
  * @param {State} state
  */
 export function answerTo(state, { path, key }) {
-  if (path === "change" && isPlain(state.edit)) return { value: plain(state.result) };
+  // Without a target nothing is changed, nor asked.
+  const { result } = /** @type {{ result: Result & { target: Target } }} */ (state);
+  if (path === "change" && isPlain(state.edit)) return { value: plain(result) };
   return answersOf(state.result).peek(`${path} ${key}`).value;
 }
 
 /**
  * The answer to no change at all, which needs no model.
- * @param {Result} result
+ * @param {Result & { target: Target }} result
  */
 function plain({ predictions, target, model }) {
   const listed = predictions.some(({ index }) => index === target.index);
@@ -91,6 +93,7 @@ async function ask(result, { path, order }, signal) {
  * @param {Context} context
  */
 export function createAsker({ store, actions, signal }, wanted) {
+  /** @type {AbortController | null} */
   let running = null;
 
   async function askNewest() {
@@ -98,9 +101,10 @@ export function createAsker({ store, actions, signal }, wanted) {
     const question = wanted(state);
     if (running || signal.aborted || !question || answerTo(state, question)) return;
     const { result } = state;
-    running = new AbortController();
+    const caller = new AbortController();
+    running = caller;
     try {
-      const answer = await ask(result, question, running.signal);
+      const answer = await ask(result, question, caller.signal);
       answersOf(result).put(`${question.path} ${question.key}`, answer);
     } catch (error) {
       running = null;

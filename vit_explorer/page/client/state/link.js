@@ -100,8 +100,12 @@ export function readPlace(tabs, setup) {
   const aim = /^(not )?(\d{1,6})$/.exec(target ?? "");
   if (aim) place.target = aim[1] ? target : Number(target);
   const language = isLanguage(named.get("lang")) ? named.get("lang") : "";
-  const texts = KEPT.filter(({ name }) => named.has(name));
-  const linked = Object.fromEntries(texts.map(({ name }) => [name, named.get(name)]));
+  /** @type {Record<string, string>} */
+  const linked = {};
+  for (const { name } of KEPT) {
+    const text = named.get(name);
+    if (text !== null) linked[name] = text;
+  }
   return { tab: tabs.includes(tab) ? tab : "explain", place, language, linked };
 }
 

@@ -55,7 +55,8 @@ export function createTwin(store) {
     const token = state[key];
     const [there, here] = state.twin[key] ?? [];
     if (token === null) return null;
-    return there === token ? here : counterpart(token, state.result, state.other.result);
+    if (there === token || !state.other) return here;
+    return counterpart(token, state.result, state.other.result);
   }
 
   /** @param {State} state */

@@ -28,20 +28,25 @@ export async function prepareResult(result, before) {
   const [whole, seen, positions] = await Promise.all([
     same ? before.image.whole : loadImage(result.picture.url),
     same ? before.seen : loadImage(result.seen.url),
-    result.positions.url ? positionValues(before.result, result) : null,
+    result.positions.url ? positionValues(before.result, result, result.positions.url) : null,
   ]);
   result.positions.values = positions;
   if (same) {
-    result.attention.data = before.result.attention.data;
     // The server forgets the results of longest ago, so what is still missing comes from the newest.
-    result.attention.data.info = result.attention;
-    result.attention.data.forgetFailures();
+    const { data } = before.result.attention;
+    data.info = result.attention;
+    data.forgetFailures();
+    result.attention.data = data;
   } else result.attention.data = new Attention(result.attention);
   return { result, image: same ? before.image : new PixelSource(whole, seen, result), seen };
 }
 
-/** @param {Result} result */
-async function positionValues(before, result) {
+/**
+ * @param {Result | null} before
+ * @param {Result} result
+ * @param {string} url
+ */
+async function positionValues(before, result, url) {
   if (before?.model.key === result.model.key) return before.positions.values;
-  return (await fetchPacked(result.positions.url)).arrays.similarity;
+  return (await fetchPacked(url)).arrays.similarity;
 }

@@ -18,7 +18,7 @@ function requestFor({ place }, { kind, name }) {
 
 /**
  * Keep `other` of the store to `otherWanted`, whenever the first result changes.
- * @param {Context} context
+ * @param {Pick<Context, "store" | "setup">} context
  */
 export function followOther({ store, setup }) {
   let asked = "";

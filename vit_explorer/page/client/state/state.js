@@ -3,11 +3,12 @@
 // What a grid of positions may be scaled by, in links too; each grid has those that lead to another.
 export const GRID_SCALES = [0.5, 1.5, 2];
 
+// Until the first result is here; no view is drawn before.
+const NOTHING = /** @type {any} */ ({ result: null, image: null, seen: null });
+
 /** @type {State} */
 export const START = {
-  result: null,
-  image: null,
-  seen: null,
+  ...NOTHING,
   busy: "",
   problem: "",
   told: "",
