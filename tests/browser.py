@@ -36,6 +36,7 @@ REFUSED = re.compile(
     r"/explorer/(pictures|pictures/values|uploads/\w+|models|training/orders)(\?\S*)?\)"
 )
 APP = ("-m", "vit_explorer", "app")
+STARTING = 90  # seconds, on a machine that others keep busy
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 QUIET = (
     "--no-sandbox",
@@ -130,7 +131,7 @@ def running_app(
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + STARTING
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
@@ -139,7 +140,8 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.2)
-    raise RuntimeError(f"The app did not start:\n{log.read_text()}")
+    ended = "ended" if process.poll() is not None else f"did not answer within {STARTING} s"
+    raise RuntimeError(f"The app {ended}; it said:\n{log.read_text()}")
 
 
 @contextmanager

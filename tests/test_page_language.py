@@ -207,6 +207,9 @@ def test_every_way_to_know_outputs_has_a_key(name: str) -> None:
 
 def test_a_language_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(static_folder(), tmp_path / "client")
+    for other in (folder / "lang").glob("*.json"):
+        if other.stem not in ("en", "zh"):
+            other.unlink()
     words = {"language.name": "Deutsch", "language.tag": "de", "tab.explain": "Erklären"}
     (folder / "lang/de.json").write_text(json.dumps(words), encoding="utf-8")
     monkeypatch.setattr("vit_explorer.page.static_files.static_folder", lambda: folder)
@@ -216,6 +219,15 @@ def test_a_language_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         {"code": "en", "tag": "en", "name": "English"},
         {"code": "zh", "tag": "zh-CN", "name": "中文"},
     ]
+
+
+@pytest.mark.parametrize("code", [one.code for one in languages()])
+def test_a_language_says_only_what_there_is_to_say(code: str) -> None:
+    """A further language may lack sentences; those that it has are known, with the same places."""
+    own = table(code)
+    assert {"language.name", "language.tag"} <= set(own)
+    assert sorted(set(own) - set(english())) == []
+    assert [key for key, text in own.items() if places(text) != places(english()[key])] == []
 
 
 # Children of el(…), and the attributes that a reader sees or hears.

@@ -11,6 +11,7 @@ from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.static_files import languages, static_folder
 
 TITLE = "ViT Explorer"
+# Of the rooms that all views share; a view's own come after them.
 STYLES = (
     "base/tokens",
     "app/header",
@@ -19,25 +20,23 @@ STYLES = (
     "app/dialogs",
     "controls/controls",
     "charts/charts",
-    "views/explain/explain",
-    "views/explain/trust",
-    "views/explain/agreement",
-    "views/explain/narrow",
-    "views/attention/attention",
-    "views/training/training",
-    "views/layers/layers",
-    "views/layers/narrow",
-    "views/whatif/whatif",
-    "views/patches/patches",
-    "views/learn/learn",
-    "views/compare/compare",
 )
-HEAD = "\n".join(
-    (
-        *(f'<link rel="stylesheet" href="explorer/static/{name}.css">' for name in STYLES),
-        '<meta name="color-scheme" content="light dark">',
+
+
+def _head() -> str:
+    folder = static_folder()
+    # What a view changes on narrow screens comes after what it changes.
+    own = sorted(
+        folder.glob("views/*/*.css"),
+        key=lambda file: (file.parent.name, file.stem == "narrow", file.stem),
     )
-)
+    styles = [f"{name}.css" for name in STYLES]
+    styles += [file.relative_to(folder).as_posix() for file in own]
+    links = [f'<link rel="stylesheet" href="explorer/static/{name}">' for name in styles]
+    return "\n".join((*links, '<meta name="color-scheme" content="light dark">'))
+
+
+HEAD = _head()
 # Gradio runs this once.
 LOAD = """
 const broken = {{broken}};

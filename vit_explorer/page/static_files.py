@@ -29,8 +29,8 @@ class Language:
         words = self.words
         return {
             "code": self.code,
-            "tag": words["language.tag"],
-            "name": words["language.name"],
+            "tag": words.get("language.tag", self.code),
+            "name": words.get("language.name", self.code),
         }
 
 

@@ -37,12 +37,11 @@ export function createLook({ store, setup }) {
   );
   /** @param {State} state */
   const show = (state) => {
-    node.dataset.tab = state.tab;
     opacity.value = String(state.opacity);
     colormap.value = state.colormap;
     sampling.show(state.smooth);
   };
-  store.on(["opacity", "colormap", "smooth", "tab"], show);
+  store.on(["opacity", "colormap", "smooth"], show);
   show(store.get());
   return node;
 }

@@ -15,7 +15,7 @@ export function createModelView({ store }) {
   const cropText = el("figcaption", { class: "caption" });
   const node = el(
     "section",
-    { class: "view view-model" },
+    { class: "view view-model", dataset: { look: "none" } },
     el(
       "div",
       { class: "card facts-card" },

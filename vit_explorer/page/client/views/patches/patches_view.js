@@ -40,7 +40,7 @@ export function createPatchesView(context) {
   const stage = createStagePanel(context);
   const node = el(
     "section",
-    { class: "view view-patches" },
+    { class: "view view-patches", dataset: { look: "none" } },
     pipeline.node,
     el(
       "div",

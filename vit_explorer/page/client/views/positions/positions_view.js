@@ -63,7 +63,7 @@ export function createPositionsView(context) {
     help,
   );
   const maps = el("div", { class: "split" }, stage, parts.node);
-  const node = el("section", { class: "view view-positions" }, large, maps, without.node);
+  const node = el("section", { class: "view view-positions", dataset: { look: "sampling" } }, large, maps, without.node);
 
   /**
    * @param {number} width

@@ -63,7 +63,7 @@ export function createWhatIfView(context) {
       part([t("whatif.remove"), removal.menu], "", removal.node),
     ),
   );
-  const node = el("section", { class: "view view-whatif" }, none, tools.node, body);
+  const node = el("section", { class: "view view-whatif", dataset: { look: "none" } }, none, tools.node, body);
   const ask = createAsker(context, (state) =>
     state.tab === "whatif" && state.result?.target ? changeOf(state) : null,
   );
