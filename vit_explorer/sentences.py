@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from string import Formatter
 from typing import Any
+
+# How much of a value a sentence shows; and characters that would move a terminal's cursor, end the
+# line, or turn the direction of what follows.
+LONGEST = 600
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Sentence(str):
@@ -49,8 +55,19 @@ def _shown(template: str, name: str, value: Any) -> str:
         return value
     for _, place, form, conversion in Formatter().parse(template):
         if place == name:
-            return format(Formatter().convert_field(value, conversion), form or "")
+            return tidied(format(Formatter().convert_field(value, conversion), form or ""))
     raise KeyError(f"no place {{{name}}} in {template!r}")
+
+
+def tidied(text: str) -> str:
+    """Anyone's words, safe to show in a line: control characters escaped, a long middle left out.
+
+    >>> tidied("a\x1b[31m")
+    'a\\x1b[31m'
+    """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def either(names: Iterable[str]) -> str:

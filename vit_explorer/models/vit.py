@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_explorer.errors import ModelError, nearest
+from vit_explorer.sentences import Sentence
 
 Position = Literal["learned", "learned_2d", "sincos", "relative", "none"]
 Pooling = Literal["class", "mean"]
@@ -36,6 +38,24 @@ CHOICES: dict[str, Any] = {
     "position": Position, "pooling": Pooling, "head": Head, "activation": Activation,
     "head_activation": Activation, "init": Init,
 }  # fmt: skip
+
+
+WHOLE = ("channels", "classes", "dim", "depth", "heads", "representation_size")
+NUMBERS = (
+    "mlp_ratio", "qk_scale", "norm_eps", "dropout", "attention_dropout", "drop_path",
+    "patch_dropout",
+)  # fmt: skip
+FLAGS = ("qkv_bias", "class_token", "distillation_token")
+OPTIONAL = ("representation_size", "qk_scale")
+LARGEST = 1_000_000  # of any count or side: far beyond use, and products of several stay countable
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -71,10 +91,8 @@ class ViTConfig:
     patch_dropout: float = 0.0  # share of patches left out of each training picture
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size"):
-            size = getattr(self, name)
-            pair = (size, size) if isinstance(size, int) else tuple(int(side) for side in size)
-            object.__setattr__(self, name, pair)
+        self._make_pairs()
+        self._check_kinds()
         self._check_ranges()
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
@@ -122,15 +140,56 @@ class ViTConfig:
                 "error.vit.relative", "Relative positions need every patch: set patch_dropout to 0."
             )
 
+    def _make_pairs(self) -> None:
+        for name in ("image_size", "patch_size"):
+            size = getattr(self, name)
+            pair = (size, size) if _is_whole(size) else size
+            if not (
+                isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(_is_whole, pair))
+            ):
+                raise ModelError(
+                    "error.vit.pair",
+                    "A ViT's {name} was {value!r}, expected a whole number, or height and width.",
+                    name=name,
+                    value=size,
+                )
+            object.__setattr__(self, name, (int(pair[0]), int(pair[1])))
+
+    def _check_kinds(self) -> None:
+        kinds: tuple[tuple[tuple[str, ...], Callable[[Any], bool], Sentence], ...] = (
+            (WHOLE, _is_whole, Sentence("part.vit.whole", "a whole number")),
+            (NUMBERS, _is_number, Sentence("part.vit.number", "a number")),
+            (
+                FLAGS,
+                lambda value: isinstance(value, bool),
+                Sentence("part.vit.flag", "true or false"),
+            ),
+        )
+        for names, is_one, expected in kinds:
+            for name in names:
+                value = getattr(self, name)
+                if not is_one(value) and not (value is None and name in OPTIONAL):
+                    raise ModelError(
+                        "error.vit.kind",
+                        "A ViT's {name} was {value!r}, expected {expected}.",
+                        name=name,
+                        value=value,
+                        expected=expected,
+                    )
+
     def _check_ranges(self) -> None:
-        for name in ("image_size", "patch_size", "channels", "dim", "depth", "heads"):
+        for name in ("image_size", "patch_size", *WHOLE):
             value = getattr(self, name)
-            if min(value if isinstance(value, tuple) else (value,)) < 1:
+            sides = value if isinstance(value, tuple) else (1 if value is None else value,)
+            least = 0 if name == "classes" else 1
+            if not all(least <= side <= LARGEST for side in sides):
                 raise ModelError(
                     "error.vit.whole",
-                    "A ViT's {name} was {value}, expected 1 or more.",
+                    "A ViT's {name} was {value}, expected {least} to {largest:,}.",
                     name=name,
                     value=value,
+                    least=least,
+                    largest=LARGEST,
                 )
         for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
             if not 0 <= getattr(self, name) <= 1:
@@ -141,13 +200,20 @@ class ViTConfig:
                     value=getattr(self, name),
                 )
 
-        if self.qk_scale is not None and not (math.isfinite(self.qk_scale) and self.qk_scale > 0):
+        if int(self.dim * self.mlp_ratio) < 1:
+            raise ModelError(
+                "error.vit.ratio",
+                "A ViT's mlp_ratio was {mlp_ratio}, which leaves its MLPs no number between their "
+                "layers; expected such as 4.",
+                mlp_ratio=self.mlp_ratio,
+            )
+        if self.qk_scale is not None and self.qk_scale <= 0:
             raise ModelError(
                 "error.vit.scale",
                 "A ViT's qk_scale was {qk_scale}, expected a number above 0.",
                 qk_scale=self.qk_scale,
             )
-        if not (math.isfinite(self.norm_eps) and self.norm_eps > 0):
+        if self.norm_eps <= 0:
             raise ModelError(
                 "error.vit.eps",
                 "A ViT's norm_eps was {norm_eps}, expected a number above 0.",
@@ -392,7 +458,7 @@ class VisionTransformer(nn.Module):
         self._add_positions()
         self.pos_drop = nn.Dropout(config.dropout)
         self.patch_drop = PatchDropout(config.patch_dropout, config.prefix_tokens)
-        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.pre_logits = _representation(config)

@@ -13,6 +13,7 @@ from torch import nn
 from vit_explorer.errors import ModelError, OptionError, nearest
 from vit_explorer.models.card import Pair, find_core
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, is_timm_name, read_checkpoint
+from vit_explorer.models.checkpoints.claims import check_described
 from vit_explorer.models.checkpoints.filling import load_state
 from vit_explorer.models.checkpoints.folders import from_folder
 from vit_explorer.models.checkpoints.quantised import check_gradients
@@ -235,6 +236,7 @@ def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
             file=checkpoint.path.name,
             error=error,
         ) from None
+    check_described(made, checkpoint, size or made.image_size, name)
     module = VisionTransformer(made)
     load_state(module, checkpoint, name)
     if size is not None:

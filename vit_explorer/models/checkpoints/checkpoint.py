@@ -141,12 +141,13 @@ def _whole(path: Path) -> Path:
 
 def _check_numbers(state: Mapping[str, Tensor], name: str) -> None:
     for key, tensor in state.items():
-        if tensor.is_meta or tensor.is_quantized or type(tensor) not in PLAIN:
-            told = (
-                Sentence("part.numbers.no", "no numbers")
-                if tensor.is_meta
-                else Sentence("part.numbers.quantised", "quantised numbers")
-            )
+        sparse = tensor.layout is not torch.strided
+        if tensor.is_meta or sparse or tensor.is_quantized or type(tensor) not in PLAIN:
+            told = Sentence("part.numbers.quantised", "quantised numbers")
+            if tensor.is_meta:
+                told = Sentence("part.numbers.no", "no numbers")
+            elif sparse:
+                told = Sentence("part.numbers.sparse", "a sparse matrix")
             raise ModelError(
                 "error.file.kind",
                 "The weights file {file} holds {told} in {key!r}; save the float weights of the "
@@ -154,6 +155,15 @@ def _check_numbers(state: Mapping[str, Tensor], name: str) -> None:
                 file=name,
                 told=told,
                 key=key,
+            )
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ModelError(
+                "error.file.views",
+                "The weights file {file} holds {key!r} as {shape}, of which it has fewer numbers, "
+                "seen many times; save the model's state_dict with every tensor whole.",
+                file=name,
+                key=key,
+                shape=tuple(tensor.shape),
             )
         # Counters and masks may well be infinite; weights are more than one number.
         if not tensor.is_floating_point() or tensor.numel() < 2 or "mask" in key:

@@ -15,6 +15,9 @@ from vit_explorer.models.checkpoints.heads import build_head
 from vit_explorer.sentences import Sentence, joined
 
 PATCHES = "patch_embed.proj.weight"
+# A model may have more numbers than its file, for a classifier or positions, up to so many times.
+MANY_TIMES = 2
+SMALL = 16_000_000
 
 
 def load_state(module: nn.Module, checkpoint: Checkpoint, name: str) -> None:
@@ -32,9 +35,38 @@ def fill(module: nn.Module, fitted: Fitted, checkpoint: Checkpoint, name: str) -
     Raises:
         ModelError: keys or shapes are another architecture's.
     """
+    module.load_state_dict(_fitting_state(module, fitted, checkpoint.path.name, name))
+    if fitted.eps is not None:
+        _set_eps(module, fitted.eps)
+
+
+def check_fit(skeleton: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Refuse what `load_state` would refuse, by a module without numbers.
+
+    Raises:
+        ModelError: keys or shapes are another architecture's.
+    """
+    _fitting_state(skeleton, fit(checkpoint, skeleton), checkpoint.path.name, name)
+
+
+def check_extent(skeleton: nn.Module, fitted: Fitted, file: str, name: str) -> None:
+    """Refuse a file that is a small part of a model, before a model of that size is made.
+
+    Raises:
+        ModelError: the model has many times the file's numbers.
+    """
+    own, held = (
+        sum(tensor.numel() for tensor in state.values())
+        for state in (skeleton.state_dict(), fitted.tensors.state)
+    )
+    if own > MANY_TIMES * held + SMALL:
+        raise _misfit(_mismatch(skeleton, fitted.state), file, name)
+
+
+def _fitting_state(module: nn.Module, fitted: Fitted, file: str, name: str) -> dict[str, Tensor]:
+    """The tensors under the module's own names and in its shapes."""
     if fitted.head is not None and fitted.head.norm:
         build_head(module, fitted.head_name, fitted.head)
-    file = checkpoint.path.name
     check_patches(module, fitted.state, file, name)
     _check_representation(module, fitted.tensors.state, file, name)
     problem = ""
@@ -42,12 +74,13 @@ def fill(module: nn.Module, fitted: Fitted, checkpoint: Checkpoint, name: str) -
         found = _mismatch(module, state)
         if not found:
             _check_floats(module, state, file)
-            module.load_state_dict(state)
-            if fitted.eps is not None:
-                _set_eps(module, fitted.eps)
-            return
+            return state
         problem = problem or found
-    raise ModelError(
+    raise _misfit(problem, file, name)
+
+
+def _misfit(problem: str, file: str, name: str) -> ModelError:
+    return ModelError(
         "error.weights.fit",
         "The weights in {file} don't fit {name}: {problem}; give the architecture they were "
         "trained with, or build the module in Python and pass it to load_model(module).",

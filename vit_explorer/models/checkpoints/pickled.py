@@ -120,8 +120,13 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
                 warnings.simplefilter("ignore")
                 with torch.serialization.safe_globals(allowed):
                     return torch.load(path, map_location="cpu", weights_only=True), unknown
-        except (MemoryError, KeyboardInterrupt):
-            raise
+        except MemoryError:
+            raise ModelError(
+                "error.pickle.memory",
+                "The weights file {file} claims more numbers than there is memory for; if it is "
+                "that large, open it where more is free, else save the state_dict again.",
+                file=path.name,
+            ) from None
         except Exception as error:  # a file of anyone's may make the reader raise anything
             reasons.append(error)
         if not unknown:

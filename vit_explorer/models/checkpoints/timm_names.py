@@ -12,7 +12,7 @@ from torch import nn
 from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
-from vit_explorer.models.checkpoints.filling import check_patches, fill
+from vit_explorer.models.checkpoints.filling import check_extent, check_patches, fill
 from vit_explorer.models.checkpoints.fitting import Fitted, fit
 from vit_explorer.models.checkpoints.google_files import is_google, under_timm_names
 from vit_explorer.models.checkpoints.hub import offline_if_unreachable
@@ -68,6 +68,7 @@ def from_checkpoint(
     fitted = fit(checkpoint, skeleton)
     made |= fitted.options
     check_patches(skeleton, fitted.state, checkpoint.path.name, name)
+    check_extent(skeleton, fitted, checkpoint.path.name, name)
     grid, size, notes = _placed(skeleton, fitted, checkpoint, size, trained_at)
     if size is not None:
         made["img_size"] = size

@@ -19,6 +19,9 @@ from vit_explorer.sentences import Sentence, either
 PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".model")
 WEIGHT_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".npz", ".pt2")
 INDEX = ".index.json"
+# An archive of weights, most of them zero as may be, is not packed by more, but for small ones.
+PACKED = 50
+SMALL = 50_000_000
 # Weights in a folder, those first that can hold nothing but tensors.
 FOLDER_FILES = (
     "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
@@ -137,6 +140,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.namelist()
+            unpacked = sum(entry.file_size for entry in archive.infolist())
     except Exception:  # the reader of archives raises many things on damaged bytes
         raise ModelError(
             "error.file.cut",
@@ -144,6 +148,15 @@ def _kind_of_zip(path: Path) -> str:
             "its end is missing; download or copy it again.",
             file=path.name,
         ) from None
+    if unpacked > PACKED * path.stat().st_size + SMALL:
+        raise ModelError(
+            "error.file.bomb",
+            "The weights file {file} unpacks to {unpacked:,} MB from {size:,.1f} MB, which no "
+            "weights do; it was not opened.",
+            file=path.name,
+            unpacked=unpacked // 10**6,
+            size=path.stat().st_size / 10**6,
+        )
     names = [name.partition("/")[2] or name for name in whole]
     if "constants.pkl" in names:
         return Sentence(
