@@ -21,6 +21,7 @@ from vit_explorer.models.calibration import Calibration, read_calibration
 from vit_explorer.models.targets import Aim, find_target
 from vit_explorer.training import RunResult, evaluate, ship, train
 from vit_explorer.training.calibrate import calibrate, fit_temperature
+from vit_explorer.training.ship import _public
 
 RECIPE = """
 name: tiny
@@ -150,6 +151,17 @@ def test_a_shipped_model_says_what_it_knows_and_how_well(
     ):
         assert film["labels"].tolist() == list(model.labels)
         assert np.array_equal(film["rollout"], own["rollout"])
+
+
+def test_a_shipped_file_names_no_way_to_its_maker_s_files() -> None:
+    told = {
+        "initial_weights": "/home/me/runs/trunk/last.safetensors",
+        "teacher": "deit_tiny",
+        "n": 3,
+    }
+    assert _public({"recipe": told}) == {
+        "recipe": {"initial_weights": "trunk/last.safetensors", "teacher": "deit_tiny", "n": 3}
+    }
 
 
 def test_a_run_goes_on_from_one_whose_classes_were_called_by_wnids(

@@ -131,7 +131,7 @@ def _classifiers(module: nn.Module) -> list[str]:
 
 def _told(checkpoint: Checkpoint, calibration: Calibration, metrics: Metrics) -> dict[str, Any]:
     """The metadata of the new file."""
-    before = {key: value for key, value in checkpoint.metadata.items() if key != "format"}
+    before = {key: _public(value) for key, value in checkpoint.metadata.items() if key != "format"}
     chinese = in_chinese(before["labels"])
     return {
         **before,
@@ -145,6 +145,15 @@ def _told(checkpoint: Checkpoint, calibration: Calibration, metrics: Metrics) ->
         },
         "calibration": calibration.to_dict(),
     }
+
+
+def _public(value: Any) -> Any:
+    """What a file says of itself, with files named by their folder, not by the way to it."""
+    if isinstance(value, dict):
+        return {key: _public(one) for key, one in value.items()}
+    if isinstance(value, str) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-2:])
+    return value
 
 
 def _ship_film(film: Path, folder: RunFolder, name: str) -> Path | None:
