@@ -314,6 +314,15 @@ def wait_for_picture(page: Page, words: str) -> None:
     wait_idle(page)
 
 
+def has_command(page: Page, figure: str) -> bool:
+    """Whether a figure's menu offers a command, once the server has said so."""
+    page.locator(f"{figure} .figure-button").first.click()
+    page.wait_for_selector(".figure-menu:popover-open:not([aria-busy])")
+    offered = page.locator('.figure-menu:popover-open [data-save="command"]').is_visible()
+    page.keyboard.press("Escape")
+    return offered
+
+
 def choose_entry(page: Page, figure: str, entry: str) -> None:
     """Choose an entry of a figure's menu."""
     page.locator(f"{figure} .figure-button").first.click()

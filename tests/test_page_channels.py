@@ -138,9 +138,9 @@ def test_bands_and_stretch_are_chosen_on_the_page(browser: Browser, tmp_path: Pa
         page.locator(caption, has_text="stretched as given: 0 is black, 2,000 is white").wait_for()
         wait_idle(page)
         code = copied(page, '#vx-view-explain [data-method="grad_cam"]', "python")
-        assert 'vx.open_picture("field.npy", bands=(4, 1, 2), stretch=(0, 2000))' in code
+        assert "vx.open_picture('field.npy', bands=(4, 1, 2), stretch=(0.0, 2000.0))" in code
         command = copied(page, '#vx-view-explain [data-method="grad_cam"]', "command")
-        assert "--bands 4,1,2 --stretch 0,2000" in command
+        assert "--bands 4,1,2 --stretch 0.0,2000.0" in command
         show(page, "model")
         expected = np.clip(values[0, 0, [4, 1, 2]] / 2000, 0, 1) * 255
         np.testing.assert_allclose(colours(page), expected, atol=1.01)

@@ -47,6 +47,7 @@ def _look(page: Page, button: Locator, found: dict[str, tuple[str, list[list[str
     """Use every entry of a menu; notes its code and its table, returns the figure's name."""
     name, kept = "", {}
     button.click()
+    page.wait_for_selector(".figure-menu:popover-open:not([aria-busy])")
     offered = [
         str(entry.get_attribute("data-save"))
         for entry in page.locator(".figure-menu:popover-open [data-save]:visible").all()

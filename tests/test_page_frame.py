@@ -25,6 +25,7 @@ from tests.browser import (
     LABELS,
     ROOT,
     copied,
+    has_command,
     open_explorer,
     said,
     saved,
@@ -153,9 +154,7 @@ def test_copied_code_makes_the_attention_and_positions_that_are_shown(
     shown = np.genfromtxt(io.BytesIO(csv), delimiter=",", names=True)["value"].reshape(8, 8)
     made = run_python(copied(page, "#vx-view-attention", "python"), place)
     np.testing.assert_allclose(made, shown, atol=shown.max() / 400)
-    page.locator("#vx-view-attention .figure-button").first.click()
-    assert page.locator('.figure-menu:popover-open [data-save="command"]').is_hidden()
-    page.keyboard.press("Escape")
+    assert not has_command(page, "#vx-view-attention")
 
 
 @pytest.mark.browser

@@ -14,6 +14,7 @@ import pytest
 import vit_explorer as vx
 from tests.browser import (
     copied,
+    has_command,
     open_explorer,
     running_app,
     settle,
@@ -99,9 +100,7 @@ def test_code_and_layout_of_a_model_of_ones_own(
         exec(copied(page, card, "python"), found)
         expected = vx.explain(model, cat, ("rollout",)).heatmaps["rollout"].values
         np.testing.assert_array_equal(found["values"], expected)
-        page.locator(f"{card} .figure-button").click()
-        assert not page.locator('.figure-menu:popover-open [data-save="command"]').is_visible()
-        page.keyboard.press("Escape")
+        assert not has_command(page, card)
         turn, below = page.locator(".other-side"), page.locator(".few-classes")
         box, under = turn.bounding_box(), below.bounding_box()
         assert box and under

@@ -94,8 +94,8 @@ def test_labels_have_bars_of_their_own(
         assert f"target=not+{index}" in page.url
         assert page.locator(f'{ROWS}[aria-pressed="true"]').count() == 0
         code = copied(page, '#vx-view-explain [data-method="grad_cam"]', "python")
-        assert f'target="not {index}"' in code
-        assert 'outputs="labels"' in code
+        assert f"target='not {index}'" in code
+        assert "outputs='labels'" in code
         command = copied(page, '#vx-view-explain [data-method="grad_cam"]', "command")
         assert f"--target 'not {index}'" in command
         assert "--outputs labels" in command

@@ -24,7 +24,7 @@ import vit_explorer as vx
 from tests.conftest import load_small
 from vit_explorer.errors import ModelError
 from vit_explorer.page import Workbench
-from vit_explorer.page.payloads.result import describe_result
+from vit_explorer.page.payloads.load_arguments import load_arguments
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.results import Result, weight_bytes
 from vit_explorer.page.state.trainings import Trainings
@@ -309,9 +309,10 @@ def test_a_run_s_model_is_loaded_elsewhere_from_its_folder(
     content = save(module.state_dict(), {"format": "vit-explorer/1", **texts})
     (run / "last.safetensors").write_bytes(content)
     workbench = Workbench(small, device="cpu", trainings=Trainings(run.parent))
-    described = describe_result(workbench.analyse("cat.png", "run:fine", None))
-    assert described["model"]["load"] == {"model": (run / "last.safetensors").as_posix()}
-    assert vx.load_model(**described["model"]["load"]).labels == ("ant", "bee")
+    result = workbench.analyse("cat.png", "run:fine", None)
+    given = load_arguments(result.model, result.weights)
+    assert given == {"model": (run / "last.safetensors").as_posix()}
+    assert vx.load_model(**given).labels == ("ant", "bee")
 
 
 def failing(error: OSError) -> AsyncIterator[bytes]:

@@ -67,24 +67,16 @@ interface Method {
   needs: string[];
 }
 
-interface LoadArguments {
-  model: string;
-  /** Of one that was passed in from a program. */
-  module?: string;
-  weights?: string;
-  labels?: string;
-  pretrained?: boolean;
-  image_size?: number[];
-  weights_image_size?: number[];
-  preprocess?: Record<string, any>;
-  outputs?: string;
+/** What makes a figure again; the command is null where none does. */
+interface Code {
+  python: string;
+  command: string | null;
 }
 
 interface Model {
   id: string;
   key: string;
   name: string;
-  load: LoadArguments;
   device: string;
   grid: Pair;
   patch: Pair;

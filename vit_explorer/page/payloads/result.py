@@ -21,7 +21,6 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.predictions import Prediction
 from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.page.payloads.learn import has_projection, has_two_heads
-from vit_explorer.page.payloads.load_arguments import load_arguments
 from vit_explorer.page.payloads.maps import describe_map, usual
 from vit_explorer.page.payloads.packing import pack
 from vit_explorer.page.payloads.tabs import describe_lacks
@@ -66,7 +65,7 @@ def describe_result(result: Result) -> dict[str, Any]:
         },
         "model": _describe_model(result),
         "predictions": [describe_prediction(each) for each in explanation.predictions],
-        "target": _target(explanation, target) if target else None,
+        "target": _target(result, target) if target else None,
         "unsure": bool(explanation.unsure),
         "maps": [describe_map(name, explanation.heatmaps[name]) for name in _ordered(explanation)],
         "skipped": {name: keyed(why) for name, why in explanation.skipped.items()},
@@ -99,20 +98,21 @@ def describe_prediction(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _target(explanation: Explanation, target: Prediction) -> dict[str, Any]:
+def _target(result: Result, target: Prediction) -> dict[str, Any]:
     """What is explained: `name` is what to ask for it by, `of` the label without a "not"."""
-    aim = explanation.trace.aim
-    negated = aim is not None and aim.negated
-    name = target.index if aim is None else aim.name
-    of = explanation.model.labels[target.index]
-    return {**describe_prediction(target), "name": name, "negated": negated, "of": of}
+    aim = result.explanation.trace.aim
+    return {
+        **describe_prediction(target),
+        "name": result.aim_name,
+        "negated": aim is not None and aim.negated,
+        "of": result.model.labels[target.index],
+    }
 
 
 def _describe_model(result: Result) -> dict[str, Any]:
     model, card = result.model, result.model.card
     return {
         "id": result.model_name,
-        "load": load_arguments(model, result.weights),
         "key": f"{result.model_name} {model.sha256[:16]}",
         "name": card.name,
         "device": _device(model.device),

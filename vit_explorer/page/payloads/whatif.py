@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from vit_explorer.analysis.intervention_result import Change, Intervention
 from vit_explorer.analysis.interventions import intervene_many
 from vit_explorer.errors import OptionError
+from vit_explorer.models.card import ModelCard
 from vit_explorer.page.state.results import Result
 
 # Classes that are told, at most: the target, the best before, then those that rose among them.
@@ -87,9 +88,7 @@ def describe_removal(result: Result, order: RemovalOrder) -> dict[str, Any]:
             count=len(order.ranking),
             last=patches - 1,
         )
-    # What predicts from the patches needs one of them.
-    most = patches - 1 if order.how == "drop" and card.pooling != "class" else patches
-    counts = np.unique(np.linspace(0, most, POINTS + 1).round().astype(int)).tolist()
+    counts = removal_counts(card, order.how)
     heads = tuple(order.heads)
 
     def without(ranking: list[int]) -> Iterator[Change]:
@@ -104,6 +103,15 @@ def describe_removal(result: Result, order: RemovalOrder) -> dict[str, Any]:
         "least": shares[len(counts) :],
         "target": found[0].target_after.index,
     }
+
+
+def removal_counts(card: ModelCard, how: str) -> list[int]:
+    """How many patches are gone at each point of a removal curve."""
+    patches = card.grid[0] * card.grid[1]
+    # What predicts from the patches needs one of them.
+    most = patches - 1 if how == "drop" and card.pooling != "class" else patches
+    points: list[int] = np.unique(np.linspace(0, most, POINTS + 1).round().astype(int)).tolist()
+    return points
 
 
 def _tried(result: Result, changes: tuple[Change, ...]) -> tuple[Intervention, ...]:

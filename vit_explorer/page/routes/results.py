@@ -24,6 +24,8 @@ from vit_explorer.methods import METHODS
 from vit_explorer.models.shipped import ALL, SHIPPED, asset
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
+from vit_explorer.page.payloads.code.figures import AnyFigure
+from vit_explorer.page.payloads.code.script import describe_code
 from vit_explorer.page.payloads.downloads import Table, npz_bytes, table_bytes
 from vit_explorer.page.payloads.maps import describe_methods
 from vit_explorer.page.routes.held import BYTES, Bench, Held
@@ -46,7 +48,10 @@ UNWRITABLE = Sentence(
 THUMBNAIL_SIDE = 192
 LARGEST_ORDER = 10**4
 LARGEST_TABLE = 16 * 2**20
+# A change may name every patch of the largest grids, and every head.
+LARGEST_FIGURE = 100_000
 TABLE = TypeAdapter(Table)
+FIGURE: TypeAdapter[AnyFigure] = TypeAdapter(AnyFigure)
 JPEG, PNG, ZIP = "image/jpeg", "image/png", "application/zip"
 
 router = APIRouter(prefix="/explorer")
@@ -194,6 +199,12 @@ def figure_part(result: Held, name: str, item: str) -> Response:
 async def table(request: Request) -> Response:
     given = await read_order(request, TABLE, LARGEST_TABLE)
     return Response(await run_in_threadpool(table_bytes, given), media_type=BYTES)
+
+
+@router.post("/results/{key}/code")
+async def code(result: Held, request: Request) -> dict[str, str | None]:
+    figure = await read_order(request, FIGURE, LARGEST_FIGURE)
+    return describe_code(result, figure)
 
 
 @router.get("/results/{key}/explanation.zip")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer
 from vit_explorer.models.predictions import Prediction, best
 from vit_explorer.models.shipped import asset
-from vit_explorer.pictures.decode import open_picture
+from vit_explorer.pictures.decode import Picture, open_picture
 
 # Words of which one is in the name of a class that is in the picture.
 _HOLDS = {
@@ -23,6 +25,16 @@ _HOLDS = {
     "astronaut.png": ("astronaut", "spacesuit"),
 }
 EXAMPLES = tuple(_HOLDS)
+
+
+def is_example(picture: Picture) -> bool:
+    """Whether a picture is an example, and not another of the same name."""
+    return picture.name in EXAMPLES and picture.sha256 == _sha256(picture.name)
+
+
+@cache
+def _sha256(name: str) -> str:
+    return hashlib.sha256(asset(name).read_bytes()).hexdigest()
 
 
 def judge_examples(model: LoadedModel) -> dict[str, dict[str, Any]]:

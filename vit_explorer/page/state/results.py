@@ -44,6 +44,14 @@ class Result:
         """The whole picture, which other results may share."""
         return self.explanation.picture
 
+    @property
+    def aim_name(self) -> int | str | None:
+        """What to ask for what is explained by: 3 or "not 3"; None without classes."""
+        aim, target = self.explanation.trace.aim, self.explanation.target
+        if aim is not None:
+            return aim.name
+        return None if target is None else target.index
+
     @cached_property
     def bytes(self) -> int:
         """Memory the result holds, the model's aside, to the nearest few percent."""

@@ -20,12 +20,6 @@ export const writerOf = (model) => (isValued(model) ? short : percent);
 export const numberOf = ({ probability, score }) => probability ?? score;
 
 /**
- * What Python calls that.
- * @param {Model} model
- */
-export const fieldOf = (model) => (isValued(model) ? "score" : "probability");
-
-/**
  * That number in words.
  * @param {Prediction} prediction
  */
@@ -38,9 +32,6 @@ export const told = ({ probability, score }) =>
  */
 export const targetName = ({ negated, of, label }) =>
   negated ? t("target.not", { label: nameOf(of) }) : nameOf(label);
-
-/** What is explained as Python's argument, "" where there is no class. */
-export const targetCode = ({ target }) => (target ? `, target=${JSON.stringify(target.name)}` : "");
 
 /**
  * What the key of a sentence about probabilities ends in for its twin about values.

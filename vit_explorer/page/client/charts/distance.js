@@ -15,12 +15,10 @@ const MEASURES = {
   distance: {
     format: Math.round,
     reach: ({ image }) => Math.hypot(...image) / 2,
-    code: "values = vx.attention_distance(vx.trace(model, picture), renormalise=True)",
   },
   entropy: {
     format: (share) => short(Number(share.toFixed(2))),
     reach: () => 1,
-    code: "values = vx.attention_entropy(vx.trace(model, picture))",
   },
 };
 
@@ -133,7 +131,7 @@ function createMeasurePlot(context, measure) {
     figure: () => ({ svg: plot.node }),
     table: ({ result }) =>
       headTable(measure, numbersOf(result, "heads")?.arrays?.[measure] ?? [], result.model.heads),
-    python: () => [MEASURES[measure].code],
+    code: () => ({ figure: measure }),
   });
   const node = el(
     "div",

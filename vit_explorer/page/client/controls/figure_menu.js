@@ -4,9 +4,12 @@ import { address } from "../base/address.js";
 import { childrenOf, el, placeUnder } from "../base/dom.js";
 import { targetName } from "../base/outputs.js";
 import { t } from "../base/words.js";
-import { code, command, isNamed } from "../code/recipe.js";
 import { drawFigure, toPng } from "../maps/figure.js";
-import { makeNpz } from "../server/requests.js";
+import { Refusal } from "../server/refusal.js";
+import { makeNpz, writeCode } from "../server/requests.js";
+
+/** What was asked for, and the answer: nothing yet. @type {{ wanted: string, answer: Promise<Code> }} */
+const NOTHING = { wanted: "", answer: Promise.resolve({ python: "", command: null }) };
 
 /**
  * Every part is a function of the store's state, asked when the menu's entry is chosen:
@@ -15,8 +18,9 @@ import { makeNpz } from "../server/requests.js";
  * { paint(context, width, height), aspect, bar?: { table, limits, format } }, or { svg }; `table`: rows
  * of a CSV, the names of its columns first; `tabled`: whether there is one, if not always; `npz`: the
  * path of the exact numbers under results/KEY/data/, without its ending, or null where the table's
- * columns are all there is; `python`: lines after `model` and `picture` are there; `options`: of the
- * command `explain`. An entry is not offered where its part is left out, nor code where it is null.
+ * columns are all there is; `code`: what code is to make, null where there is none, by its name and
+ * choices as vit_explorer/page/payloads/code/figures.py knows them. An entry is not offered where its
+ * part is left out.
  * @param {Context} context
  */
 export function createFigureMenu({ store, actions }, name, parts) {
@@ -29,11 +33,19 @@ export function createFigureMenu({ store, actions }, name, parts) {
       if (path) follow(address(`results/${state.result.key}/data/${path}.npz`));
       else save(await makeNpz(parts.table(state)), "npz");
     },
-    python: (state) => copy(code(state, parts.python(state))),
-    command: (state) => copy(command(state, parts.options(state))),
+    python: (state) => copy("python", state),
+    command: (state) => copy("command", state),
   };
-  const needs = { png: "figure", svg: "figure", csv: "table", npz: "table", command: "options" };
-  const offered = Object.keys(entries).filter((entry) => parts[needs[entry] ?? entry]);
+  const needs = {
+    png: "figure",
+    svg: "figure",
+    csv: "table",
+    npz: "table",
+    python: "code",
+    command: "code",
+  };
+  const offered = Object.keys(entries).filter((entry) => parts[needs[entry]]);
+  let asked = NOTHING;
   const box = el(
     "div",
     { class: "figure-menu", popover: "auto", role: "group", "aria-label": t("figure.menu") },
@@ -67,13 +79,43 @@ export function createFigureMenu({ store, actions }, name, parts) {
     placeUnder(box, button);
     const state = store.get();
     const tabled = parts.tabled?.(state) ?? true;
-    const missing = {
-      csv: !tabled,
-      npz: !tabled,
-      python: parts.python?.(state) === null,
-      command: !isNamed(state.result) || parts.options?.(state) === null,
-    };
+    const coded = Boolean(parts.code?.(state));
+    // Whether there is a command comes with the answer.
+    const missing = { csv: !tabled, npz: !tabled, python: !coded, command: true };
     for (const entry of childrenOf(box)) entry.hidden = Boolean(missing[entry.dataset.save]);
+    if (coded) offerCommand(askCode(state));
+    else forget();
+  }
+
+  function forget() {
+    asked = NOTHING;
+    box.removeAttribute("aria-busy");
+  }
+
+  /** @param {Promise<Code>} answer */
+  async function offerCommand(answer) {
+    box.setAttribute("aria-busy", "true");
+    const { command } = await answer.catch(() => ({ command: null }));
+    if (asked.answer !== answer) return; // another state's menu was opened since
+    box.removeAttribute("aria-busy");
+    for (const entry of childrenOf(box))
+      if (entry.dataset.save === "command") entry.hidden = command === null;
+    placeUnder(box, button);
+  }
+
+  /**
+   * The code of what is shown, asked for once: as the menu opens, so that it is there to be copied.
+   * @param {State} state
+   */
+  function askCode(state) {
+    const order = parts.code(state);
+    const wanted = JSON.stringify([state.result.key, order]);
+    if (asked.wanted !== wanted) {
+      const now = { wanted, answer: writeCode(state.result, order) };
+      now.answer.catch(() => (now.wanted = "")); // may be asked for again
+      asked = now;
+    }
+    return asked.answer;
   }
 
   async function choose(entry) {
@@ -82,7 +124,7 @@ export function createFigureMenu({ store, actions }, name, parts) {
     try {
       await entries[entry](store.get());
     } catch (error) {
-      actions.fail(t("figure.failed"));
+      actions.fail(error instanceof Refusal ? error.message : t("figure.failed"));
       throw error;
     }
   }
@@ -101,8 +143,21 @@ export function createFigureMenu({ store, actions }, name, parts) {
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
 
-  async function copy(text) {
-    await navigator.clipboard.writeText(text);
+  /**
+   * @param {"python" | "command"} entry
+   * @param {State} state
+   */
+  async function copy(entry, state) {
+    const answer = askCode(state);
+    const type = "text/plain";
+    // Browsers let a page write while its reader presses a button; what to write may come later.
+    const text = answer.then((code) => new Blob([code[entry] ?? ""], { type }));
+    try {
+      await navigator.clipboard.write([new ClipboardItem({ [type]: text })]);
+    } catch (error) {
+      await answer; // why there is none
+      throw error;
+    }
     actions.tell(t("figure.copied"));
   }
 

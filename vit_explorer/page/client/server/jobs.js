@@ -2,7 +2,7 @@
 
 import { address } from "../base/address.js";
 import { said } from "../base/words.js";
-import { refusal } from "./refusal.js";
+import { Refusal, refusal } from "./refusal.js";
 
 /**
  * The lines of a job's answer, in their order; throws the server's sentence where one is a refusal.
@@ -34,18 +34,6 @@ export async function* linesOf(path, order, signal) {
 function told(line) {
   if (line.error) throw new Refusal(said(line.error), line.part);
   return line;
-}
-
-/** A job's refusal in the server's own sentence, and which of the page's choices it is about. */
-export class Refusal extends Error {
-  /**
-   * @param {string} sentence
-   * @param {string | undefined} part
-   */
-  constructor(sentence, part) {
-    super(sentence);
-    this.part = part;
-  }
 }
 
 /**

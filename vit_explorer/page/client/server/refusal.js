@@ -2,12 +2,24 @@
 
 import { said, t } from "../base/words.js";
 
+/** A refusal in the server's own sentence, and which of the page's choices it is about, if any. */
+export class Refusal extends Error {
+  /**
+   * @param {string} sentence
+   * @param {string} [part]
+   */
+  constructor(sentence, part) {
+    super(sentence);
+    this.part = part;
+  }
+}
+
 /**
  * The server's own sentence, or ours where it has none.
  * @param {Response} response
  */
 export async function refusal(response) {
-  return new Error(sentenceOf(await response.json().catch(() => ({})), response.status));
+  return new Refusal(sentenceOf(await response.json().catch(() => ({})), response.status));
 }
 
 /**

@@ -89,6 +89,14 @@ export async function makeNpz([columns, ...rows]) {
 }
 
 /**
+ * Code that makes a figure of a result: an order is the figure's name and what is chosen for it.
+ * @param {Result} result
+ * @param {{ figure: string }} order
+ * @returns {Promise<Code>}
+ */
+export const writeCode = ({ key }, order) => postJson(`results/${key}/code`, order);
+
+/**
  * POST JSON; returns the answer's JSON, or throws the server's own sentence.
  * @param {AbortSignal | null} signal
  */

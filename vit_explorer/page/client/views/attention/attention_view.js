@@ -4,7 +4,6 @@ import { el, setText } from "../../base/dom.js";
 import { percent } from "../../base/format.js";
 import { list, t } from "../../base/words.js";
 import { createMeasurePlots } from "../../charts/distance.js";
-import { commandOf, pythonOf } from "../../code/attention_code.js";
 import { createAttentionTools, keepMass } from "../../controls/attention_tools.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
@@ -16,6 +15,7 @@ import { cellOf, extremePatch, startToken, tokenName } from "../../maps/geometry
 import { cropAspect } from "../../maps/picture.js";
 import { maximum, overlay, range } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
+import { attentionCode } from "../../state/code_orders.js";
 import { fusionOf } from "../../state/fusion.js";
 import { createRest } from "../../state/pointer_rest.js";
 import { queryToken } from "../../state/store.js";
@@ -47,8 +47,7 @@ export function createAttentionView(context) {
     }),
     table: (state) => gridTable(patchValues(state), state.result.model.grid),
     npz: ({ rolled, layer }) => (rolled ? null : `attention/${layer}`),
-    python: pythonOf,
-    options: commandOf,
+    code: attentionCode,
   });
   const node = el(
     "section",

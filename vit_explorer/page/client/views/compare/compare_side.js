@@ -7,8 +7,6 @@ import { lacks, whyNot } from "../../base/lacks.js";
 import { told } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
 import { barOf } from "../../charts/share_bar.js";
-import { pythonOf as attentionCode } from "../../code/attention_code.js";
-import { pythonOf as mapCode } from "../../code/map_code.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
 import { beginning } from "../../controls/number_tables.js";
@@ -19,6 +17,7 @@ import { manner, tableFor } from "../../maps/colours.js";
 import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
 import { cropAspect } from "../../maps/picture.js";
 import { maximum, overlay } from "../../maps/pixels.js";
+import { attentionCode, mapCode } from "../../state/code_orders.js";
 import { fusionOf } from "../../state/fusion.js";
 import { queryToken, withChanges } from "../../state/store.js";
 
@@ -75,7 +74,7 @@ export function createSide(context, store, { label, name }) {
       };
     },
     table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
-    python: (state) => codeOf(state, limits),
+    code: (state) => codeOf(state, limits),
   });
   const missing = el("p", { class: "compare-missing" });
   const picture = el("div", { class: "compare-picture" }, canvas.canvas, missing);
@@ -174,10 +173,8 @@ function codeOf(state, limits) {
   const { comparePart, result } = state;
   if (comparePart === "attention")
     return attentionCode(withChanges(state, { rolled: false, direction: "from", mass: 1 }));
-  if (comparePart === "positions") {
-    const place = cellOf(result.model, zoomedToken(state)).join(", ");
-    return [`values = vx.position_similarity(model)[${place}]`];
-  }
+  if (comparePart === "positions")
+    return { figure: "positions", place: cellOf(result.model, zoomedToken(state)) };
   const map = mapOf(state);
   return mapCode(map, withChanges(state, { whole: false, shared: Boolean(limits) }), limits);
 }

@@ -46,16 +46,7 @@ export function createLayerMatrix(context) {
     targeted: () => true,
     figure: (state) => ({ paint: paintFigure, aspect: WIDE / heightOf(state) }),
     table: (state) => [["method", "layer", "row", "column", "value"], ...linesOf(state)],
-    python: ({ result }) => [
-      `names = ${JSON.stringify(shownOf(result))}`,
-      "maps = {",
-      "    (name, layer): vx.explain(",
-      `        model, picture, methods=(name,), target=${JSON.stringify(result.target?.name) ?? "None"},`,
-      '        options={name: {"layer": layer}},',
-      "    ).heatmaps[name].values",
-      `    for name in names for layer in range(${result.model.depth})`,
-      "}",
-    ],
+    code: ({ result }) => ({ figure: "layer-maps", layers: layersOf(result) }),
   });
   const node = el(
     "details",
@@ -147,6 +138,19 @@ export function createLayerMatrix(context) {
    * @param {Result} result
    */
   const shownOf = (result) => namesOf(result).filter((name) => analysesOf(result).layers[name]?.some(Boolean));
+
+  /**
+   * The layers that there is a map of, by the method.
+   * @param {Result} result
+   * @returns {Record<string, number[]>}
+   */
+  const layersOf = (result) =>
+    Object.fromEntries(
+      shownOf(result).map((name) => [
+        name,
+        analysesOf(result).layers[name].flatMap((map, layer) => (map ? [layer] : [])),
+      ]),
+    );
 
   /**
    * Height of one row of the saved matrix, in which a cell is as wide as the layers leave it.

@@ -4,7 +4,6 @@ import { el, placeUnder, setText } from "../../base/dom.js";
 import { short } from "../../base/format.js";
 import { twinOf } from "../../base/outputs.js";
 import { said, sentences, t } from "../../base/words.js";
-import { optionsOf, pythonOf } from "../../code/map_code.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
 import { createPatchCanvas } from "../../controls/patch_canvas.js";
@@ -14,6 +13,7 @@ import { valueAt } from "../../maps/geometry.js";
 import { cropAspect, cropIn } from "../../maps/picture.js";
 import { overlay } from "../../maps/pixels.js";
 import { mapTitle, shownMaps } from "../../state/chosen_maps.js";
+import { mapCode } from "../../state/code_orders.js";
 import { queryToken } from "../../state/store.js";
 import { createTrustLine } from "./trust_line.js";
 
@@ -71,8 +71,7 @@ export function createMapCard(context, id, map) {
     }),
     table: () => gridTable(map.values, map.grid),
     npz: ({ result }) => (result.maps.includes(map) || map.layer !== undefined ? `maps/${id}` : null),
-    python: (state) => pythonOf(map, state, limits(state)),
-    options: (state) => optionsOf(map, state),
+    code: (state) => mapCode(map, state, limits(state)),
   });
   const node = el(
     "figure",

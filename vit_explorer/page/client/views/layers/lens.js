@@ -2,7 +2,7 @@
 
 import { nameOf } from "../../base/class_names.js";
 import { el, replace, setText } from "../../base/dom.js";
-import { fieldOf, isValued, numberOf, targetCode, targetName, told, twinOf, writerOf } from "../../base/outputs.js";
+import { isValued, numberOf, targetName, told, twinOf, writerOf } from "../../base/outputs.js";
 import { said, sentences, t } from "../../base/words.js";
 import { createLineChart } from "../../charts/line_chart.js";
 import { setShare } from "../../charts/share_bar.js";
@@ -45,12 +45,7 @@ export function createLens(context) {
     targeted: () => true,
     figure: () => ({ svg: chart.node }),
     table: ({ result }) => rowsOf(shown, result.model),
-    python: ({ result }) => [
-      `trace = vx.trace(model, picture${targetCode(result)})`,
-      "lens = vx.logit_lens(trace)",
-      "for depth, predictions in enumerate(lens.predictions):",
-      `    print(depth, [(p.label, round(p.${fieldOf(result.model)}, 4)) for p in predictions])`,
-    ],
+    code: () => ({ figure: "logit-lens" }),
   });
   const node = el(
     "section",

@@ -35,11 +35,7 @@ export function createLikeness(context) {
       bar: { table: tableFor(state.colormap), limits: LIMITS, format: String },
     }),
     table: (state) => gridTable(mapsOf(state)[state.layer], state.result.model.grid, "cosine"),
-    python: (state) => [
-      "trace = vx.trace(model, picture)",
-      `maps = vx.token_similarity(trace, ${queryToken(state)}, layer=None)`,
-      `print(maps[${state.layer}])`,
-    ],
+    code: (state) => ({ figure: "token-similarity", token: queryToken(state), layer: state.layer }),
   });
   const node = el(
     "section",

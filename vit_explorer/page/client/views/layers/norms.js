@@ -36,11 +36,7 @@ export function createNorms(context) {
       bar: { table: tableFor(state.colormap), limits: shown.ranges[state.layer], format: short },
     }),
     table: (state) => gridTable(shown.layers[state.layer].norms, state.result.model.grid, "norm"),
-    python: (state) => [
-      "trace = vx.trace(model, picture)",
-      `found = vx.artifacts(trace, layer=${state.layer})`,
-      "print(found.count, found.median, found.threshold, found.class_share, found.mean_share)",
-    ],
+    code: ({ layer }) => ({ figure: "token-norms", layer }),
   });
   const node = el(
     "section",

@@ -22,11 +22,7 @@ export function createTokenPath(context) {
   const [alikeHelp, pathHelp] = [el("p", { class: "note" }), el("p", { class: "note" })];
   const says = el("p", { class: "says" });
   let shown = null;
-  const python = [
-    "trace = vx.trace(model, picture)",
-    "path = vx.readout_path(trace)",
-    "print(path.similarity.round(3), path.points, path.shares)",
-  ];
+  const code = () => ({ figure: "token-path" });
   const menus = {
     alike: createFigureMenu(context, "layer-similarity", {
       title: () => t("layers.path.alike"),
@@ -44,7 +40,7 @@ export function createTokenPath(context) {
           row.map((value, other) => [layer + 1, other + 1, value]),
         ),
       ],
-      python: () => python,
+      code,
     }),
     path: createFigureMenu(context, "token-path", {
       title: () => t("layers.path.walk"),
@@ -53,7 +49,7 @@ export function createTokenPath(context) {
         ["layer", "component 1", "component 2"],
         ...shown.points.map((point, layer) => [layer + 1, ...point]),
       ],
-      python: () => python,
+      code,
     }),
   };
   const node = el(

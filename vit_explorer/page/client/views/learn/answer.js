@@ -5,12 +5,12 @@ import { el, setText } from "../../base/dom.js";
 import { fixed, percent } from "../../base/format.js";
 import { twinOf } from "../../base/outputs.js";
 import { list, sentences, t } from "../../base/words.js";
-import { pythonOf } from "../../code/map_code.js";
 import { poolingName } from "../../controls/model_facts.js";
 import { BLANK, createNumbers, exact, number, waiting } from "../../controls/number_tables.js";
 import { formula, m, over, row, sub, sum, sup } from "../../maps/math.js";
 import { numbersOf } from "../../server/packed.js";
 import { showThumbs } from "./heads.js";
+import { mapCode } from "../../state/code_orders.js";
 import { rankCorrelation } from "./numbers.js";
 import { withChanges } from "../../state/store.js";
 
@@ -140,7 +140,8 @@ export const explanations = {
   },
   kinds: ({ classes }) => (classes ? {} : { try: ".none" }),
   detail: (state) => t(`method.${state.result.maps[0].name}.title`),
-  python: (state) => pythonOf(state.result.maps[0], withChanges(state, { whole: false, shared: false })),
+  code: (state) =>
+    mapCode(state.result.maps[0], withChanges(state, { whole: false, shared: false }), null),
   formula: () => null,
   /** @param {Context} context */
   create({ store }) {

@@ -3,7 +3,6 @@
 import { el, setText } from "../../base/dom.js";
 import { percent, short } from "../../base/format.js";
 import { sentences, t } from "../../base/words.js";
-import { pythonOf } from "../../code/attention_code.js";
 import {
   BLANK,
   createChooser,
@@ -19,6 +18,7 @@ import { tokenName } from "../../maps/geometry.js";
 import { applied, formula, m, normed, over, root, row, sub, sum, sup } from "../../maps/math.js";
 import { maximum, range } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
+import { attentionCode } from "../../state/code_orders.js";
 import { largest, workOut } from "./numbers.js";
 import { withChanges } from "../../state/store.js";
 
@@ -44,10 +44,10 @@ export const captionOf = (head) => (state) => {
  */
 export const showHere = (state) => ({ head: oneHead(state), rolled: false, direction: "from", mass: 1 });
 
-/** Code of the attention that a step shows. */
+/** What code makes of the attention that a step shows. */
 export const codeOf = (head) => (state) => {
   const only = { head: head ?? oneHead(state), direction: "from", rolled: false, mass: 1 };
-  return pythonOf(withChanges(state, { ...only }));
+  return attentionCode(withChanges(state, { ...only }));
 };
 
 /**
@@ -152,7 +152,12 @@ export const scores = {
   },
   detail: captionOf(),
   opens: showHere,
-  python: scoresCode,
+  code: (state) => ({
+    figure: "scores",
+    layer: state.layer,
+    head: oneHead(state),
+    token: state.pinned,
+  }),
   formula: (model, facts) =>
     isWritten(model)
       ? null
@@ -222,21 +227,6 @@ export const scores = {
   },
 };
 
-/** @param {State} state */
-function scoresCode({ layer, pinned, result, head: chosen }) {
-  const { grid, prefix } = result.model;
-  const head = oneHead({ head: chosen });
-  return [
-    `layer = vx.trace(model, picture).layers[${layer}]`,
-    `scores = layer.query[${head}, ${pinned}] @ layer.key[${head}].T * layer.scale  # (tokens,)`,
-    "# What the model adds before the softmax, such as relative positions, comes on top.",
-    "if layer.bias is not None:",
-    `    bias = layer.bias.expand(len(layer.query), *layer.bias.shape[1:])[${head}]`,
-    `    scores = scores + bias[min(${pinned}, len(bias) - 1)]`,
-    `values = scores[${prefix.length}:].reshape(${grid.join(", ")}).float().cpu().numpy()`,
-  ];
-}
-
 /** Scores that are not allowed are minus infinity, which no colour shows. */
 function finite(all) {
   const allowed = [...all].filter(Number.isFinite);
@@ -254,7 +244,7 @@ export const softmax = {
   },
   detail: captionOf(),
   opens: showHere,
-  python: codeOf(),
+  code: codeOf(),
   builds: true,
   kinds: kindsOf,
   formula: (model, facts) =>

@@ -106,7 +106,7 @@ export const depth = {
     return values && { values, limits: [0, maximum(values) || 1] };
   },
   detail: captionOf("mean"),
-  python: codeOf("mean"),
+  code: codeOf("mean"),
   formula: () => null,
   /** @param {Context} context */
   create({ store }) {

@@ -23,7 +23,7 @@ export const heads = {
   },
   detail: captionOf(),
   opens: showHere,
-  python: codeOf(),
+  code: codeOf(),
   builds: true,
   kinds: ({ heads: count, attends }, facts) => {
     const trying = count === 1 ? { try: ".one" } : {};

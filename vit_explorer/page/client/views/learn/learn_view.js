@@ -52,7 +52,7 @@ export function createLearnView(context) {
     },
     tabled: (state) => Boolean(mapOf(state)),
     table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
-    python: (state) => (mapOf(state) ? (STEPS[NAMES[state.step]].python?.(state) ?? null) : null),
+    code: (state) => (mapOf(state) ? (STEPS[NAMES[state.step]].code?.(state) ?? null) : null),
   });
   const picture = el(
     "div",

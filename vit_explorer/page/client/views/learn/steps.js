@@ -3,7 +3,7 @@
 // of the model's build are those of `walk` if the step `builds` on them (null for sentences while
 // they are not here); `kinds(model, facts)`, the endings of its sentences' keys where it has several;
 // `create(context)`, its figure; `map(store, state)` over the picture, with `detail(state)` for its
-// caption and `python(state)`, the code that makes it.
+// caption and `code(state)`, what copied code makes.
 
 import { embedding, patches, positions } from "../../controls/token_tables.js";
 import { explanations, prediction } from "./answer.js";

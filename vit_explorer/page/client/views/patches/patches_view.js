@@ -33,7 +33,7 @@ export function createPatchesView(context) {
       paint: (painter, width, height) => paint(painter, width, height, state),
       aspect: state.seen.naturalWidth / state.seen.naturalHeight,
     }),
-    python: () => ["patches = vx.patch_grid(model, picture)  # (rows, columns, height, width, 3)"],
+    code: () => ({ figure: "patches" }),
   });
   const pipeline = createPipeline(store);
   const zoom = createPatchZoom(context);

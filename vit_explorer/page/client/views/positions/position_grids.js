@@ -11,7 +11,7 @@ import { thumbnail } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
 import { GRID_SCALES } from "../../state/state.js";
 
-// As LARGEST_GRID of vit_explorer/ui/positions.py.
+// As LARGEST_GRID of vit_explorer/page/payloads/positions.py.
 const LARGEST = 48 * 48;
 
 const area = ([rows, columns]) => rows * columns;
@@ -78,11 +78,10 @@ export function createOtherGrid(context) {
     detail: ({ result, gridScale }) => scaledGrid(result.model.grid, gridScale).join("×"),
     figure: () => ({ ...canvasFigure(maps[1].canvas), bar: positionBar() }),
     table: (state) => gridTable(movedOf(state), scaledGrid(state.result.model.grid, state.gridScale)),
-    python: (state) => {
+    code: (state) => {
       const { model } = state.result;
       const grid = scaledGrid(model.grid, state.gridScale);
-      const place = placeIn(grid, model, positionsOf(state).token);
-      return [`values = vx.position_similarity(model, grid=(${grid.join(", ")}))[${place.join(", ")}]`];
+      return { figure: "positions", grid, place: placeIn(grid, model, positionsOf(state).token) };
     },
   });
   const node = el(

@@ -67,7 +67,7 @@ export function createAllMaps(context) {
     figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
     table: ({ result: { model, positions } }) => similarityTable(positions.values, model.grid),
     npz: () => "positions",
-    python: () => ["values = vx.position_similarity(model)"],
+    code: () => ({ figure: "positions" }),
   });
   const node = part(
     el("h3", {}, t("positions.all"), menu),
@@ -98,7 +98,7 @@ export function createComponents(context) {
     title: () => t("positions.components"),
     figure: () => canvasFigure(canvas),
     table: (state) => colourTable(numbersOf(state.result, "components")),
-    python: () => ["values = vx.position_components(model).values"],
+    code: () => ({ figure: "position-components" }),
   });
   const node = part(el("h3", {}, t("positions.components"), menu), canvas, text);
 
@@ -163,13 +163,10 @@ export function createProfile(context) {
       const line = (name, values) => Array.from(values, (value, at) => [name, at + 1, value]);
       return [["line", "place", "cosine"], ...line("row", along), ...line("column", down)];
     },
-    python: (state) => {
-      const { row, column } = linesOf(state, positionsOf(state));
-      return [
-        `similarity = vx.position_similarity(model)[${row}, ${column}]`,
-        `along, down = similarity[${row}], similarity[:, ${column}]`,
-      ];
-    },
+    code: (state) => ({
+      figure: "position-profile",
+      place: cellOf(state.result.model, positionsOf(state).token),
+    }),
   });
   const node = part(
     el("h3", {}, t("positions.profile"), menu),

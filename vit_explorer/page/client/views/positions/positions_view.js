@@ -41,10 +41,10 @@ export function createPositionsView(context) {
     }),
     table: (state) => gridTable(positionsOf(state).values, state.result.model.grid),
     npz: () => "positions",
-    python: (state) => {
-      const [row, column] = cellOf(state.result.model, positionsOf(state).token);
-      return [`values = vx.position_similarity(model)[${row}, ${column}]`];
-    },
+    code: (state) => ({
+      figure: "positions",
+      place: cellOf(state.result.model, positionsOf(state).token),
+    }),
   });
   const note = el("p", { class: "caption" });
   const large = el(

@@ -1,12 +1,12 @@
 // "Remove the k most important patches by a method": a slider, and the probability at every k.
 
 import { el, replace, setText } from "../../base/dom.js";
-import { fieldOf, isValued, targetCode, targetName, twinOf, writerOf } from "../../base/outputs.js";
+import { isValued, targetName, twinOf, writerOf } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
 import { createLineChart } from "../../charts/line_chart.js";
 import { valueAt } from "../../charts/scales.js";
-import { headsCode } from "../../code/whatif_code.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
+import { editCode } from "../../state/code_orders.js";
 import { answerTo, changeOf, createAsker, removalOf } from "../../state/edit_answers.js";
 import { change } from "../../state/edits.js";
 
@@ -100,7 +100,7 @@ export function createRemoval(context) {
       const rows = counts.map((number, at) => [number, most[at], least[at]]);
       return [["removed", "most important first", "least important first"], ...rows];
     },
-    python: (state) => curveCode(state, answerTo(state, questionOf(state)).value),
+    code: (state) => ({ figure: "removal", method: rankedBy(state).name, ...editCode(state) }),
   });
   const node = el(
     "div",
@@ -209,19 +209,4 @@ export function createRemoval(context) {
   }
 
   return { node, menu, draw };
-}
-
-/** @param {State} state */
-function curveCode(state, { counts }) {
-  const map = rankedBy(state);
-  const aim = targetCode(state.result);
-  const { heads, how } = headsCode(state);
-  return [
-    `found = vx.explain(model, picture, methods="${map.name}"${aim})`,
-    `ranking = (-found.heatmaps["${map.name}"].values.ravel()).argsort(kind="stable").tolist()`,
-    `counts = ${JSON.stringify(counts)}`,
-    `changes = [vx.Change(${heads}, tuple(ranking[:count]), "${how}") for count in counts]`,
-    `tried = vx.intervene_many(model, picture, changes${aim})`,
-    `print([(len(each.patches_off), each.target_after.${fieldOf(state.result.model)}) for each in tried])`,
-  ];
 }

@@ -5,9 +5,9 @@ import { el, segmented, setText } from "../../base/dom.js";
 import { lacks, whyNot } from "../../base/lacks.js";
 import { isValued, targetName, writerOf } from "../../base/outputs.js";
 import { sentences, t } from "../../base/words.js";
-import { changeCode } from "../../code/whatif_code.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 import { cropAspect } from "../../maps/picture.js";
+import { editCode } from "../../state/code_orders.js";
 import { answerTo, changeOf, createAsker } from "../../state/edit_answers.js";
 import { change, isPlain, redo, reset, undo } from "../../state/edits.js";
 import { createHeadSwitches } from "./head_switches.js";
@@ -35,7 +35,7 @@ export function createWhatIfView(context) {
       ["class", "label", "before", "after"],
       ...answerTo(state, changeOf(state)).value.rows.map((row) => Object.values(row)),
     ],
-    python: changeCode,
+    code: (state) => ({ figure: "change", patches: state.edit.patches, ...editCode(state) }),
   });
   const none = el(
     "div",
