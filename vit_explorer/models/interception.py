@@ -246,7 +246,6 @@ def _watching(
         borrowed.enter_context(answering(watch, anatomy.foreign))
         if anatomy.cut:
             watch.keep_gradients()
-        if anatomy.cut:
             borrowed.enter_context(watch)
         else:
             borrowed.callback(watch.leave)

@@ -1,10 +1,11 @@
-"""Every attention that a module computes, in whatever way, and why it can't be explored."""
+"""Every attention that a module computes, told apart from what decides on acceptance: the sweep's
+other witness."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,19 +52,6 @@ class Seen:
         """Positions in the layer's input: (B, N, C), (B, H, W, C) or (B, C, H, W)."""
         first = len(self.source) == 4 and self.queries == math.prod(self.source[2:])
         return math.prod(self.source[2:] if first else self.source[1:-1])
-
-    @property
-    def over_channels(self) -> bool:
-        """Whether channels attend to each other rather than tokens."""
-        rows = math.prod(self.shape[:-1])
-        square = self.queries == self.keys != self.tokens
-        return square and rows in (self.source[-1], self.source[1])
-
-    @property
-    def windowed(self) -> bool:
-        """Whether it reads parts of the picture one by one, along a dimension of their own."""
-        own = len(self.shape) > 4 or (len(self.shape) == 4 and self.shape[0] > 1)
-        return self.source[0] > 1 or own
 
 
 class _Observer(Functions):
@@ -144,65 +132,14 @@ def _following(
 def uses_global_attention(module: nn.Module, seen: Sequence[Seen]) -> bool:
     """Whether each block of a module makes one attention, from all its tokens to all of them."""
     whole = all(one.source[0] == 1 and one.queries == one.keys == one.tokens for one in seen)
-    return bool(seen) and whole and not _uneven(module, seen)
+    return bool(seen) and whole and _even(module, seen)
 
 
-def _uneven(module: nn.Module, seen: Sequence[Seen]) -> str:
-    """How attention is spread over the blocks, "" where each makes one of the same length."""
-    counts = sorted({one.queries for one in seen}, reverse=True)
-    if counts[0] - counts[-1] > LATE_TOKENS:
-        stages = ", ".join(map(str, counts))
-        return f"its stages attend over different numbers of tokens ({stages})"
+def _even(module: nn.Module, seen: Sequence[Seen]) -> bool:
+    """Whether each block makes one attention, of the same length but for late tokens."""
+    counts = [one.queries for one in seen]
     made = Counter(one.block for one in seen)
     lists = {name.rpartition(".")[0] for name in made}
     beside = {name for _, name in _blocks(module) if name.rpartition(".")[0] in lists}
-    if not beside:
-        return "it attends in no list of blocks, but once at its end"
-    if made.keys() != beside:
-        return f"only {len(made.keys() & beside)} of its {len(beside)} stages or blocks attend"
-    if set(made.values()) != {1}:
-        return f"its blocks make {max(made.values())} attentions each, not one"
-    return ""
-
-
-# What each attention may be, in the order that says most, and what is then said of the first one.
-FAULTS: tuple[tuple[Callable[[Seen], bool], str], ...] = (
-    (
-        lambda one: one.kind == "multihead",
-        "its attention is nn.MultiheadAttention, whose inside can't be read",
-    ),
-    (
-        lambda one: one.windowed,
-        "it attends within windows or groups ({0.queries} tokens at a time)",
-    ),
-    (lambda one: one.over_channels, "it attends over {0.queries} channels a head, not over tokens"),
-    (
-        lambda one: one.queries != one.keys,
-        "it attends from {0.queries} tokens to {0.keys} others, not to themselves",
-    ),
-)
-LATER_FAULTS: tuple[tuple[Callable[[Seen], bool], str], ...] = (
-    (
-        lambda one: one.queries != one.tokens,
-        "it attends over {0.queries} tokens, pooled from those of its blocks",
-    ),
-    (
-        lambda one: one.kind == "softmax",
-        "its attention is a softmax written out, which can't be read, not the fused call",
-    ),
-    (lambda one: len(one.shape) != 4, "its attention keeps heads and pictures in one dimension"),
-)
-
-
-def why_not(module: nn.Module, seen: Sequence[Seen]) -> str:
-    """What keeps a module's attention from being explored, "" where nothing seen does."""
-    if not seen:
-        return "it has no softmax attention between patches (it mixes them in another way)"
-    return _fault(seen, FAULTS) or _uneven(module, seen) or _fault(seen, LATER_FAULTS)
-
-
-def _fault(seen: Sequence[Seen], faults: Sequence[tuple[Callable[[Seen], bool], str]]) -> str:
-    for applies, words in faults:
-        for one in filter(applies, seen):
-            return words.format(one)
-    return ""
+    one_each = made.keys() == beside and set(made.values()) == {1}
+    return max(counts) - min(counts) <= LATE_TOKENS and bool(beside) and one_each
