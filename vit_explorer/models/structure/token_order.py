@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.errors import SaidError
-from vit_explorer.models.capture import capture
+from vit_explorer.models.capture import Functions, capture
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import Block, Layout, tensors_in, tokens_in
 from vit_explorer.models.structure.attention_calls import Foreign, Fused, Watch, answering
@@ -120,15 +120,15 @@ def run_to_block(module: nn.Module, block: Block, pixels: Tensor, tokens: int) -
     return entered[0]
 
 
-class _Steps(Watch):
-    """Keeps the results of all calls between two moments."""
+class _Steps(Functions):
+    """Keeps the results of all calls since the last part of the first block."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made: list[Tensor] | None = None
 
     def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        output = super().called(func, args, kwargs)
+        output = func(*args, **kwargs)
         if self.made is not None and isinstance(output, Tensor):
             self.made.append(output)
         return output
@@ -160,9 +160,7 @@ def find_steps(module: nn.Module, blocks: Sequence[Block], pixels: Tensor, token
         hooks = borrowed.enter_context(capture())
         hooks.leaving(blocks[0].last, left)
         hooks.entering(blocks[1].first, entered)
-        borrowed.callback(watch.leave)
-        with suppress(_EnoughError):
-            watch.enter()
+        with suppress(_EnoughError), watch:
             module(pixels)
     if not found:
         raise NoOrderError(
