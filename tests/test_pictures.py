@@ -549,6 +549,26 @@ def test_how_a_transform_normalises_is_measured(cat: Path) -> None:
         assert (unknown.mean, unknown.std) == ((0.0,) * 3, (1.0,) * 3)
 
 
+def test_a_transform_that_tells_how_it_normalises_is_not_run_for_it() -> None:
+    ran: list[int] = []
+
+    def noted(value: Any) -> Any:
+        ran.append(1)
+        return value
+
+    told = v1.Normalize((0.5,) * 3, (0.25,) * 3)
+    first = v1.Compose([noted, v1.ToTensor(), told, v1.CenterCrop(64)])
+    preprocess = Preprocess.from_transform(first, 64)
+    assert (preprocess.mean, preprocess.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert not ran
+    # What comes after it may change that, so it is measured.
+    changed = v1.Compose([noted, v1.ToTensor(), told, lambda pixels: pixels / 2])
+    assert Preprocess.from_transform(changed, 64).std == pytest.approx((0.5,) * 3)
+    bent = v1.Compose([noted, v1.ToTensor(), told, torch.tanh])
+    assert Preprocess.from_transform(bent, 64).std == (0.25,) * 3
+    assert ran
+
+
 def test_values_of_an_unknown_kind_are_stretched(cat: Path) -> None:
     plain = v1.Compose([v1.Resize((64, 64)), v1.ToTensor()])
     bent = Preprocess.from_transform(lambda image: plain(image).square() * 20 - 10, 64)(cat)

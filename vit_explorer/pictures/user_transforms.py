@@ -30,6 +30,8 @@ _KEEPS_PLACES = (
     v2.ToTensor, v2.PILToTensor, v2.ToImage, v2.ToDtype, v2.ToPureTensor, v2.ConvertImageDtype,
     v2.Grayscale, v2.RGB, v2.Identity,
 )  # fmt: skip
+# After a Normalize these leave its numbers as they are.
+_KEEPS_VALUES = (*_KEEPS_PLACES, *_RESIZES, *_CENTER_CROPS)
 
 Numbers = tuple[float, ...]
 
@@ -37,24 +39,29 @@ Numbers = tuple[float, ...]
 def normalisation(transform: Any, size: tuple[int, int, int]) -> tuple[Numbers, Numbers]:
     """Mean and standard deviation a channel: those of its last Normalize, else as measured.
 
-    `size`: channels, height and width that it makes.
+    What a Normalize says holds where no other step changes values after it; else the transform is
+    measured, and believed only where that tells nothing. `size`: channels, height and width that
+    it makes.
     """
     channels = size[0]
-    mean, std = _measured(transform, size)
+    told: tuple[Numbers, Numbers] | None = None
+    holds = False
     for step in _steps(transform):
         # One of another length comes before channels are added or taken away.
         if isinstance(step, _NORMALIZES) and len(step.mean) in (1, channels):
-            mean, std = (a_channel(each, channels) for each in (step.mean, step.std))
-    return mean, std
+            told, holds = (a_channel(step.mean, channels), a_channel(step.std, channels)), True
+        else:
+            holds = holds and isinstance(step, _KEEPS_VALUES)
+    found = None if holds else _measured(transform, size)
+    return found or told or ((0.0,) * channels, (1.0,) * channels)
 
 
-def _measured(transform: Any, size: tuple[int, int, int]) -> tuple[Numbers, Numbers]:
-    """Mean and deviation a channel, by what a transform makes of plain colours; 0 and 1 where it
+def _measured(transform: Any, size: tuple[int, int, int]) -> tuple[Numbers, Numbers] | None:
+    """Mean and deviation a channel, by what a transform makes of plain colours; None where it
     makes no plain ones of them, or does more to values than to shift and scale them."""
     channels, height, width = size
-    unknown = (0.0,) * channels, (1.0,) * channels
     if channels not in (1, 3):
-        return unknown
+        return None
     levels = {"black": (0, 0, 0), "white": (255, 255, 255), "grey": (102, 102, 102)}
     if channels == 3:
         levels["colour"] = (51, 204, 153)
@@ -64,20 +71,21 @@ def _measured(transform: Any, size: tuple[int, int, int]) -> tuple[Numbers, Numb
             found = transform(Image.new("RGB", (width, height), colour)).reshape(size).double()
             made[name] = found.flatten(1).mean(1)
             if not torch.allclose(found, made[name][:, None, None], atol=1e-4):
-                return unknown
+                return None
     except Exception:  # a user's transform may raise anything, and is told so at a picture
-        return unknown
+        return None
     spread = made["white"] - made["black"]
     for name, colour in levels.items():
         shares = torch.tensor(colour[:channels], dtype=torch.float64) / 255
         if not torch.allclose(made["black"] + shares * spread, made[name], atol=1e-3):
-            return unknown
+            return None
     if not bool((spread > 1e-6).all()):
-        return unknown
+        return None
     std = 1 / spread
-    found = (-made["black"] * std, std)
-    means, deviations = (tuple(round(float(one), 6) + 0.0 for one in of) for of in found)
-    return means, deviations
+    mean, deviation = (
+        tuple(round(float(one), 6) + 0.0 for one in of) for of in (-made["black"] * std, std)
+    )
+    return mean, deviation
 
 
 def follow(transform: Any, value: Any, size: tuple[int, int]) -> tuple[Any, Box | None]:
