@@ -68,6 +68,17 @@ class Attention(nn.Module):
         return torch.einsum("bhji,bhjd->bhid", nn.Softmax(dim=-2)(scores), v)
 
     @staticmethod
+    def _by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        raised = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+        return raised / raised.sum(dim=-1, keepdim=True) @ v
+
+    @staticmethod
+    def _by_logarithms(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        return F.log_softmax(scores, dim=-1).exp() @ v
+
+    @staticmethod
     def _a_head_at_a_time(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         heads = (q.unbind(1), k.unbind(1), v.unbind(1))
         made = [

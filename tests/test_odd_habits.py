@@ -269,6 +269,110 @@ def test_transformers_is_not_imported_for_what_is_not_of_it(
     assert describe(OddViT(), None, prepare=True) is None
 
 
+class Experts(nn.Module):
+    """A mixture of linear layers, chosen by a softmax for each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(WIDTH, 3)
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = (self.gate(x) / 2).softmax(dim=-1)
+        return sum(gates[..., i : i + 1] * one(x) for i, one in enumerate(self.layers))  # type: ignore[return-value]
+
+
+def test_a_softmax_that_chooses_among_experts_is_no_attention(cat: Path) -> None:
+    module, plain = OddViT(way="written"), load(OddViT(way="written"))
+    for layer in module.layers:
+        layer.mlp = Experts()  # type: ignore[union-attr, assignment]
+    model = load(module)
+    assert model.card.tier == 1, model.card.tier_reason
+    # The first block's attention comes before its experts.
+    own, other = (vx.trace(one, cat).attention(0) for one in (model, plain))
+    torch.testing.assert_close(own, other, atol=1e-6, rtol=0)
+
+
+class Dropping(OddViT):
+    """Drops at random while it is evaluated too, as `F.dropout` does by itself."""
+
+    def run(self, block: nn.Module, x: Tensor) -> Tensor:
+        return F.dropout(super().run(block, x), 0.1)
+
+
+def test_answers_that_differ_between_two_passes_are_told() -> None:
+    card = load(Dropping()).card
+    assert card.tier == 2 and "give different answers" in card.tier_reason
+
+
+class Scripted(Attention):
+    @staticmethod
+    def _scripted(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend_unseen(q, k, v)
+
+
+@torch.jit.script
+def attend_unseen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.transpose(-2, -1), -1) @ v
+
+
+class Mixed(Attention):
+    """Mixes tokens without any softmax."""
+
+    @staticmethod
+    def _mixed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return torch.sigmoid(q @ k.transpose(-2, -1)) @ v
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [(Scripted, "where it can't be seen"), (Mixed, "has no softmax attention")]
+)
+def test_attention_that_is_not_seen_is_not_denied(kind: type[Attention], says: str) -> None:
+    module = OddViT()
+    for layer in module.layers:
+        layer.attend = kind(kind.__name__.lower())  # type: ignore[union-attr, assignment]
+    assert says in load(module).card.tier_reason
+
+
+class Outward(Attention):
+    """Writes its softmax into a tensor of its own, for which torch has no derivative."""
+
+    @staticmethod
+    def _outward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        return torch.softmax(scores, -1, out=torch.empty_like(scores)) @ v
+
+
+def test_a_function_without_a_derivative_is_told(cat: Path) -> None:
+    module = OddViT()
+    for layer in module.layers:
+        layer.attend = Outward("outward")  # type: ignore[union-attr, assignment]
+    model = load(module)
+    assert vx.explain(model, cat, methods=("rollout",)).heatmaps
+    with pytest.raises(UnsupportedModelError, match="can't be differentiated: torch says"):
+        vx.trace(model, cat, gradients="all")
+
+
+@pytest.mark.parametrize("how", ["compiled parts", "DataParallel"])
+def test_what_is_wrapped_gives_the_plain_maps(how: str, cat: Path) -> None:
+    torch.manual_seed(0)
+    module: nn.Module = OddViT(way="written").eval()
+    methods = ("rollout", "grad_cam")
+    expected = vx.explain(load(module), cat, methods=methods, target=3)
+    if how == "DataParallel":
+        module = nn.DataParallel(module)
+    else:
+        layers = module.layers
+        for index, layer in enumerate(layers):  # type: ignore[arg-type]
+            layers[index] = torch.compile(layer)  # type: ignore[index, operator]
+    model = load(module)
+    assert model.card.position == "learned"
+    result = vx.explain(model, cat, methods=methods, target=3)
+    for name in methods:
+        made = result.heatmaps[name].values
+        np.testing.assert_allclose(made, expected.heatmaps[name].values, atol=1e-6, err_msg=name)
+
+
 class AxialRotaryEmbedding(nn.Module):
     """Turns nothing: its name alone is looked at."""
 

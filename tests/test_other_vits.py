@@ -220,6 +220,30 @@ def test_the_flash_vit_of_nested_lists(cat: Path) -> None:
     np.testing.assert_allclose(lens.logits[-1], result.trace.logits, atol=1e-5)
 
 
+def test_the_vit_of_any_dimensions(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It calls flex_attention from another file than its own, or where it can't a softmax."""
+    from vit_pytorch.vit_nd import ViTND
+
+    torch.manual_seed(0)
+    others = {name: BASE[name] for name in ("num_classes", "dim", "depth", "heads", "mlp_dim")}
+    module = ViTND(ndim=2, input_shape=SIZE, patch_size=8, causal_dims=1, **others).eval()
+    model = vx.load_model(module, transform=transform, image_size=SIZE)
+    assert model.card.attends == "fused" and model.card.prefix_names == ("class",)
+    kept: list[Tensor] = []
+    own = Tensor.softmax
+
+    def keeping(scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        kept.append(own(scores, *args, **kwargs))
+        return kept[-1]
+
+    with torch.no_grad(), monkeypatch.context() as patched:
+        patched.setattr(Tensor, "softmax", keeping)
+        patched.setenv("ATEN_CPU_CAPABILITY", "default")  # what it asks
+        module(model.prepare(cat).pixels)
+    assert bool((kept[0][0, 0, 1, 2:5] == 0).all())  # a patch sees none to its right
+    check(model, [one[0] for one in kept], cat)
+
+
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64,
     "image_size": SIZE, "patch_size": 8,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +150,24 @@ def test_positions_that_are_not_there_are_not_told() -> None:
     assert model.card.position == "no"
     with pytest.raises(UnsupportedModelError, match="adds no position embedding"):
         vx.position_similarity(model)
+
+
+def test_loading_runs_little_of_a_model() -> None:
+    """Whole passes: what it is made of, what its head reads, what its numbers are. The rest ends
+    at the first block, or in it."""
+    module = timm.create_model(
+        "vit_tiny_patch16_224", embed_dim=48, num_heads=3, depth=3, num_classes=5
+    ).eval()
+    ran: dict[str, list[int]] = {"embedding": [], "first": [], "last": []}
+    parts = {"embedding": module.patch_embed.proj, "first": module.blocks[0]}
+    for name, part in parts.items():
+        part.register_forward_pre_hook(lambda _, args, name=name: ran[name].append(len(args[0])))
+    module.blocks[-1].register_forward_hook(lambda _, args, __: ran["last"].append(len(args[0])))
+    vx.load_model(module)
+    assert ran["last"] == [1, 1, 1]  # pictures of a pass
+    # Places of 14 rows and columns are told by 4 bits each, with their opposites.
+    assert len(ran["embedding"]) <= 10 and sum(ran["embedding"]) <= 27
+    assert len(ran["first"]) <= 9
 
 
 class Both(nn.Module):

@@ -23,7 +23,7 @@ from vit_explorer.methods.model_queries import pictures_at_once
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
-from vit_explorer.models.interception import evaluating
+from vit_explorer.models.interception import running
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.targets import Aim, Target, find_target
@@ -303,7 +303,7 @@ def _curves(
     with (
         model.lock,
         torch.inference_mode(),
-        evaluating(model.module),
+        running(model.module, model.anatomy),
         enough_memory(model.card.name),
     ):
         for batch in _batches(covered(), size):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vit_explorer.methods.heatmap import Progress
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.gradient_hooks import differentiating
-from vit_explorer.models.interception import evaluating, frozen
+from vit_explorer.models.interception import frozen, running
 from vit_explorer.models.needs import NEEDS
 from vit_explorer.models.outputs import Answer, answer, measured
 from vit_explorer.models.structure.attention_calls import Watch
@@ -94,7 +94,7 @@ def asking(trace: Trace, total: int, progress: Progress | None) -> Iterator[Aske
         borrowed.enter_context(model.lock)
         borrowed.enter_context(torch.inference_mode(False))
         borrowed.enter_context(frozen(model.module))
-        borrowed.enter_context(evaluating(model.module))
+        borrowed.enter_context(running(model.module, model.anatomy))
         borrowed.enter_context(enough_memory(model.card.name))
         borrowed.enter_context(differentiating(model.card.name))
         yield Asked(trace, trace.aim, total, progress)

@@ -21,8 +21,9 @@ from vit_explorer.models.loaded import Built, LoadedModel
 from vit_explorer.models.outputs import Outputs
 from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.structure.anatomy import Anatomy
-from vit_explorer.models.structure.attention_calls import Watch, answering
+from vit_explorer.models.structure.attention_calls import Watch
 from vit_explorer.models.structure.channels import input_channels
+from vit_explorer.models.structure.foreign_calls import answering
 from vit_explorer.models.structure.meaning import before_head, find_meaning
 from vit_explorer.models.structure.measure import measure
 from vit_explorer.models.structure.stages import detect_stages

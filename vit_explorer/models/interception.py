@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from vit_explorer.models.capture import Hooks, capture
+from vit_explorer.models.compiled import uncompiled
 from vit_explorer.models.gradient_hooks import unhooked
 from vit_explorer.models.structure.anatomy import PLAIN, Anatomy, Block, Layout, replaced, tokens_in
-from vit_explorer.models.structure.attention_calls import Fused, Watch, answering, probabilities
+from vit_explorer.models.structure.attention_calls import Fused, Watch, probabilities
+from vit_explorer.models.structure.foreign_calls import answering
 
 # transformers' names of the ways of attending that are seen as they are.
 _READABLE = ("sdpa", "eager")
@@ -71,6 +73,8 @@ class _BlockWatch(Watch):
         self.block: int | None = None
         self.stays = False  # entered by a block's last part, for the next attention to end
         self.on_output: BlockOutput | None = None
+        if anatomy.by_hand:
+            self.read_quotients()
 
     def attends(self, tensor: Tensor, axis: int) -> bool:
         """Whether a softmax over this axis is the attention of a block."""
@@ -310,11 +314,19 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     try:
         for holder, name, value, _ in changes:
             setattr(holder, name, value)
-        with unhooked(module):
+        with uncompiled(), unhooked(module):
             yield
     finally:
         for holder, name, _, before in changes:
             setattr(holder, name, before)
+
+
+@contextmanager
+def running(module: nn.Module, anatomy: Anatomy) -> Iterator[None]:
+    """Passes in which nothing is watched, but that run as watched ones do: a library's attention is
+    computed by torch's own, which has a gradient on every device."""
+    with evaluating(module), answering(Watch(), anatomy.foreign):
+        yield
 
 
 def _changes(module: nn.Module) -> Iterator[tuple[Any, str, Any, Any]]:

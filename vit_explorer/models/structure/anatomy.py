@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.models.structure.attention_calls import Foreign
+from vit_explorer.models.structure.foreign_calls import Foreign
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Anatomy:
 
     `places` gives each token's index in the network, by its index outside (None: the same order).
     `layout` is that of each block's attention: of queries, keys and values where the call is
-    `fused`, else of the softmax's output; a call has `heads_at_once`. `cut` says that the network
+    `fused`, else of the softmax's output; a call has `heads_at_once`. `by_hand` says that no call
+    of a softmax makes that, but a quotient or an exponential. `cut` says that the network
     keeps gradients from its blocks, which a pass that needs them passes over; `in_place`, that
     blocks change the tokens they are given. Where blocks are lists of parts, what leaves a block
     is made of its last part's output in so many `steps`.
@@ -102,6 +103,7 @@ class Anatomy:
     tokens_first: bool = False  # (N, B, D) between the blocks
     places: tuple[int, ...] | None = None
     fused: bool = True
+    by_hand: bool = False
     layout: Layout = PLAIN
     cut: bool = False
     in_place: bool = False

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
-import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.models.capture import Functions
 
 SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax)
+# What a softmax that is written by hand ends in.
+QUOTIENTS = (
+    torch.div, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.__itruediv__,
+    torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__imul__,
+    torch.exp, Tensor.exp, Tensor.exp_,
+)  # fmt: skip
 # What switches gradients off, and what cuts a graph: a frozen backbone under a new head has these.
 _CUTS = (Tensor.detach, torch.detach)
 
@@ -115,6 +117,10 @@ class Watch(Functions):
         """A softmax over an axis of some scores, which `run` computes: gives its output."""
         return run(scores)
 
+    def read_quotients(self) -> None:
+        """From now on a quotient or an exponential counts as a softmax, where it is as one."""
+        self._handlers.update(dict.fromkeys(QUOTIENTS, self._quotient))
+
     def keep_gradients(self) -> None:
         """From now on the module's own `no_grad` and `detach` are passed over."""
         self._handlers[torch._C._set_grad_enabled] = _only_on
@@ -174,8 +180,37 @@ class Watch(Functions):
             return run(scores)
         return self.written(run, scores, axis % scores.ndim)
 
+    def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = func(*args, **kwargs)
+        axis = axis_of_shares(output)
+        if axis is None:
+            return output
+        # A softmax of its logarithm is what it is, also where keys are hidden in that.
+        scores = output.log()
+        return self.written(
+            lambda given: output if given is scores else given.softmax(axis), scores, axis
+        )
+
     def _soften(self, scores: Tensor, dim: int) -> Tensor:
         return self.written(lambda given: F.softmax(given, dim=dim), scores, dim % scores.ndim)
+
+
+def axis_of_shares(output: Any) -> int | None:
+    """The axis over which a tensor of queries and keys sums to 1, with no number below 0; None of
+    any other."""
+    if not isinstance(output, Tensor) or output.ndim < 3 or output.is_meta:
+        return None
+    if not output.is_floating_point():
+        return None
+    with torch._C.DisableTorchFunction():
+        made = output.detach().float()
+        for axis in range(output.ndim - 1, 0, -1):
+            size = output.shape[axis]
+            if size > 1 and list(output.shape).count(size) > 1:
+                sums = made.sum(dim=axis)
+                if bool((made >= 0).all()) and torch.allclose(sums, sums.new_ones(()), atol=1e-3):
+                    return axis
+    return None
 
 
 def detached(tensor: Tensor) -> Tensor:
@@ -205,151 +240,6 @@ def _rewritten(attend: Callable[..., Tensor], soften: Callable[..., Tensor]) -> 
     made = types.FunctionType(own.__code__, names, own.__name__, own.__defaults__, own.__closure__)
     made.__kwdefaults__ = own.__kwdefaults__
     return made
-
-
-# --- attention functions of other libraries, which no mode sees -----------------------------------
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """A name in a module's own file that stands for a library's attention function."""
-
-    namespace: types.ModuleType
-    name: str
-    function: Callable[..., Any]
-    kind: str
-
-
-FOREIGN = {
-    "memory_efficient_attention": "(query, key, value, attn_bias=None, p=0.0, scale=None)",
-    "flash_attn_func": "(query, key, value, p=0.0, scale=None, causal=False)",
-    "flash_attn_qkvpacked_func": "(packed, p=0.0, scale=None, causal=False)",
-}
-_LIBRARIES = ("xformers", "flash_attn", "flash_attn_interface")
-_RENAMED = {"dropout_p": "p", "softmax_scale": "scale", "q": "query", "k": "key", "v": "value"}
-_RENAMED |= {"qkv": "packed"}
-
-
-def find_foreign(files: Sequence[types.ModuleType]) -> tuple[Foreign, ...]:
-    """The libraries' attention functions that some files have imported, or their modules."""
-    found = []
-    for file in files:
-        for name, value in list(vars(file).items()):
-            library = _library(value)
-            if library is None:
-                continue
-            if isinstance(value, types.ModuleType):
-                own = ((value, key) for key in FOREIGN if callable(getattr(value, key, None)))
-                found += [Foreign(space, key, getattr(space, key), key) for space, key in own]
-            elif getattr(value, "__name__", "") in FOREIGN:
-                found.append(Foreign(file, name, value, value.__name__))
-    return tuple({(id(one.namespace), one.name): one for one in found}.values())
-
-
-def _library(value: Any) -> str | None:
-    named = isinstance(value, types.ModuleType)
-    place = value.__name__ if named else getattr(value, "__module__", None)
-    return next((lib for lib in _LIBRARIES if str(place).partition(".")[0] == lib), None)
-
-
-_local = threading.local()
-_lending = threading.Lock()
-_lent: dict[tuple[int, str], int] = {}
-
-
-@contextmanager
-def answering(watch: Watch, foreign: Sequence[Foreign]) -> Iterator[None]:
-    """Let a watch answer the libraries' functions, in this thread alone.
-
-    The names are lent to a function that asks which thread calls, and given back by the last to
-    leave.
-    """
-    if not foreign:
-        yield
-        return
-    before = getattr(_local, "watch", None)
-    _local.watch = watch
-    try:
-        with ExitStack() as lent:
-            for one in foreign:
-                _lend(one)
-                lent.callback(_give_back, one)
-            yield
-    finally:
-        _local.watch = before
-
-
-def _lend(one: Foreign) -> None:
-    with _lending:
-        key = id(one.namespace), one.name
-        _lent[key] = _lent.get(key, 0) + 1
-        if _lent[key] == 1:
-            setattr(one.namespace, one.name, _dispatching(one))
-
-
-def _give_back(one: Foreign) -> None:
-    with _lending:
-        key = id(one.namespace), one.name
-        _lent[key] -= 1
-        if not _lent[key]:
-            setattr(one.namespace, one.name, one.function)
-
-
-def _dispatching(one: Foreign) -> Callable[..., Any]:
-    signature = _signature(FOREIGN[one.kind])
-
-    def dispatch(*args: Any, **kwargs: Any) -> Any:
-        watch = getattr(_local, "watch", None)
-        if watch is None:
-            return one.function(*args, **kwargs)
-        renamed = {_RENAMED.get(key, key): value for key, value in kwargs.items()}
-        given = {key: value for key, value in renamed.items() if key in signature.parameters}
-        return _attend_foreign(watch, signature.bind(*args, **given).arguments)
-
-    return dispatch
-
-
-def _signature(text: str) -> inspect.Signature:
-    names = [part.partition("=")[0].strip() for part in text.strip("()").split(",")]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    defaults = {"attn_bias": None, "p": 0.0, "scale": None, "causal": False}
-    return inspect.Signature(
-        [
-            inspect.Parameter(name, kind, default=defaults.get(name, inspect.Parameter.empty))
-            for name in names
-        ]
-    )
-
-
-def _attend_foreign(watch: Watch, given: dict[str, Any]) -> Tensor:
-    """Their tensors are (B, N, h, d), or (B, N, 3, h, d) packed."""
-    if "packed" in given:
-        query, key, value = given["packed"].unbind(2)
-    else:
-        query, key, value = given["query"], given["key"], given["value"]
-    single = query.ndim == 3  # (B, N, d): one head
-    query, key, value = (
-        one[:, None] if single else one.transpose(1, 2) for one in (query, key, value)
-    )
-    mask = given.get("attn_bias")
-    if mask is not None and not isinstance(mask, Tensor):
-        raise UnsupportedModelError(
-            "error.attention.bias",
-            "The attention has a bias of the kind {kind}, which only its own library reads; let "
-            "the module attend by torch's scaled_dot_product_attention.",
-            kind=type(mask).__name__,
-        )
-    call = Fused.of(
-        query,
-        key,
-        value,
-        attn_mask=mask,
-        is_causal=bool(given.get("causal", False)),
-        scale=given.get("scale"),
-    )
-    with torch._C.DisableTorchFunction():  # the watch would see the call made here too
-        output = watch.fused(call)
-    return output[:, 0] if single else output.transpose(1, 2)
 
 
 def probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None) -> Tensor:

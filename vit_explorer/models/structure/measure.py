@@ -25,10 +25,11 @@ from vit_explorer.models.gradient_hooks import hooks_gradients
 from vit_explorer.models.structure.anatomy import Anatomy, Block
 from vit_explorer.models.structure.blocks import NoBlocksError, find_blocks
 from vit_explorer.models.structure.channels import input_channels
+from vit_explorer.models.structure.faults import hidden, why_not
 from vit_explorer.models.structure.first_run import DoesNotRunError, run
 from vit_explorer.models.structure.head_reading import Read, read_out, unexplorable
 from vit_explorer.models.structure.positions import find_added, find_parameter, has_positions
-from vit_explorer.models.structure.seen import Event, Seen, look, why_not
+from vit_explorer.models.structure.seen import Event, Seen, look
 from vit_explorer.models.structure.stages import may_have_stages
 from vit_explorer.models.structure.token_order import (
     NoOrderError,
@@ -45,6 +46,8 @@ _READ = 1e-5
 # Prefix tokens and registers at the most, where shapes alone are known.
 _MOST_OTHERS = 64
 _PICTURES = 3
+# Answers to one picture that differ by more of the largest are not the same but for rounding.
+_REPEATS = 1e-2
 
 
 def measure(
@@ -101,7 +104,8 @@ def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[
         events = _of_blocks(seen, blocks)
         anatomy = _anatomy(module, seen, blocks, events, pixels)
     except (NoBlocksError, NoOrderError) as error:
-        reason = why_not(seen) or error.sentence
+        unseen = not seen.events and not pixels.is_meta
+        reason = (unseen and hidden(module, pixels)) or why_not(seen) or error.sentence
         raise unexplorable(name, reason) from error
     size: Pair = (pixels.shape[-2], pixels.shape[-1])
     if pixels.is_meta:
@@ -111,6 +115,7 @@ def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[
     places = None if order.places == tuple(range(anatomy.tokens)) else order.places
     anatomy = replace(anatomy, places=places, embedding=_embedding(seen, order))
     anatomy, read = read_out(module, anatomy, seen, pixels, name)
+    _check_repeats(seen, read, name)
     structure = _structure(module, anatomy, order, read, seen)
     if "learned" in structure.position:
         # Stored in the network's order of tokens, which may be another than ours.
@@ -123,6 +128,23 @@ def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[
         anatomy = replace(anatomy, position=parameter)
         structure = replace(structure, position=kind)
     return anatomy, structure
+
+
+def _check_repeats(seen: Seen, read: Read, name: str) -> None:
+    """Refuse a network of which two passes over one picture give different answers."""
+    first, again = first_tensor(seen.output).float(), read.output
+    if again is None or first.shape != again.shape:
+        return
+    if bool(((first - again.float()).abs() > _REPEATS * first.abs().max()).any()):
+        raise unexplorable(
+            name,
+            Sentence(
+                "reason.chance",
+                "two passes over one picture give different answers, so something in it is drawn "
+                "at random",
+            ),
+            Sentence("part.dropout", "switch off dropout in its forward while it is evaluated"),
+        )
 
 
 def _measured_position(
@@ -184,11 +206,7 @@ def _anatomy(
     first = events[0][0]
     tokens, fused = first.queries, first.fused
     virtual = any(not block.whole for block in blocks)
-    known = Anatomy(
-        tokens=tokens,
-        fused=fused,
-        foreign=seen.foreign,
-    )
+    known = Anatomy(tokens=tokens, fused=fused, by_hand=seen.by_hand, foreign=seen.foreign)
     if pixels.is_meta:
         _check_whole(first)
         entering = next(one.shape for one in seen.calls if one.module is blocks[0].first)
@@ -203,8 +221,8 @@ def _anatomy(
         return replace(known, blocks=tuple(replace(one, heads=wide) for one in blocks))
     count = _PICTURES if tokens != _PICTURES else _PICTURES + 1
     same = torch.cat((pixels, -pixels, *[pixels] * (count - 2)))
-    entered, found = run_to_attention(module, blocks[0], same, fused=fused, foreign=seen.foreign)
-    if entered is None or entered.ndim != 3 or not found:
+    entered, found = run_to_attention(module, blocks[0], same, known)
+    if entered is None or entered.ndim != 3:
         shape = (
             Sentence("part.nothing", "nothing")
             if entered is None
@@ -225,6 +243,10 @@ def _anatomy(
             "it attends over {tokens} tokens, and {entering} enter its blocks",
             tokens=tokens,
             entering=entered.shape[1],
+        )
+    if not found:
+        raise NoOrderError(
+            "reason.several", "it attends over several pictures in another way than over one"
         )
     layout = find_layout(first, found[0], count)
     at_once = layout.arrange(found[0], count).shape[1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,15 +16,13 @@ from vit_explorer.models.capture import capture
 from vit_explorer.models.gradient_hooks import NoHandle
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import tensors_in
-from vit_explorer.models.structure.attention_calls import (
-    Foreign,
-    Fused,
-    Watch,
-    answering,
-    find_foreign,
-)
-from vit_explorer.sentences import Sentence
+from vit_explorer.models.structure.attention_calls import QUOTIENTS, Fused, Watch
+from vit_explorer.models.structure.foreign_calls import Foreign, answering, find_foreign
 
+PRODUCTS = (
+    torch.matmul, torch.bmm, torch.mm, torch.baddbmm, torch.einsum,
+    Tensor.matmul, Tensor.__matmul__, Tensor.bmm, Tensor.mm,
+)  # fmt: skip
 POOLINGS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
 
 Run = Callable[[Tensor], Tensor]
@@ -104,6 +101,7 @@ class Seen:
     calls: list[Call] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     cut: bool = False  # the module switched gradients off, or cut its graph
+    by_hand: bool = False  # no call of a softmax makes its attention
     hooks: bool = False  # it registered a hook on a tensor that needs no gradient here
     foreign: tuple[Foreign, ...] = ()
     output: Any = None
@@ -115,14 +113,41 @@ class _Observer(Watch):
         self.seen = Seen()
         self.running: list[Call] = []
         self.holders: set[int] = set()
+        self.by_hand: list[Event] = []
+        # What linear layers made of each token by itself, by its id while it lives.
+        self.mapped: dict[int, weakref.ref[Tensor]] = {}
         self.clock = 0
         self._handlers[F.conv2d] = self._convolution
         self._handlers[torch.conv2d] = self._convolution
         self._handlers.update(dict.fromkeys(POOLINGS, self._pooling))
+        self._handlers.update(dict.fromkeys(QUOTIENTS, self._quotient))
         self._handlers[F.unfold] = self._unfolding
         self._handlers[Tensor.register_hook] = self._hooked
         self._handlers[torch._C._set_grad_enabled] = self._switched
         self._handlers.update(dict.fromkeys((Tensor.detach, torch.detach), self._switched))
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        output = super().__torch_function__(func, types, args, kwargs)
+        if isinstance(output, Tensor) and self._maps(func, args):
+            self.mapped[id(output)] = weakref.ref(output)
+        return output
+
+    def _maps(self, func: Any, args: tuple[Any, ...]) -> bool:
+        """Whether a call gives what a layer made of each token, or that changed by itself."""
+        given = tensors_in(args)
+        if func in PRODUCTS:
+            return any(isinstance(one, nn.Parameter) for one in given)
+        return func is F.linear or any(self._is_mapped(one) for one in given)
+
+    def _is_mapped(self, tensor: Tensor) -> bool:
+        known = self.mapped.get(id(tensor))
+        return known is not None and known() is tensor
 
     def tick(self) -> int:
         self.clock += 1
@@ -141,6 +166,9 @@ class _Observer(Watch):
         others = sorted((one for one in range(output.ndim) if one != axis), key=_near(axis))
         alike = (one for one in others if shape[one] == shape[axis])
         queries = next(alike, others[0])
+        # A linear layer's own output may be softmaxed to choose among experts, as no attention is.
+        if shape[queries] != shape[axis] and self._is_mapped(scores):
+            return output
         self._keep(False, shape, (queries, axis), shape, causal=False)
         return output
 
@@ -159,6 +187,13 @@ class _Observer(Watch):
             )
             self.seen.events.append(event)
             self.holders.add(id(holder))
+
+    def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        events, self.seen.events = self.seen.events, self.by_hand
+        try:
+            return super()._quotient(func, args, kwargs)
+        finally:
+            self.seen.events = events
 
     def _convolution(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         output = func(*args, **kwargs)
@@ -237,17 +272,13 @@ def look(module: nn.Module, pixels: Tensor) -> Seen:
     """
     observer = _Observer()
     seen = observer.seen
-    seen.foreign = find_foreign(_files(module))
-    lent = answering(observer, seen.foreign)
-    with evaluating(module), _following(module, observer), lent, observer:
+    lent = answering(observer, find_foreign({type(child).__module__ for child in module.modules()}))
+    with evaluating(module), _following(module, observer), lent as answered, observer:
         seen.output = module(pixels)
+    seen.foreign = tuple(answered)
+    if not seen.events and observer.by_hand:
+        seen.events, seen.by_hand = observer.by_hand, True
     return seen
-
-
-def _files(module: nn.Module) -> list[Any]:
-    """The Python files that a module's classes are from, torch's own left out."""
-    names = {type(child).__module__ for child in module.modules()}
-    return [sys.modules[name] for name in sorted(names) if not name.startswith("torch.")]
 
 
 @contextmanager
@@ -277,99 +308,3 @@ def _following(module: nn.Module, observer: _Observer) -> Iterator[None]:
             hooks.entering(child, enter)
             hooks.leaving(child, leave)
         yield
-
-
-# --- why an attention can't be explored ---------------------------------------------------------
-
-# A class token or registers may join the patches between two blocks.
-LATE_TOKENS = 8
-
-
-def _windowed(event: Event) -> bool:
-    """Whether it reads parts of the picture one by one, along a dimension of their own."""
-    own = len(event.shape) > 4 or (len(event.shape) == 4 and _pictures(event) > 1)
-    return bool(event.source) and (event.source[0] > 1 or own)
-
-
-def _pictures(event: Event) -> int:
-    return event.shape[0] if 0 not in event.axes else 1
-
-
-def _tokens(event: Event) -> int:
-    """Positions in the layer's input: (B, N, C), (B, H, W, C) or (B, C, H, W)."""
-    source = event.source
-    first = len(source) == 4 and event.queries == math.prod(source[2:])
-    return math.prod(source[2:] if first else source[1:-1]) if source else event.queries
-
-
-def _over_channels(event: Event) -> bool:
-    """Whether channels attend to each other rather than tokens."""
-    source = event.source
-    if not source or not event.square or event.queries == _tokens(event):
-        return False
-    rows = math.prod(event.shape) // event.keys
-    return rows in (source[-1], source[1])
-
-
-_FAULTS: tuple[tuple[Callable[[Event], bool], Callable[[Event], Sentence]], ...] = (
-    (
-        _windowed,
-        lambda one: Sentence(
-            "reason.windows",
-            "it attends within windows or groups ({count} tokens at a time)",
-            count=one.queries,
-        ),
-    ),
-    (
-        _over_channels,
-        lambda one: Sentence(
-            "reason.channels",
-            "it attends over {count} channels a head, not over tokens",
-            count=one.queries,
-        ),
-    ),
-    (
-        lambda one: not one.square,
-        lambda one: Sentence(
-            "reason.others",
-            "it attends from {queries} tokens to {keys} others, not to themselves",
-            queries=one.queries,
-            keys=one.keys,
-        ),
-    ),
-    (
-        lambda one: one.causal,
-        lambda _: Sentence(
-            "reason.causal", "its attention is causal: a token sees only those before it"
-        ),
-    ),
-)
-
-
-def why_not(seen: Seen) -> str:
-    """What keeps a module's attention from being explored, "" where nothing seen does."""
-    events = [one for one in seen.events if one.queries > 1]
-    if not events:
-        return Sentence(
-            "reason.none",
-            "it has no softmax attention between patches (it mixes them in another way)",
-        )
-    for applies, words in _FAULTS:
-        for event in filter(applies, events):
-            return words(event)
-    counts = sorted({one.queries for one in events}, reverse=True)
-    if counts[0] - counts[-1] > LATE_TOKENS:
-        stages = ", ".join(map(str, counts))
-        return Sentence(
-            "reason.uneven",
-            "its stages attend over different numbers of tokens ({counts})",
-            counts=stages,
-        )
-    pooled = next((one for one in events if one.queries != _tokens(one) and one.source), None)
-    if pooled is not None and len(pooled.source) == 4:
-        return Sentence(
-            "reason.pooled",
-            "it attends over {count} tokens, pooled from those of its blocks",
-            count=pooled.queries,
-        )
-    return ""

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from vit_explorer.errors import SaidError
 from vit_explorer.models.capture import Functions, capture
 from vit_explorer.models.interception import evaluating
-from vit_explorer.models.structure.anatomy import Block, Layout, tensors_in, tokens_in
-from vit_explorer.models.structure.attention_calls import Foreign, Fused, Watch, answering
+from vit_explorer.models.structure.anatomy import Anatomy, Block, Layout, tensors_in, tokens_in
+from vit_explorer.models.structure.attention_calls import Fused, Watch
+from vit_explorer.models.structure.foreign_calls import answering
 from vit_explorer.models.structure.seen import Convolution, Event
 from vit_explorer.models.structure.token_lines import bijection, decode, lines, ranked
 
@@ -56,9 +57,11 @@ class _EnoughError(Exception):
 class _First(Watch):
     """Keeps the first attention's tensors: queries, or the softmax."""
 
-    def __init__(self, fused: bool) -> None:
+    def __init__(self, known: Anatomy) -> None:
         super().__init__()
-        self.expected = fused
+        self.expected = known.fused
+        if known.by_hand:
+            self.read_quotients()
         self.found: list[Tensor] = []
         self.inside = False
 
@@ -76,10 +79,10 @@ class _First(Watch):
 
 @torch.no_grad()
 def run_to_attention(
-    module: nn.Module, block: Block, pixels: Tensor, *, fused: bool, foreign: Sequence[Foreign]
+    module: nn.Module, block: Block, pixels: Tensor, known: Anatomy
 ) -> tuple[Tensor | None, list[Tensor]]:
     """What enters a block, and what its attention is made of, of several pictures."""
-    watch, entered = _First(fused), []
+    watch, entered = _First(known), []
 
     def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
         entered.append((args, kwargs))
@@ -90,7 +93,7 @@ def run_to_attention(
 
     with ExitStack() as borrowed:
         borrowed.enter_context(evaluating(module))
-        borrowed.enter_context(answering(watch, foreign))
+        borrowed.enter_context(answering(watch, known.foreign))
         hooks = borrowed.enter_context(capture())
         hooks.entering(block.first, enter)
         hooks.leaving(block.owners[-1], enough)
