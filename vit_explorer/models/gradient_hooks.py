@@ -12,6 +12,14 @@ from torch import Tensor, nn
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.models.capture import Functions
 
+# What torch says of a function without a derivative, by which words.
+_NO_GRADIENT = (
+    "derivative for",
+    "support backward",
+    "don't support automatic differentiation",
+    "does not require grad",
+    "appears to not have been used in the graph",
+)
 # Networks whose forward hooks a tensor's gradient, as explanation code does: by their classes, so
 # that copies of them count too.
 _hooking: WeakSet[type[nn.Module]] = WeakSet()
@@ -49,11 +57,21 @@ def unhooked(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiating(name: str) -> Iterator[None]:
-    """Raises UnsupportedModelError where a network has changed what its own gradient needs."""
+    """Raises UnsupportedModelError where a network has no gradient: it has changed what that needs,
+    or computes by a function that has none."""
     try:
         yield
     except RuntimeError as error:
-        if "inplace operation" not in str(error):
+        words = str(error).partition("\n")[0]
+        if any(told in words for told in _NO_GRADIENT):
+            raise UnsupportedModelError(
+                "error.gradient",
+                "{name} can't be differentiated: torch says {words!r}; choose methods without "
+                "gradients, such as rollout or occlusion.",
+                name=name,
+                words=words,
+            ) from error
+        if "inplace operation" not in words:
             raise
         raise UnsupportedModelError(
             "error.in_place",

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from vit_explorer.models.structure.anatomy import Anatomy
 from vit_explorer.models.structure.token_order import run_to_block
 
 
-class _Without(nn.Module):
-    """A module with zeros for one of its parameters."""
-
-    def __init__(self, module: nn.Module, name: str) -> None:
-        super().__init__()
-        self.module, self.name = module, name
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        zeros = torch.zeros_like(self.module.get_parameter(self.name))
-        made: Tensor = functional_call(self.module, {self.name: zeros}, (pixels,))
-        return made
+@contextmanager
+def _without(module: nn.Module, name: str) -> Iterator[None]:
+    """Lend zeros in the place of one of a module's parameters."""
+    parts, _, own = name.rpartition(".")
+    holder = module.get_submodule(parts)
+    kept = holder.get_parameter(own)
+    holder.register_parameter(own, nn.Parameter(torch.zeros_like(kept), requires_grad=False))
+    try:
+        yield
+    finally:
+        holder.register_parameter(own, kept)
 
 
 def _patches(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> Tensor:
@@ -43,8 +43,9 @@ def find_parameter(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: 
     patches = anatomy.tokens - prefix
     width = _patches(module, anatomy, torch.zeros_like(pixels), prefix).shape[-1]
     for name in _candidates(module, anatomy, patches, width):
-        without = _Without(module, name)
-        if not has_positions(without, anatomy, pixels, prefix):
+        with _without(module, name):
+            told = has_positions(module, anatomy, pixels, prefix)
+        if not told:
             return name
     return ""
 
@@ -71,10 +72,10 @@ def _candidates(module: nn.Module, anatomy: Anatomy, patches: int, width: int) -
 def added(module: nn.Module, anatomy: Anatomy, pixels: Tensor, prefix: int) -> Tensor | None:
     """What the parameter adds to each patch (n, D), row by row; None where it is not added alone,
     as under a norm: then it differs between pictures."""
-    without = _Without(module, anatomy.position)
-    empty, other = (
-        _patches(module, anatomy, picture, prefix) - _patches(without, anatomy, picture, prefix)
-        for picture in (torch.zeros_like(pixels), pixels)
-    )
+    pictures = (torch.zeros_like(pixels), pixels)
+    whole = [_patches(module, anatomy, picture, prefix) for picture in pictures]
+    with _without(module, anatomy.position):
+        rest = [_patches(module, anatomy, picture, prefix) for picture in pictures]
+    empty, other = (one - without for one, without in zip(whole, rest, strict=True))
     alike = torch.allclose(empty, other, atol=1e-3 * float(empty.abs().max()), rtol=0)
     return empty if alike else None
