@@ -293,6 +293,27 @@ def test_a_softmax_that_chooses_among_experts_is_no_attention(cat: Path) -> None
     torch.testing.assert_close(own, other, atol=1e-6, rtol=0)
 
 
+class Alternating(OddViT):
+    """One list of attentions and one of MLPs, each added to the tokens where they are walked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parts = [(layer.one, layer.attend, layer.two, layer.mlp) for layer in self.layers]  # type: ignore[union-attr]
+        self.attentions = nn.ModuleList(nn.Sequential(*one[:2]) for one in parts)  # type: ignore[arg-type]
+        self.layers = nn.ModuleList(nn.Sequential(*one[2:]) for one in parts)  # type: ignore[arg-type]
+
+    def run(self, block: nn.Module, x: Tensor) -> Tensor:
+        place = list(self.layers).index(block)
+        x = x + self.attentions[place](x)
+        return x + block(x)
+
+
+def test_branches_are_not_taken_for_the_outputs_of_blocks() -> None:
+    card = load(Alternating()).card
+    assert card.tier == 2
+    assert "what enters 'attentions.1' is more than what leaves 'attentions.0'" in card.tier_reason
+
+
 class Dropping(OddViT):
     """Drops at random while it is evaluated too, as `F.dropout` does by itself."""
 

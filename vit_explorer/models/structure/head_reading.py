@@ -122,6 +122,7 @@ def _differentiated(
             if shares is None and made is not None and made.requires_grad:
                 shares = _shares(made, tokens, anatomy)
                 blocks = _also_read(made, leaves)
+    _check_branches(anatomy, chain, blocks, name)
     return Read(output.detach(), width, shares, query, blocks, chain.in_place)
 
 
@@ -226,6 +227,22 @@ def _check_chain(
                 earlier=names[0],
             )
             raise unexplorable(name, reason, _ONE_OF_THEM)
+
+
+def _check_branches(anatomy: Anatomy, chain: _Chain, read: Sequence[int], name: str) -> None:
+    """Refuse blocks whose outputs are only added to the tokens, elsewhere: the attentions of a list
+    beside that of the MLPs."""
+    for index in chain.broken:
+        if index - 1 in read:
+            earlier, later = (anatomy.blocks[place].name for place in (index - 1, index))
+            reason = Sentence(
+                "reason.beside",
+                "what enters {later!r} is more than what leaves {earlier!r}, and its head reads "
+                "both, so the outputs of its blocks can't be told",
+                later=later,
+                earlier=earlier,
+            )
+            raise unexplorable(name, reason)
 
 
 def _follows(module: nn.Module, anatomy: Anatomy, pixels: Tensor, index: int) -> bool:

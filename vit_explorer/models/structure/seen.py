@@ -166,8 +166,8 @@ class _Observer(Watch):
         others = sorted((one for one in range(output.ndim) if one != axis), key=_near(axis))
         alike = (one for one in others if shape[one] == shape[axis])
         queries = next(alike, others[0])
-        # A linear layer's own output may be softmaxed to choose among experts, as no attention is.
-        if shape[queries] != shape[axis] and self._is_mapped(scores):
+        # A gate (B, N, experts) is the softmax of what a linear layer made of each token by itself.
+        if len(shape) == 3 and shape[queries] != shape[axis] and self._is_mapped(scores):
             return output
         self._keep(False, shape, (queries, axis), shape, causal=False)
         return output
