@@ -1,13 +1,19 @@
-"""Writes docs/faithfulness.md: every method on many photographs, beside chance and a Gaussian.
+"""Writes a model's table in docs/faithfulness.md: every method beside chance and a Gaussian.
 
-python -m tests.faithfulness_table PHOTOS --weights deit_tiny_patch16_224.safetensors
+    python -m tests.faithfulness_table PHOTOS --weights deit_tiny_patch16_224.safetensors
+    python -m tests.faithfulness_table CLASS_FOLDERS --model bundled --right 50
+
+The second takes pictures that the model is right about, drawn at random from folders named by its
+classes. A table stands between `<!-- MODEL -->` and `<!-- end of MODEL -->`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +22,21 @@ from scipy.stats import wilcoxon
 from tqdm import tqdm
 
 import vit_explorer as vx
+from vit_explorer.training.data import find_pictures
 
 OUT = Path(__file__).resolve().parents[1] / "docs/faithfulness.md"
 ENDINGS = {".jpeg", ".jpg", ".png"}
 Record = dict[str, Any]
 
-TEXT = """# Do the maps beat chance?
-
-{count} photographs, {model}, {methods} methods. For each map the cells are uncovered from a
-blurred picture (insertion, higher is better) and covered with the mean colour (deletion, lower is
-better), best first, and the probability of the top class is followed; gain is insertion - deletion.
-20 random maps and a Gaussian in the middle are scored on each photograph in the same way.
+TABLE = """{count} {pictures}, {methods} methods:
 
 ```bash
-python -m tests.faithfulness_table PHOTOS --model {model} --weights FILE
+python -m tests.faithfulness_table {command}
 ```
 
 | method | insertion | deletion | gain | rank | beats random | beats Gaussian | weights lost |
 |---|---|---|---|---|---|---|---|
 {rows}
-
-- *rank*: the mean share of the 20 random maps with a lower gain; chance is 50 %.
-- *beats random* (the mean of the 20), *beats Gaussian*: on how many of the photographs, and **no**
-  where a one-sided Wilcoxon signed-rank test over the photographs gives p > 0.01: such a method is
-  no better than that baseline here.
-- *weights lost*: mean rank correlation of the map with the map of the same network
-  with shuffled weights. Near 1 would mean that the map does not depend on what the model learned.
-  Methods that run the model many times are left out of this column (-).
-- Covered pictures are unlike any photograph, so the numbers also measure how the model takes those.
-  A mean over {count} photographs says which methods to prefer; for one picture ask
-  `vit-explorer explain PICTURE --trust`.
 
 {findings}
 """
@@ -123,16 +114,37 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
 
 
+def rightly_seen(model: vx.LoadedModel, folder: Path, count: int) -> Iterator[Path]:
+    """Test pictures in class folders that a model is right about, in one order drawn at random."""
+    source = find_pictures(folder, "test")
+    order = list(range(len(source.labels)))
+    random.Random(0).shuffle(order)
+    for index in order:
+        file = Path(source.items[index])
+        found = vx.explain(model, file, methods=()).predictions[0].label
+        if found == source.classes[source.labels[index]]:
+            yield file
+            count -= 1
+        if not count:
+            return
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--model", default="deit_tiny_patch16_224")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--right", type=int, help="so many that the model is right about")
     parser.add_argument("--records", type=Path, help="keeps each photograph's numbers, to go on")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     model = vx.load_model(given.model, weights=given.weights)
-    photos = sorted(p for p in given.photos.iterdir() if p.suffix.lower() in ENDINGS)
+    if given.right:
+        photos = list(rightly_seen(model, given.photos, given.right))
+        pictures, command = "test pictures that it is right about", f"FOLDER --right {given.right}"
+    else:
+        photos = sorted(p for p in given.photos.iterdir() if p.suffix.lower() in ENDINGS)
+        pictures, command = "photographs", "PHOTOS --weights FILE"
     records: list[Record] = []
     if given.records and given.records.exists():
         records = [json.loads(line) for line in given.records.read_text().splitlines()]
@@ -143,16 +155,18 @@ def main() -> None:
             with given.records.open("a") as file:
                 file.write(json.dumps(records[-1]) + "\n")
     rows, findings = summarise(records)
-    given.out.parent.mkdir(exist_ok=True)
-    given.out.write_text(
-        TEXT.format(
-            count=len(records),
-            model=model.card.name,
-            methods=len(records[0]["maps"]),
-            rows=rows,
-            findings=findings,
-        )
+    name = model.card.name
+    table = TABLE.format(
+        count=len(records),
+        pictures=pictures,
+        methods=len(records[0]["maps"]),
+        command=f"{command} --model {name}",
+        rows=rows,
+        findings=findings,
     )
+    text = given.out.read_text(encoding="utf-8")
+    place = re.compile(rf"(<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    given.out.write_text(place.sub(lambda found: found[1] + table, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 SIZE = {"width": 1280, "height": 800}
+# What the README begins with: a picture that the bundled model is sure of.
+FRONT = "explain?picture=coffee.png"
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
 # The README's sheet: links and themes, two a row.
 SHEET = (
@@ -69,7 +71,7 @@ def main(arguments: list[str]) -> None:
             make_tour(browser, address, ROOT / "docs" / "images")
             return
         if folder is None:
-            shoot(browser, address, {"explain": ROOT / "assets" / "screenshot.png"})
+            shoot(browser, address, {"explain": ROOT / "assets" / "screenshot.png"}, link=FRONT)
             make_sheet(browser, address, ROOT / "assets" / "views.jpg")
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,11 +90,17 @@ def views(browser: Browser, address: str) -> list[str]:
         return [name.removeprefix("vx-tab-") for name in ids]
 
 
-def shoot(browser: Browser, address: str, targets: dict[str, Path], **options: Any) -> None:
-    """One picture a view; ends the script if anything went wrong on the page."""
+def shoot(
+    browser: Browser,
+    address: str,
+    targets: dict[str, Path],
+    link: str = "explain",
+    **options: Any,
+) -> None:
+    """One picture a view, of what a link opens; ends the script if anything went wrong on the page."""
     settings = {"viewport": SIZE, "color_scheme": "light", **options}
     with watched_page(browser, address, **settings) as (page, wrong):
-        open_explorer(page, address)
+        open_explorer(page, address, link)
         for name, target in targets.items():
             show(page, name)
             wait_quiet(page)

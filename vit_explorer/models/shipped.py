@@ -35,6 +35,4 @@ class Shipped:
 
 TINY_IMAGENET = Shipped("bundled", "200 everyday things (Tiny ImageNet), 64×64 pixels")
 CIFAR10 = Shipped("bundled_cifar10", "10 animals and vehicles (CIFAR-10), 32×32 pixels")
-ALL = (TINY_IMAGENET, CIFAR10)
-# Until a model of Tiny ImageNet ships, the default is CIFAR-10's.
-SHIPPED = {BUNDLED: CIFAR10, "bundled-cifar10": CIFAR10}
+SHIPPED = {BUNDLED: TINY_IMAGENET, "bundled-cifar10": CIFAR10}

@@ -21,7 +21,7 @@ from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explaining.explanation import folder_name
 from vit_explorer.methods import METHODS
-from vit_explorer.models.shipped import ALL, SHIPPED, asset
+from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.code.figures import AnyFigure
@@ -104,7 +104,7 @@ def words() -> dict[str, str]:
         for part in ("title", "summary", "caveat")
     }
     recipes = {f"recipe.{name}": said for name, said in describe_recipes().items()}
-    shipped = {f"shipped.{one.stem}": one.knows for one in ALL}
+    shipped = {f"shipped.{one.stem}": one.knows for one in SHIPPED.values()}
     return methods | recipes | shipped
 
 
