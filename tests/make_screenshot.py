@@ -97,7 +97,7 @@ def shoot(
     link: str = "explain",
     **options: Any,
 ) -> None:
-    """One picture a view, of what a link opens; ends the script if anything went wrong on the page."""
+    """One picture a view, of what a link opens; ends the script if anything goes wrong."""
     settings = {"viewport": SIZE, "color_scheme": "light", **options}
     with watched_page(browser, address, **settings) as (page, wrong):
         open_explorer(page, address, link)
