@@ -464,7 +464,8 @@ class VisionTransformer(nn.Module):
         self.pre_logits = _representation(config)
         self.head = _head(config)
         self.head_dist = _head(config) if config.distillation_token else None
-        self.init_weights()
+        if not self.norm.weight.is_meta:  # a module without numbers has none to draw
+            self.init_weights()
 
     def _add_positions(self) -> None:
         config = self.config

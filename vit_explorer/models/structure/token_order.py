@@ -28,7 +28,8 @@ Pair = tuple[int, int]
 # A token follows a change of pixels where its own change is more than this share of the largest:
 # batches of another size round otherwise.
 _FOLLOWS = 1e-4
-_AT_ONCE = 8
+# Of all pictures that a stem is given together: more at a large size would fill the memory.
+_PIXELS_AT_ONCE = 8 * 256**2
 
 
 class NoOrderError(SaidError):
@@ -233,6 +234,10 @@ def find_order(
     noise = torch.randn(2, channels, *image_size, generator=torch.Generator().manual_seed(1))
     base, other = noise.to(parameter.device, parameter.dtype)
 
+    def entering(pixels: Tensor) -> Tensor:
+        found = run_to_block(module, block, pixels, tokens)
+        return (found.transpose(0, 1) if tokens_first else found).float()
+
     def enter(masks: Tensor, tile: Pair = image_size) -> Tensor:
         """How far each token moves, (n, N), where pixels under masks (n, H, W) are changed, in a
         picture that repeats after so many pixels."""
@@ -240,12 +245,15 @@ def find_order(
             torch.arange(size) % step for size, step in zip(image_size, tile, strict=True)
         )
         still, moved = (one[:, rows[:, None], columns] for one in (base, other))
-        pixels = torch.where(masks[:, None].to(base.device), moved, still)
-        pixels = torch.cat((still[None], pixels))
-        found = [run_to_block(module, block, some, tokens) for some in pixels.split(_AT_ONCE)]
-        entering = torch.cat([one.transpose(0, 1) if tokens_first else one for one in found])
-        entering = entering.float()
-        return (entering[1:] - entering[:1]).norm(dim=-1).cpu()
+        before = entering(still[None])
+        at_once = max(1, _PIXELS_AT_ONCE // math.prod(image_size))
+        changes = [
+            (entering(torch.where(some[:, None].to(base.device), moved, still)) - before).norm(
+                dim=-1
+            )
+            for some in masks.split(at_once)
+        ]
+        return torch.cat(changes).cpu()
 
     whole = enter(torch.ones(1, *image_size, dtype=torch.bool))[0]
     following = whole > _FOLLOWS * whole.max()
