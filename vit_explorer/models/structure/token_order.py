@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -238,14 +239,18 @@ def find_order(
         found = run_to_block(module, block, pixels, tokens)
         return (found.transpose(0, 1) if tokens_first else found).float()
 
-    def enter(masks: Tensor, tile: Pair = image_size) -> Tensor:
-        """How far each token moves, (n, N), where pixels under masks (n, H, W) are changed, in a
-        picture that repeats after so many pixels."""
+    @cache
+    def pictures(tile: Pair) -> tuple[Tensor, Tensor, Tensor]:
+        """Two pictures that repeat after so many pixels, and what enters for the first."""
         rows, columns = (
             torch.arange(size) % step for size, step in zip(image_size, tile, strict=True)
         )
         still, moved = (one[:, rows[:, None], columns] for one in (base, other))
-        before = entering(still[None])
+        return still, moved, entering(still[None])
+
+    def enter(masks: Tensor, tile: Pair = image_size) -> Tensor:
+        """How far each token moves, (n, N), where the pixels under masks (n, H, W) are changed."""
+        still, moved, before = pictures(tile)
         at_once = max(1, _PIXELS_AT_ONCE // math.prod(image_size))
         changes = [
             (entering(torch.where(some[:, None].to(base.device), moved, still)) - before).norm(
