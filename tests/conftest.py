@@ -24,10 +24,15 @@ __all__ = ["address", "browser", "page", "silent", "small_checkpoint"]
 ROOT = Path(__file__).resolve().parents[1]
 # What asks for one of these loads real weights, or drives a browser.
 SLOW_FIXTURES = {"shared", "browser", "page"}
+LONGEST = ("test_shipped.py", "test_page_figures.py", "test_training.py", "test_page_odd_vits.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what asks for a slow fixture, by itself or through another."""
+    """Mark as slow what asks for a slow fixture, by itself or through another.
+
+    The longest files come first: what begins last should not keep one process waiting.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")

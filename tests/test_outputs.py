@@ -350,15 +350,15 @@ def command(*words: object) -> Any:
 def test_commands(tmp_path: Path, cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     done = command(
-        "explain", cat, "--outputs", "labels", "--target", "not dog", "--method", "grad_cam",
+        "explain", cat, "--outputs", "labels", "--target", "not tabby cat", "--method", "grad_cam",
         "--out", tmp_path,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "cat/explanation.json").read_text())
     assert told["model"]["outputs"] == "labels"
     assert told["model"]["outputs_found"] == "given"
-    assert told["target"]["label"] == "not dog"
-    assert told["methods"]["grad_cam"]["target_label"] == "not dog"
+    assert told["target"]["label"] == "not tabby cat"
+    assert told["methods"]["grad_cam"]["target_label"] == "not tabby cat"
     first = told["predictions"][0]
     assert first["probability"] == pytest.approx(1 / (1 + np.exp(-first["score"])), rel=1e-5)
     assert f"{first['probability']:.1%}" in done.output

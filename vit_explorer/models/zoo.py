@@ -229,12 +229,12 @@ def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
         return from_checkpoint(named, checkpoint, size, given.trained_at)
     try:
         made = ViTConfig.from_dict(config)
-    except (TypeError, ValueError) as error:
+    except ModelError as error:
         raise ModelError(
             "error.file.vit",
             "The metadata of {file} describes no ViT ({error}); export the file again.",
             file=checkpoint.path.name,
-            error=error,
+            error=error.sentence,
         ) from None
     check_described(made, checkpoint, size or made.image_size, name)
     module = VisionTransformer(made)
