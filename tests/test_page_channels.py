@@ -59,7 +59,7 @@ def test_a_grey_model_with_pixels_in_no_patch(browser: Browser, tmp_path: Path) 
         apart, spread = page.evaluate(COLOURS)
         assert apart <= 3
         assert spread > 60
-        open_explorer(page, address, "patches")
+        show(page, "patches")
         assert "35 × 38 × 1" in page.locator(".pipeline").inner_text()
         assert "16 × 64" in page.locator(".pipeline").inner_text()
         crop = stage(page, "Crop")
