@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit_explorer.models.capture import Functions, capture
+from vit_explorer.models.capture import Functions, following
 from vit_explorer.models.card import Pair
 from vit_explorer.models.interception import evaluating
 
@@ -122,10 +122,7 @@ def _following(
     def leave(*_: Any) -> None:
         running.pop()
 
-    with capture() as hooks:
-        for child in module.modules():
-            hooks.entering(child, enter)
-            hooks.leaving(child, leave)
+    with following(module, enter, leave):
         yield
 
 

@@ -181,13 +181,8 @@ def test_vit_pytorch(
     check(model, attention, cat)
 
 
-def test_deepvit(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its softmax is a tensor's own, and its heads are mixed behind it."""
-    from vit_pytorch.deepvit import DeepViT
-
-    torch.manual_seed(0)
-    module = DeepViT(**BASE).eval()
-    model = vx.load_model(module, transform=transform, image_size=SIZE, outputs="classes")
+def softmaxes(module: nn.Module, pixels: Tensor) -> list[Tensor]:
+    """What every softmax that is called as a tensor's own gives, in a pass."""
     kept: list[Tensor] = []
     own = Tensor.softmax
 
@@ -195,9 +190,20 @@ def test_deepvit(cat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         kept.append(own(scores, *args, **kwargs))
         return kept[-1]
 
-    with torch.no_grad(), monkeypatch.context() as patched:
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patched:
         patched.setattr(Tensor, "softmax", keeping)
-        module(model.prepare(cat).pixels)
+        module(pixels)
+    return kept
+
+
+def test_deepvit(cat: Path) -> None:
+    """Its softmax is a tensor's own, and its heads are mixed behind it."""
+    from vit_pytorch.deepvit import DeepViT
+
+    torch.manual_seed(0)
+    module = DeepViT(**BASE).eval()
+    model = vx.load_model(module, transform=transform, image_size=SIZE, outputs="classes")
+    kept = softmaxes(module, model.prepare(cat).pixels)
     check(model, [one[0] for one in kept], cat)
 
 
@@ -229,17 +235,9 @@ def test_the_vit_of_any_dimensions(cat: Path, monkeypatch: pytest.MonkeyPatch) -
     module = ViTND(ndim=2, input_shape=SIZE, patch_size=8, causal_dims=1, **others).eval()
     model = vx.load_model(module, transform=transform, image_size=SIZE)
     assert model.card.attends == "fused" and model.card.prefix_names == ("class",)
-    kept: list[Tensor] = []
-    own = Tensor.softmax
-
-    def keeping(scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        kept.append(own(scores, *args, **kwargs))
-        return kept[-1]
-
-    with torch.no_grad(), monkeypatch.context() as patched:
-        patched.setattr(Tensor, "softmax", keeping)
+    with monkeypatch.context() as patched:
         patched.setenv("ATEN_CPU_CAPABILITY", "default")  # what it asks
-        module(model.prepare(cat).pixels)
+        kept = softmaxes(module, model.prepare(cat).pixels)
     assert bool((kept[0][0, 0, 1, 2:5] == 0).all())  # a patch sees none to its right
     check(model, [one[0] for one in kept], cat)
 

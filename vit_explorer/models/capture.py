@@ -46,6 +46,18 @@ def capture() -> Iterator[Hooks]:
         yield Hooks(borrowed)
 
 
+@contextmanager
+def following(
+    module: nn.Module, enter: Callable[..., Any], leave: Callable[..., Any]
+) -> Iterator[None]:
+    """`enter` and `leave` as hooks on a network and all its parts."""
+    with capture() as hooks:
+        for part in module.modules():
+            hooks.entering(part, enter)
+            hooks.leaving(part, leave)
+        yield
+
+
 class Functions(TorchFunctionMode):
     """Is told of each call of a torch function while it is entered, and gives its result."""
 

@@ -13,8 +13,8 @@ from torch import nn
 from vit_explorer.errors import ModelError, OptionError, nearest
 from vit_explorer.models.card import Pair, find_core
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, is_timm_name, read_checkpoint
-from vit_explorer.models.checkpoints.claims import check_described
-from vit_explorer.models.checkpoints.filling import load_state
+from vit_explorer.models.checkpoints.claims import fit_described
+from vit_explorer.models.checkpoints.filling import fill
 from vit_explorer.models.checkpoints.folders import from_folder
 from vit_explorer.models.checkpoints.quantised import check_gradients
 from vit_explorer.models.checkpoints.timm_folders import LOCAL
@@ -236,9 +236,9 @@ def _from_recipe(checkpoint: Checkpoint, name: str, given: _Given) -> Built:
             file=checkpoint.path.name,
             error=error.sentence,
         ) from None
-    check_described(made, checkpoint, size or made.image_size, name)
+    fitted = fit_described(made, checkpoint, size or made.image_size, name)
     module = VisionTransformer(made)
-    load_state(module, checkpoint, name)
+    fill(module, fitted, checkpoint, name)
     if size is not None:
         module.set_image_size(size)
         data["input_size"] = (3, *size)

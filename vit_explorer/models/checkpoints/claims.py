@@ -9,15 +9,17 @@ from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
 from vit_explorer.models.checkpoints.filling import check_fit
+from vit_explorer.models.checkpoints.fitting import Fitted, fit
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 
 FLOAT = 4  # bytes of a number
 
 
-def check_described(config: ViTConfig, checkpoint: Checkpoint, size: Pair, name: str) -> None:
-    """Refuse a description of another ViT than the file's tensors are of, or one too large to run.
+def fit_described(config: ViTConfig, checkpoint: Checkpoint, size: Pair, name: str) -> Fitted:
+    """The tensors of a file for the ViT that it describes.
 
-    Nothing is allocated for it: its shapes are worked out without numbers.
+    Another ViT than the tensors are of, or one too large to run, is refused before anything is
+    allocated for it: its shapes are worked out without numbers.
 
     Args:
         size: (height, width) that it shall run at.
@@ -45,7 +47,8 @@ def check_described(config: ViTConfig, checkpoint: Checkpoint, size: Pair, name:
             file=checkpoint.path.name,
             error=str(error).partition("\n")[0],
         ) from None
-    check_fit(skeleton, checkpoint, name)
+    fitted = fit(checkpoint, skeleton)
+    check_fit(skeleton, fitted, checkpoint.path.name, name)
     rows, columns = (side // patch for side, patch in zip(size, config.patch_size, strict=True))
     tokens = config.prefix_tokens + rows * columns
     # Of a block: its input, query, key, value, what attention gives, and the MLP's hidden numbers.
@@ -66,6 +69,7 @@ def check_described(config: ViTConfig, checkpoint: Checkpoint, size: Pair, name:
             needed=_gigabytes(needed),
             free=_gigabytes(free),
         )
+    return fitted
 
 
 def _gigabytes(count: int) -> str:

@@ -40,13 +40,13 @@ def fill(module: nn.Module, fitted: Fitted, checkpoint: Checkpoint, name: str) -
         _set_eps(module, fitted.eps)
 
 
-def check_fit(skeleton: nn.Module, checkpoint: Checkpoint, name: str) -> None:
-    """Refuse what `load_state` would refuse, by a module without numbers.
+def check_fit(skeleton: nn.Module, fitted: Fitted, file: str, name: str) -> None:
+    """Refuse what `fill` would refuse, by a module without numbers.
 
     Raises:
         ModelError: keys or shapes are another architecture's.
     """
-    _fitting_state(skeleton, fit(checkpoint, skeleton), checkpoint.path.name, name)
+    _fitting_state(skeleton, fitted, file, name)
 
 
 def check_extent(skeleton: nn.Module, fitted: Fitted, file: str, name: str) -> None:

@@ -142,18 +142,11 @@ class Watch(Functions):
         and go on with what that gives."""
         self._awaited = _Awaited(shape, steps, then)
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        # Every call of a watched pass comes through here, so nothing is put between.
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         handler = self._handlers.get(func)
         if handler is not None:
-            return handler(func, args, kwargs or {})
-        output = func(*args, **kwargs) if kwargs else func(*args)
+            return handler(func, args, kwargs)
+        output = func(*args, **kwargs)
         awaited = self._awaited
         if awaited is not None and isinstance(output, Tensor) and output.shape == awaited.shape:
             awaited.steps -= 1

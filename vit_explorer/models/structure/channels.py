@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from vit_explorer.models.capture import Functions, capture
+from vit_explorer.models.capture import Functions, following
 from vit_explorer.models.interception import evaluating
 
 RGB = 3
@@ -102,10 +102,7 @@ def _following(module: nn.Module, running: list[nn.Module]) -> Iterator[None]:
     def leave(*_: Any) -> None:
         running.pop()
 
-    with capture() as hooks:
-        for child in module.modules():
-            hooks.entering(child, enter)
-            hooks.leaving(child, leave)
+    with following(module, enter, leave):
         yield
 
 

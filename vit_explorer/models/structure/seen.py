@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit_explorer.models.capture import capture
+from vit_explorer.models.capture import following
 from vit_explorer.models.gradient_hooks import NoHandle
 from vit_explorer.models.interception import evaluating
 from vit_explorer.models.structure.anatomy import tensors_in
@@ -126,14 +126,8 @@ class _Observer(Watch):
         self._handlers[torch._C._set_grad_enabled] = self._switched
         self._handlers.update(dict.fromkeys((Tensor.detach, torch.detach), self._switched))
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        output = super().__torch_function__(func, types, args, kwargs)
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = super().called(func, args, kwargs)
         if isinstance(output, Tensor) and self._maps(func, args):
             self.mapped[id(output)] = weakref.ref(output)
         return output
@@ -303,8 +297,5 @@ def _following(module: nn.Module, observer: _Observer) -> Iterator[None]:
         if id(call) not in observer.holders:
             call.given = None
 
-    with capture() as hooks:
-        for child in names:
-            hooks.entering(child, enter)
-            hooks.leaving(child, leave)
+    with following(module, enter, leave):
         yield
