@@ -158,6 +158,8 @@ def _readable(value: Any) -> str:
         return ", ".join(map(_readable, value)) or "none"
     if isinstance(value, dict):
         return " ".join(map(_readable, value.values()))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value) or "none"
