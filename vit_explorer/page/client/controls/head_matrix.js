@@ -5,6 +5,7 @@ import { t } from "../base/words.js";
 import { tableFor } from "../maps/colours.js";
 import { tokenName } from "../maps/geometry.js";
 import { maximum, thumbnail } from "../maps/pixels.js";
+import { stepInGrid } from "./grid_keys.js";
 
 /** @param {Pick<Context, "store">} context */
 export function createHeadMatrix({ store }) {
@@ -49,14 +50,7 @@ export function createHeadMatrix({ store }) {
   }
 
   function move(event) {
-    const { heads, depth } = store.get().result.model;
-    const at = cells.findIndex((cell) => cell.button === document.activeElement);
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -heads, ArrowDown: heads };
-    const next = at + (steps[event.key] ?? NaN);
-    if (at < 0 || !(next >= 0 && next < heads * depth)) return;
-    event.preventDefault();
-    cells[next].button.focus();
-    cells[next].button.click();
+    stepInGrid(event, cells, store.get().result.model.heads)?.button.click();
   }
 
   /** @param {State} state */

@@ -9,6 +9,7 @@ import { tableFor } from "../../maps/colours.js";
 import { thumbnail } from "../../maps/pixels.js";
 import { analysesOf, ask, jobOf, stop } from "../../state/analyses.js";
 import { chooseLayer, layerOf } from "../../state/chosen_maps.js";
+import { stepInGrid } from "../../controls/grid_keys.js";
 
 const JOB = "layers";
 
@@ -105,15 +106,7 @@ export function createLayerMatrix(context) {
   }
 
   function move(event) {
-    const { depth } = store.get().result.model;
-    const at = cells.findIndex(({ button }) => button === document.activeElement);
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -depth, ArrowDown: depth };
-    const next = cells[at + (steps[event.key] ?? NaN)];
-    if (at < 0 || !next || next.button.disabled) return;
-    event.preventDefault();
-    cells[at].button.tabIndex = -1;
-    next.button.tabIndex = 0;
-    next.button.focus();
+    stepInGrid(event, cells, store.get().result.model.depth);
   }
 
   /** @param {State} state */

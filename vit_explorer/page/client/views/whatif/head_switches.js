@@ -6,6 +6,7 @@ import { tableFor } from "../../maps/colours.js";
 import { startToken } from "../../maps/geometry.js";
 import { maximum, thumbnail } from "../../maps/pixels.js";
 import { change, headNumber } from "../../state/edits.js";
+import { stepInGrid } from "../../controls/grid_keys.js";
 
 /** @param {Context} context */
 export function createHeadSwitches({ store }) {
@@ -86,15 +87,7 @@ export function createHeadSwitches({ store }) {
   }
 
   function move(event) {
-    const { depth } = store.get().result.model;
-    const at = cells.findIndex((cell) => cell.button === document.activeElement);
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -depth, ArrowDown: depth };
-    const next = cells[at + (steps[event.key] ?? NaN)];
-    if (at < 0 || !next) return;
-    event.preventDefault();
-    cells[at].button.tabIndex = -1;
-    next.button.tabIndex = 0;
-    next.button.focus();
+    stepInGrid(event, cells, store.get().result.model.depth);
   }
 
   /** @param {State} state */
