@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,24 @@ def test_two_models_are_shown_on_one_picture(page: Page, small_checkpoint: Path,
 
     page.get_by_role("button", name="attention", exact=True).click()
     wait_for_maps(page)
+    assert page.inner_text(f"{FIRST} .compare-place") == "Layer 4 of 4, mean of the heads"
+    assert page.inner_text(f"{SECOND} .compare-place") == "Layer 9 of 9, mean of the heads"
+    assert page.inner_text("#vx-view-compare .chooser output") == "4/4 · 9/9"
+    highs = page.locator(".compare-side .bar-high")
+    shared = highs.all_inner_texts()
+    assert shared[0] == shared[1]
+    assert shared[0].endswith("×")
+    page.get_by_role("button", name="each its own").click()
+    highs.filter(has_text=shared[0]).first.wait_for(state="detached")
+    own = [float(high) for high in highs.all_inner_texts()]
+    for high, model in zip(own, (first, second), strict=True):
+        row = vx.trace(model, cat).attention(model.card.depth - 1).mean(dim=0)[0]
+        largest = float(row[model.card.prefix_tokens :].max())
+        assert high == pytest.approx(largest, rel=0.04)  # a bar says two digits of it
+    times = max(
+        high * math.prod(model.card.grid) for high, model in zip(own, (first, second), strict=True)
+    )
+    assert float(shared[0].removesuffix("×")) == pytest.approx(times, rel=0.05)
     for side, model in ((FIRST, first), (SECOND, second)):  # the last layer of each
         row = vx.trace(model, cat).attention(model.card.depth - 1).mean(dim=0)[0]
         grid = row[model.card.prefix_tokens :].reshape(model.card.grid)

@@ -326,6 +326,7 @@ interface State extends Ready {
   twin: { hover?: Pair; pinned?: Pair };
   comparePart: string;
   compareMethod: string;
+  compareShared: boolean;
   film: import("./state/film.js").Film | null;
   filmOf: string;
   filmProblem: { key?: string; text?: string } | null;

@@ -147,12 +147,19 @@ export function createChooser(store, { heads = true, together = false } = {}) {
   );
   let count = 0;
 
-  /** @param {State} state */
-  function show(state) {
+  /**
+   * `twin`: the state of a second result that the choice is for, too.
+   * @param {State} state
+   * @param {State | null} twin
+   */
+  function show(state, twin = null) {
     const { model } = state.result;
     slider.max = String(model.depth);
     slider.value = String(state.layer + 1);
-    setText(value, `${state.layer + 1}/${model.depth}`);
+    const both = [state, twin].filter((one) => one?.result);
+    const places = both.map((one) => `${one.layer + 1}/${one.result.model.depth}`);
+    setText(value, [...new Set(places)].join(" · "));
+    slider.setAttribute("aria-valuetext", value.textContent);
     if (count !== model.heads) {
       const numbers = Array.from({ length: model.heads }, (_, index) => index);
       replace(

@@ -54,6 +54,7 @@ export const START = {
   twin: {},
   comparePart: "map",
   compareMethod: "",
+  compareShared: true,
   film: null,
   filmOf: "",
   filmProblem: null,

@@ -21,6 +21,12 @@ export const LINKS = [
     read: mapOf("compareMethod"),
   },
   {
+    name: "scale",
+    keys: ["compareShared"],
+    write: only("compare", ({ compareShared }) => (compareShared ? null : "own")),
+    read: (text) => (text === "own" ? { compareShared: false } : null),
+  },
+  {
     name: "beside",
     keys: ["otherWanted"],
     // A picture that was sent is held by this server for a while, and is no one else's.

@@ -10,7 +10,7 @@ import { barOf } from "../../charts/share_bar.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
 import { beginning } from "../../controls/number_tables.js";
-import { createPatchCanvas } from "../../controls/patch_canvas.js";
+import { createPatchCanvas, markCell } from "../../controls/patch_canvas.js";
 import { zoomedToken } from "../../controls/patch_zoom.js";
 import { COSINES, describeAlike, POSITION_COLOURS, positionsOf } from "../../controls/position_maps.js";
 import { manner, tableFor } from "../../maps/colours.js";
@@ -20,11 +20,12 @@ import { maximum, overlay } from "../../maps/pixels.js";
 import { attentionCode, mapCode } from "../../state/code_orders.js";
 import { fusionOf } from "../../state/fusion.js";
 import { queryToken, withChanges } from "../../state/store.js";
+import { timesEven } from "./compare_scale.js";
 
 /**
  * The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet.
  * @param {State} state
- * @returns {Pick<Heatmap, "values" | "limits" | "signed" | "unit"> & Partial<Heatmap> | null}
+ * @returns {import("./compare_scale.js").SideMap | null}
  */
 export function mapOf(state) {
   const { result, comparePart } = state;
@@ -40,12 +41,12 @@ export function mapOf(state) {
     const map = attention.data.map({ layer, head, query: queryToken(state), direction: "from" });
     if (!map) return null;
     const values = map.subarray(model.prefix.length);
-    return { values, limits: [0, maximum(values) || 1], signed: false, unit: "shares" };
+    return { values, limits: [0, maximum(values) || 1], signed: false, unit: "share" };
   }
   const map = maps.find(({ name }) => name === state.compareMethod);
   if (!map) return null;
   // A share is a share in any model; other units count in the model's own logits.
-  const unit = map.unit === "shares" ? map.unit : `${map.unit} ${model.key}`;
+  const unit = map.unit === "share" ? map.unit : `${map.unit} ${model.key}`;
   return { ...map, unit };
 }
 
@@ -56,9 +57,10 @@ export function mapOf(state) {
  */
 export function createSide(context, store, { label, name }) {
   const title = el("h3");
+  const place = el("p", { class: "note compare-place" });
   const predictions = el("ol", { class: "compare-predictions" });
   const canvas = createPatchCanvas({ store, label, paint });
-  const bar = createColourBar(short);
+  const bar = createColourBar(write);
   const says = el("p", { class: "says", "aria-live": "polite" });
   const file = `compare-${name}`;
   const menu = createFigureMenu({ ...context, store }, file, {
@@ -68,9 +70,13 @@ export function createSide(context, store, { label, name }) {
     figure: (state) => {
       const map = mapOf(state);
       return {
-        paint: (drawing, width, height) => paint(drawing, width, height, state),
+        paint: (drawing, width, height) => {
+          paint(drawing, width, height, state);
+          const token = state.comparePart === "positions" ? zoomedToken(state) : state.pinned;
+          markCell(drawing, [0, 0, width, height], state.result.model, token, width / 400);
+        },
         aspect: cropAspect(state.result),
-        bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: short },
+        bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: write },
       };
     },
     table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
@@ -81,7 +87,7 @@ export function createSide(context, store, { label, name }) {
   const node = el(
     "section",
     { class: "compare-side", dataset: { side: name }, "aria-label": label },
-    title,
+    el("div", { class: "compare-name" }, title, place),
     predictions,
     picture,
     el("div", { class: "under-stage" }, bar.node, menu),
@@ -106,6 +112,13 @@ export function createSide(context, store, { label, name }) {
     painter.putImageData(overlay(base, map.values, state.result.model.grid, how), 0, 0);
   }
 
+  /** A number of the scale: on one that both sides share, a share as a multiple of an even one. */
+  function write(value) {
+    const map = mapOf(store.get());
+    const times = limits && map ? timesEven(map, value) : null;
+    return times === null ? short(value) : t("compare.times", { times: short(times) });
+  }
+
   /** @param {State} state */
   function tableOf({ comparePart, colormap }, map) {
     return comparePart === "positions" ? tableFor(POSITION_COLOURS) : tableFor(colormap, map.signed);
@@ -120,6 +133,7 @@ export function createSide(context, store, { label, name }) {
     node.style.setProperty("--aspect", cropAspect(result).toFixed(4));
     setText(title, `${result.model.name} · ${result.picture.name}`);
     title.title = title.textContent;
+    setText(place, whereOf(state));
     if (listed !== result) list(result);
     listed = result;
     canvas.draw();
@@ -166,6 +180,23 @@ function describePlace(state) {
   const fusion = fusionOf(withChanges(state, { rolled: false }));
   const which = typeof fusion === "number" ? fusion + 1 : t(`heads.${fusion}`);
   return t("figure.attention", { layer: layer + 1, head: which, query, direction: t("heads.from") });
+}
+
+/**
+ * Which layer of how many a side shows, and which of its heads; what has no layer says none.
+ * @param {State} state
+ */
+function whereOf(state) {
+  const { comparePart, result, layer } = state;
+  const { depth } = result.model;
+  if (comparePart === "positions" || lacks(result, "attention")) return "";
+  if (comparePart === "map") {
+    const own = mapOf(state)?.layer;
+    return own === undefined ? "" : t("compare.layer", { layer: own + 1, depth });
+  }
+  const fusion = fusionOf(withChanges(state, { rolled: false }));
+  const head = typeof fusion === "number" ? t("heads.one", { head: fusion + 1 }) : t(`heads.all.${fusion}`);
+  return t("compare.layer.head", { layer: layer + 1, depth, head });
 }
 
 /** @param {State} state */

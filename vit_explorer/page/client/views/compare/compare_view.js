@@ -4,6 +4,7 @@ import { el, replace, segmented, setText } from "../../base/dom.js";
 import { t } from "../../base/words.js";
 import { createChooser } from "../../controls/number_tables.js";
 import { createTwin } from "../../state/mirrored_store.js";
+import { comparable, sharedLimits } from "./compare_scale.js";
 import { createSide, mapOf } from "./compare_side.js";
 import { withChanges } from "../../state/store.js";
 
@@ -28,7 +29,6 @@ export function createCompareView(context) {
     if (!state.result || state.tab !== "compare") return;
     const both = Boolean(state.other);
     chooser.show(state);
-    tools.show(state);
     node.setAttribute("aria-busy", String(Boolean(state.otherBusy)));
     second.node.hidden = !both;
     second.node.classList.toggle("stale", both && Boolean(state.otherBusy));
@@ -37,11 +37,11 @@ export function createCompareView(context) {
     needRows(store, state.result, store.get());
     if (both) needRows(store, state.other.result, twin.get());
     const [one, two] = [methodStore(store), methodStore(twin)].map((side) => mapOf(side.get()));
-    const shared = one && two && one.unit === two.unit ? together(one, two) : null;
-    first.draw(shared);
-    if (both) second.draw(shared);
-    const kind = shared ? "shared" : "own";
-    setText(scale, both && one && two ? t(`compare.scale.${kind}`) : "");
+    tools.show(state, twin.get(), comparable(one, two));
+    const limits = sharedLimits(one, two, state.compareShared);
+    first.draw(limits?.[0] ?? null);
+    if (both) second.draw(limits?.[1] ?? null);
+    setText(scale, both && one && two ? t(`compare.scale.${scaleOf(one, two, state)}`) : "");
   }
 
   store.effect(draw);
@@ -61,10 +61,12 @@ function methodStore(store) {
   return { ...store, get };
 }
 
-const together = (one, two) => [
-  Math.min(one.limits[0], two.limits[0]),
-  Math.max(one.limits[1], two.limits[1]),
-];
+/** Which scale both sides have, for the sentence under them. */
+function scaleOf(one, two, { compareShared }) {
+  if (!comparable(one, two)) return "logits";
+  if (!compareShared) return "own";
+  return one.unit === "share" ? "even" : "shared";
+}
 
 /**
  * Where whole layers don't come by themselves, the chosen token's rows are fetched.
@@ -178,15 +180,28 @@ function createTools(store) {
     onchange: () => store.set({ compareMethod: method.value }),
   });
   const chooser = createChooser(store, { together: true });
-  const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node);
+  const scale = segmented(
+    t("compare.scale"),
+    [true, false].map((value) => [value, t(`compare.scale.choose.${value}`)]),
+    (compareShared) => store.set({ compareShared }),
+  );
+  const scales = el("span", { class: "tool" }, t("compare.scale"), scale.node);
+  const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node, scales);
   let listed = "";
 
-  /** @param {State} state */
-  function show(state) {
+  /**
+   * `twin`: the second side's state; `scaled`: whether both can stand on one scale.
+   * @param {State} state
+   * @param {State} twin
+   * @param {boolean} scaled
+   */
+  function show(state, twin, scaled) {
     part.show(state.comparePart);
+    scales.hidden = !scaled;
+    scale.show(state.compareShared);
     method.hidden = state.comparePart !== "map";
     chooser.node.hidden = state.comparePart !== "attention";
-    chooser.show(state);
+    chooser.show(state, twin);
     const results = [state.result, state.other?.result].filter(Boolean);
     const names = [...new Set(results.flatMap(({ maps }) => maps.map(({ name }) => name)))];
     if (listed !== `${names}`)
