@@ -21,7 +21,7 @@ export const LINKS = [
     read: mapOf("compareMethod"),
   },
   {
-    name: "scale",
+    name: "sides",
     keys: ["compareShared"],
     write: only("compare", ({ compareShared }) => (compareShared ? null : "own")),
     read: (text) => (text === "own" ? { compareShared: false } : null),
