@@ -23,6 +23,7 @@ const CHOICES = {
   ranking: [{ ranking: "grad_cam" }, "grad_cam"],
   shows: [{ tab: "compare", comparePart: "positions" }, "positions"],
   method: [{ tab: "compare", compareMethod: "rollout" }, "rollout"],
+  sides: [{ tab: "compare", compareShared: false }, "own"],
   beside: [
     { tab: "compare", otherKind: "model", otherWanted: { kind: "model", name: "vit", label: "vit" } },
     "model:vit",
