@@ -22,7 +22,7 @@ from scipy.stats import wilcoxon
 from tqdm import tqdm
 
 import vit_explorer as vx
-from vit_explorer.training.data import find_pictures
+from vit_explorer.datasets.sources import find_pictures
 
 OUT = Path(__file__).resolve().parents[1] / "docs/faithfulness.md"
 ENDINGS = {".jpeg", ".jpg", ".png"}

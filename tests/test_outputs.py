@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 import vit_explorer as vx
 from tests.endings import Lambda, head, load
 from vit_explorer.cli import app
+from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.errors import OptionError, TargetError
 from vit_explorer.models.predictions import Prediction
-from vit_explorer.training.evaluate import evaluate
 
 OF_A_CLASS = tuple(name for name, method in vx.METHODS.items() if method.class_specific)
 # Methods whose map of "not cat" is the negative of cat's; the others drop or square a sign.

@@ -22,12 +22,12 @@ from tests.browser import (
     watched_page,
     write_checkpoint,
 )
+from vit_explorer.datasets.tiny_imagenet import names
 from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
 from vit_explorer.models.shipped import asset
 from vit_explorer.page import Workbench
 from vit_explorer.page.payloads.result import describe_result
 from vit_explorer.page.state.examples import EXAMPLES, judge_examples
-from vit_explorer.training.tiny_imagenet import names
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

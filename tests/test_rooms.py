@@ -21,6 +21,7 @@ ROOMS = (
     "methods",
     "analysis",
     "drawing",
+    "datasets",
     "explaining",
     "training",
     "page",

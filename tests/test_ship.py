@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 import vit_explorer as vx
 from tests.tiny_imagenet import WNIDS
 from vit_explorer import cli
+from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.errors import DataError, ModelError, OutputError
 from vit_explorer.models.calibration import Calibration, read_calibration
 from vit_explorer.models.targets import Aim, find_target
-from vit_explorer.training import RunResult, evaluate, ship, train
+from vit_explorer.training import RunResult, ship, train
 from vit_explorer.training.calibrate import calibrate, fit_temperature
 from vit_explorer.training.ship import _public
 

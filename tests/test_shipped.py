@@ -12,13 +12,13 @@ from sklearn import metrics as sk
 
 import vit_explorer as vx
 from tests.tiny_imagenet import unpack_test
+from vit_explorer.datasets.evaluate import evaluate, predict
+from vit_explorer.datasets.sources import find_pictures
+from vit_explorer.datasets.tiny_imagenet import names
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
 from vit_explorer.models.shipped import CIFAR10, SHIPPED, asset
-from vit_explorer.training import evaluate, list_recipes
-from vit_explorer.training.data import find_pictures
-from vit_explorer.training.evaluate import predict
-from vit_explorer.training.tiny_imagenet import names
+from vit_explorer.training import list_recipes
 
 CATS = ("tabby cat", "Persian cat", "Egyptian cat")
 

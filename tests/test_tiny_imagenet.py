@@ -17,10 +17,11 @@ from torchvision.datasets import ImageFolder
 
 import vit_explorer as vx
 from tests.tiny_imagenet import TRAINING, VALIDATION, WNIDS, unpack_test, write_official
+from vit_explorer.datasets.evaluate import class_columns
+from vit_explorer.datasets.sources import find_pictures, find_splits
+from vit_explorer.datasets.tiny_imagenet import in_chinese, named, names
 from vit_explorer.errors import DataError
-from vit_explorer.training.data import decode, find_pictures, find_splits
-from vit_explorer.training.evaluate import class_columns
-from vit_explorer.training.tiny_imagenet import in_chinese, named, names
+from vit_explorer.training.data import decode
 
 
 @pytest.fixture

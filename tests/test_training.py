@@ -25,8 +25,9 @@ from safetensors.torch import load_file
 import vit_explorer as vx
 from tests.noise import write_noise
 from vit_explorer import cli, training
+from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.errors import DataError, ModelError, OptionError, OutputError, RecipeError
-from vit_explorer.training import RunResult, evaluate, load_recipe, train
+from vit_explorer.training import RunResult, load_recipe, train
 from vit_explorer.training.film import Film
 from vit_explorer.training.interrupts import hangup
 from vit_explorer.training.report import draw_curves

@@ -17,16 +17,17 @@ from PIL import Image
 from timm.data import create_transform
 from torchvision.datasets import CIFAR10
 
-from vit_explorer.errors import DataError, OutputError
-from vit_explorer.training import data, export_images, train
-from vit_explorer.training.cifar import BINARY_ARCHIVE, BINARY_FOLDER, CLASSES
-from vit_explorer.training.data import (
+from vit_explorer.datasets.cifar import BINARY_ARCHIVE, BINARY_FOLDER, CLASSES
+from vit_explorer.datasets.export import export_images
+from vit_explorer.datasets.sources import (
     Source,
-    decode,
     find_pictures,
     find_splits,
     hold_out,
 )
+from vit_explorer.errors import DataError, OutputError
+from vit_explorer.training import data, train
+from vit_explorer.training.data import decode
 
 Make = Callable[..., Path]
 

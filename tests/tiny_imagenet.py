@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vit_explorer.training.tiny_imagenet import names
+from vit_explorer.datasets.tiny_imagenet import names
 
 WNIDS = ("n07920052", "n02123045", "n01443537")  # espresso, tabby cat, goldfish: not in order
 TRAINING, VALIDATION = 4, 2  # pictures a class

@@ -21,6 +21,7 @@ from .analysis.tokens import (
     token_similarity,
 )
 from .analysis.weights import PatchFilters, patch_filters, position_similarity
+from .datasets.evaluate import Metrics, evaluate
 from .errors import ExplorerError
 from .explaining.explain import explain, explain_many
 from .explaining.explanation import Explanation
@@ -49,6 +50,7 @@ __all__ = [
     "LoadedModel",
     "LogitLens",
     "Method",
+    "Metrics",
     "ModelCard",
     "Outcome",
     "PatchEmbeddingCheck",
@@ -66,6 +68,7 @@ __all__ = [
     "attention_entropy",
     "available_models",
     "check_patch_embedding",
+    "evaluate",
     "explain",
     "explain_folder",
     "explain_many",

@@ -5,14 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import vit_explorer as vx
 from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice
-
-if TYPE_CHECKING:
-    from vit_explorer import training
 
 
 def train(
@@ -67,10 +65,9 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
 ) -> None:
     """Measure a model on a data set's test pictures."""
-    from vit_explorer import training
 
     loaded = source.load()
-    metrics = training.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
+    metrics = vx.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     _print_metrics(metrics)
     if len(metrics.classes) < len(loaded.labels):
         print(
@@ -104,13 +101,13 @@ def export_images(
     data: Data = "cifar10",
 ) -> None:
     """Write a data set as class folders of PNG files."""
-    from vit_explorer import training
+    from vit_explorer.datasets.export import export_images as write_images
 
-    count = training.export_images(data, out, progress=sys.stderr.isatty())
+    count = write_images(data, out, progress=sys.stderr.isatty())
     print(f"{count:,} pictures written to {out}/")
 
 
-def _print_metrics(metrics: training.Metrics) -> None:
+def _print_metrics(metrics: vx.Metrics) -> None:
     ranked = metrics.top5 is not None
     print(
         f"{'top-1 accuracy' if ranked else 'accuracy':18} {metrics.accuracy:.2%} of "

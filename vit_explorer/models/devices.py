@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
 
 import torch
 
 from vit_explorer.errors import ModelError, OptionError
+
+Autocast = Literal["auto", "no", "bf16", "fp16"]
 
 
 def find_device(name: str) -> torch.device:
@@ -43,6 +46,29 @@ def find_precision(name: str) -> torch.dtype:
             known=", ".join(types),
         )
     return types[name]
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """A type for autocast: "auto" is bf16 where the processor has it.
+
+    Raises OptionError for an unknown name.
+    """
+    if name not in get_args(Autocast):
+        raise OptionError(
+            "error.precision.known",
+            "The precision was {name!r}, expected {known}.",
+            name=name,
+            known=", ".join(get_args(Autocast)),
+        )
+    if name == "fp16" and device.type == "cpu":
+        raise OptionError(
+            "error.precision.fp16", "The precision fp16 needs a GPU; use bf16, no or auto."
+        )
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
 
 
 @contextmanager

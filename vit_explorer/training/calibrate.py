@@ -7,9 +7,9 @@ import math
 import numpy as np
 from torch import Tensor
 
+from vit_explorer.datasets.evaluate import measure
 from vit_explorer.errors import DataError
 from vit_explorer.models.calibration import Calibration
-from vit_explorer.training.evaluate import measure
 
 _WIDEST = 20.0  # temperatures from 1/20 to 20
 _PRECISION = 1e-6  # of their logarithm

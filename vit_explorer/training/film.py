@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vit_explorer.analysis.head_statistics import attention_distance
 from vit_explorer.analysis.weights import patch_filters, position_similarity
+from vit_explorer.datasets.tiny_imagenet import named
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.methods.attention import rollout
 from vit_explorer.models.loaded import LoadedModel
@@ -20,7 +21,6 @@ from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.pictures.decode import Picture
 from vit_explorer.tracing.trace import trace
 from vit_explorer.training.recipe import Measured
-from vit_explorer.training.tiny_imagenet import named
 
 # The film's columns, and the log's, whose measured pictures have a name of their own.
 _COLUMNS = {

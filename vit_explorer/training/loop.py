@@ -18,6 +18,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vit_explorer.datasets.evaluate import Metrics, measure
 from vit_explorer.errors import DataError, OptionError, RecipeError
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.training import student
@@ -32,8 +33,7 @@ from vit_explorer.training.augment import (
     vary,
 )
 from vit_explorer.training.data import PictureSet
-from vit_explorer.training.evaluate import Metrics, measure
-from vit_explorer.training.precision import training_kernels
+from vit_explorer.training.kernels import training_kernels
 from vit_explorer.training.recipe import Recipe
 from vit_explorer.training.run_folder import Row, RunFolder
 from vit_explorer.training.teacher import Answer, Answers, Teacher, distillation_loss, draw_views

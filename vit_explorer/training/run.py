@@ -19,20 +19,21 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from PIL import Image
 
+from vit_explorer.datasets.evaluate import Metrics, evaluate
+from vit_explorer.datasets.sources import find_splits, hold_out
+from vit_explorer.datasets.tiny_imagenet import about
 from vit_explorer.explaining.explanation import versions
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
-from vit_explorer.models.devices import find_device
+from vit_explorer.models.devices import choose_precision, find_device
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.shipped import asset
 from vit_explorer.models.zoo import load_model
 from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.preprocess import Preprocess
-from vit_explorer.training.data import decode, find_splits, hold_out
-from vit_explorer.training.evaluate import Metrics, evaluate
+from vit_explorer.training.data import decode
 from vit_explorer.training.film import Film, find_film, make_film
 from vit_explorer.training.interrupts import Stopped, interrupts
 from vit_explorer.training.loop import Trainer
-from vit_explorer.training.precision import choose_precision
 from vit_explorer.training.recipe import Measured, Recipe, load_recipe
 from vit_explorer.training.report import MEASURED_NAMES, draw_confusion, draw_curves
 from vit_explorer.training.run_folder import Row, RunFolder
@@ -44,7 +45,6 @@ from vit_explorer.training.student import (
     read_initial_weights,
 )
 from vit_explorer.training.teacher import Teacher
-from vit_explorer.training.tiny_imagenet import about
 
 _SAVE_SECONDS = 300.0
 _PROBES = 5

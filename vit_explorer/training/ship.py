@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from vit_explorer.datasets.evaluate import Metrics, evaluate, predict
+from vit_explorer.datasets.sources import find_pictures, hold_out
+from vit_explorer.datasets.tiny_imagenet import about, in_chinese, named
 from vit_explorer.errors import DataError, ModelError, OutputError
 from vit_explorer.models.calibration import Calibration
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
@@ -18,10 +21,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.models.zoo import load_model
 from vit_explorer.training.calibrate import calibrate
-from vit_explorer.training.data import find_pictures, hold_out
-from vit_explorer.training.evaluate import Metrics, evaluate, predict
 from vit_explorer.training.run_folder import RunFolder
-from vit_explorer.training.tiny_imagenet import about, in_chinese, named
 
 
 @dataclass(frozen=True)

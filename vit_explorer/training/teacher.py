@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vit_explorer.datasets.evaluate import class_columns
 from vit_explorer.errors import RecipeError
 from vit_explorer.models import outputs
 from vit_explorer.models.needs import require
 from vit_explorer.models.zoo import load_model
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
-from vit_explorer.training.evaluate import class_columns
 from vit_explorer.training.interrupts import Stopped
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder

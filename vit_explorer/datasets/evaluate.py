@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vit_explorer.datasets.sources import Source, find_pictures
+from vit_explorer.datasets.tiny_imagenet import named
 from vit_explorer.errors import DataError, OptionError, TargetError
+from vit_explorer.models.devices import choose_precision
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.zoo import load_model
 from vit_explorer.sentences import Sentence
-from vit_explorer.training.data import Source, find_pictures
-from vit_explorer.training.precision import choose_precision
-from vit_explorer.training.tiny_imagenet import named
 
 
 @dataclass(frozen=True)
