@@ -2,7 +2,7 @@
 
 import sys
 
-from vit_explorer.cli import main
+from vit_explorer.__main__ import run
 
 if __name__ == "__main__":
-    main(["app", *sys.argv[1:]])
+    run(["app", *sys.argv[1:]])

@@ -17,6 +17,6 @@ def arguments(environment: Mapping[str, str]) -> list[str]:
 if __name__ == "__main__":
     # Read by the hub's client when it is imported, so before the page is.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from vit_explorer.cli import main
+    from vit_explorer.__main__ import run
 
-    main(arguments(os.environ))
+    run(arguments(os.environ))

@@ -24,12 +24,14 @@ import vit_explorer as vx
 from tests.asking import explained, lines_of
 from tests.sentences import calls, places, said_in, sentences, translated, words_of
 from vit_explorer import errors
+from vit_explorer.cli.printing import line, marked, say, say_json
 from vit_explorer.errors import ModelError, OptionError, SaidError, nearest
+from vit_explorer.models.checkpoints.labels import read_labels
 from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.page import Workbench
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.static_files import static_folder
-from vit_explorer.sentences import Sentence, either, joined, keyed
+from vit_explorer.sentences import CONTROLS, Sentence, cell, either, joined, keyed
 
 BYTES = {"content-type": "application/octet-stream"}
 # As on the page: three small words in a row are English that nobody translated. Names of things
@@ -365,3 +367,29 @@ def test_the_page_s_own_script_says_the_same(tmp_path: Path) -> None:
     expected = [translated(one, words) for one in told]
     assert json.loads(ran.stdout) == [*expected, "served"]
     assert expected[1] == "服务器说（英文）：The disk is full."
+
+
+def test_a_cell_runs_nowhere() -> None:
+    """What a spreadsheet takes for a formula gets a quotation mark, and numbers stay numbers."""
+    given = ("=1+1", "+cmd", "-cmd", "@SUM(A1)", "\tx", "\rx", "-1.5e-3", "+2", "plain", "a\x1b[m")
+    assert [cell(value) for value in given] == [
+        "'=1+1", "'+cmd", "'-cmd", "'@SUM(A1)", "'\\tx", "'\\rx", "-1.5e-3", "+2", "plain",
+        "a\\x1b[m",
+    ]  # fmt: skip
+    assert [cell(value) for value in (-1.5, 3, None, True)] == [-1.5, 3, None, True]
+
+
+def test_names_are_shown_escaped_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[31m\u202eb")
+    say_json({"\x9b2J": ["\x1b[31m", "é\u202e"]})
+    printed = capsys.readouterr().out
+    assert not CONTROLS.search(printed.replace("\n", ""))
+    assert json.loads(printed.partition("\n")[2]) == {"\x9b2J": ["\x1b[31m", "é\u202e"]}
+    assert marked("[red]\x07") == "\\[red]\\x07"
+    assert line("a\n\x1b[2Jb") == "vit-explorer: a \\x1b[2Jb"
+
+
+def test_class_names_lose_control_characters(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("=ant\x1b[31m\nbee\u202e\n", encoding="utf-8")
+    assert read_labels(names, 2, "m") == ("=ant\\x1b[31m", "bee\\u202e")

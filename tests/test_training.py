@@ -26,10 +26,10 @@ import vit_explorer as vx
 from tests.noise import write_noise
 from vit_explorer import cli, training
 from vit_explorer.datasets.evaluate import evaluate
+from vit_explorer.ending import hangup
 from vit_explorer.errors import DataError, ModelError, OptionError, OutputError, RecipeError
 from vit_explorer.training import RunResult, load_recipe, train
 from vit_explorer.training.film import Film
-from vit_explorer.training.interrupts import hangup
 from vit_explorer.training.report import draw_curves
 from vit_explorer.training.run_folder import RunFolder
 

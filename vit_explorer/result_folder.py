@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +39,11 @@ def fill_folder(
     folder = parent / name
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".vit-explorer-", dir=parent))
-        try:
+        # Removed also where the process is told to end in the midst of this.
+        with tempfile.TemporaryDirectory(
+            prefix=".vit-explorer-", dir=parent, ignore_cleanup_errors=True
+        ) as made:
+            work = Path(made)
             content = write(work)
             files = sorted([*(file.name for file in work.iterdir()), manifest])
             text = json.dumps({**content, "files": files}, indent=2, ensure_ascii=False)
@@ -51,8 +53,6 @@ def fill_folder(
                 (folder / stale).unlink(missing_ok=True)
             for file in sorted(work.iterdir()):
                 os.replace(file, folder / file.name)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or Sentence("part.reason", "no reason given")
         raise OutputError(

@@ -10,6 +10,8 @@ from typing import Any
 # How much of a value a sentence shows; and characters that would move a terminal's cursor, end the
 # line, or turn the direction of what follows.
 LONGEST = 600
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -67,7 +69,29 @@ def tidied(text: str) -> str:
     """
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    """Anyone's words with control characters escaped, whole: a path must stay one.
+
+    >>> escaped("a\x1b[31m")
+    'a\\x1b[31m'
+    """
     return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def cell(value: Any) -> Any:
+    """A value for a cell of a CSV: a text that a spreadsheet would run as a formula is quoted, as
+    OWASP has it, and its control characters are escaped. Numbers stay numbers.
+
+    >>> [cell(value) for value in ("=1+1", "-0.5", "a\n", 3, None)]
+    ["'=1+1", '-0.5', 'a\\\\n', 3, None]
+    """
+    if not isinstance(value, str):
+        return value
+    formula = value.startswith(FORMULA) and not NUMBER.fullmatch(value)
+    return ("'" if formula else "") + escaped(value)
 
 
 def either(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -11,9 +12,11 @@ import typer
 
 from vit_explorer.cli import explaining, measuring, page, training, viewing
 from vit_explorer.cli.listed import Command, WithMethods, WithViews
-from vit_explorer.cli.options import line
+from vit_explorer.cli.printing import line
 from vit_explorer.cli.spread import spread
+from vit_explorer.ending import CODES, PIPE_CLOSED, asked
 from vit_explorer.errors import ExplorerError
+from vit_explorer.failures import log_place, logged
 from vit_explorer.version import __version__
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -67,9 +70,8 @@ def options_of_all(
     """See how a Vision Transformer reads a picture, and whether to trust what you see."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exit code 2 and one line on stderr for bad usage or bad input."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def main(arguments: Sequence[str]) -> None:
+    """Run a command and raise SystemExit: 2 and one line on stderr where it can't be done."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text in its encoding
             stream.reconfigure(errors="backslashreplace")
@@ -81,7 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
         print("vit-explorer: stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(asked() or CODES["SIGINT"]) from None
+    except SystemExit:
+        # Typer's own: whoever reads what is printed has seen enough, as `head` has.
+        raise SystemExit(PIPE_CLOSED) from None
+    except Exception as error:
+        number = logged(error, f"vit-explorer {shlex.join(arguments)}", said=True)
+        _fail(
+            f"something went wrong that nobody foresaw; {log_place()} has the details under "
+            f"{number}, please report them"
+        )
     raise SystemExit(code or 0)
 
 

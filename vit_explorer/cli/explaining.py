@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from contextlib import closing
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from tqdm import tqdm
 
 import vit_explorer as vx
@@ -29,8 +27,8 @@ from vit_explorer.cli.options import (
     SourceOfPrecision,
     Weights,
     check_out,
-    line,
 )
+from vit_explorer.cli.printing import line, marked, say, say_json
 from vit_explorer.cli.progress_bars import counted, method_bars
 from vit_explorer.errors import ModelError
 
@@ -73,14 +71,14 @@ def explain(
             else:
                 console.print(no_predictions(loaded.card), highlight=False, markup=False)
             if judged.picture.stretch is not None:
-                console.print(f"stretched by {judged.picture.stretch}", highlight=False)
+                say(f"stretched by {judged.picture.stretch}")
             if judged.trust is not None:
                 console.print(tables.trust_table(judged.trust))
             if judged.unsure:
-                console.print(escape(tables.unsure_line(judged)), highlight=False)
+                console.print(marked(tables.unsure_line(judged)), highlight=False)
             for skipped, reason in judged.skipped.items():
-                console.print(f"{skipped} left out: {escape(reason)}", highlight=False)
-            console.print(f"written to {folder}/", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"{skipped} left out: {marked(reason)}", highlight=False)
+            say(f"written to {folder}/")
 
 
 def batch(
@@ -120,7 +118,7 @@ def batch(
                 if outcome.error:
                     failed += 1
                     tqdm.write(line(f"{outcome.picture}: {outcome.error}"), file=sys.stderr)
-    print(f"{total - failed:,} of {total:,} pictures explained, written to {out}/ (summary.csv)")
+    say(f"{total - failed:,} of {total:,} pictures explained, written to {out}/ (summary.csv)")
     raise typer.Exit(2 if failed else 0)
 
 
@@ -162,7 +160,7 @@ def methods(
     allowed = reasons.pop("", vx.METHODS)
     console.print(tables.methods_table({name: vx.METHODS[name] for name in allowed}))
     for reason, names in reasons.items():
-        console.print(f"left out: {', '.join(names)}: {escape(reason)}", highlight=False)
+        console.print(f"left out: {', '.join(names)}: {marked(reason)}", highlight=False)
 
 
 def inspect(
@@ -180,7 +178,7 @@ def inspect(
             "metrics": metrics,
             "trained_on": loaded.trained_on,
         }
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+        say_json(content)
         return
     Console().print(tables.model_table(loaded))
 

@@ -256,8 +256,3 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
-
-
-def line(message: str) -> str:
-    """A message as one line on stderr."""
-    return f"vit-explorer: {' '.join(message.split())}"

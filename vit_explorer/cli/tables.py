@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
+
+from vit_explorer.cli.printing import marked
 
 if TYPE_CHECKING:
     from vit_explorer.analysis.faithfulness import Faithfulness
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 def predictions_table(result: Explanation) -> Table:
     """The most probable classes or labels, or the values, under the picture's name."""
-    table = Table(title=escape(result.picture.name), title_justify="left")
+    table = Table(title=marked(result.picture.name), title_justify="left")
     named = {"labels": "label", "value": "value of"}
     table.add_column(named.get(result.card.outputs, "class"))
     table.add_column("value" if result.card.outputs == "value" else "probability", justify="right")
     table.add_column("index", justify="right")
     for prediction in result.predictions:
-        table.add_row(escape(prediction.label), prediction.shown, str(prediction.index))
+        table.add_row(marked(prediction.label), prediction.shown, str(prediction.index))
     return table
 
 
@@ -70,9 +71,9 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
     table.show_lines = True
     table.columns[0].no_wrap = table.columns[2].no_wrap = True  # names that are typed
     for name, method in methods.items():
-        options = "\n".join(f"{key}={value}" for key, value in method.defaults.items())
+        options = "\n".join(marked(f"{key}={value}") for key, value in method.defaults.items())
         shows = f"{method.summary} ({method.costs})"
-        table.add_row(name, *map(escape, (shows, options, method.source, method.caveat)))
+        table.add_row(name, marked(shows), options, marked(method.source), marked(method.caveat))
     return table
 
 
@@ -89,12 +90,12 @@ def model_table(model: LoadedModel) -> Table:
     table = Table("what", "detected", show_header=False)
     table.columns[1].overflow = "fold"
     for key, value in model.card.to_dict().items():
-        table.add_row(key.replace("_", " "), escape(_readable(value)))
+        table.add_row(key.replace("_", " "), marked(_readable(value)))
     table.add_row("weights sha256", model.sha256)
     if model.trained_on:
-        table.add_row("trained on", escape(model.trained_on))
+        table.add_row("trained on", marked(model.trained_on))
     for key, value in model.metadata.get("metrics", {}).items():
-        table.add_row(f"measured {key}", escape(_readable(value)))
+        table.add_row(f"measured {key}", marked(_readable(value)))
     return table
 
 
@@ -103,9 +104,9 @@ def intervention_table(change: Intervention) -> Table:
     table = Table("before", "", "after", "")
     for one, other in zip(change.before, change.after, strict=True):
         table.add_row(
-            escape(one.label),
+            marked(one.label),
             one.shown,
-            escape(other.label),
+            marked(other.label),
             other.shown,
         )
     return table

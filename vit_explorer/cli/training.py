@@ -11,6 +11,7 @@ import typer
 
 import vit_explorer as vx
 from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice
+from vit_explorer.cli.printing import say
 
 
 def train(
@@ -53,10 +54,10 @@ def train(
         given = ["--device", device] if device != "auto" else []
         kept, folder = str(result.folder / "recipe.yaml"), str(result.folder)
         again = shlex.join(["vit-explorer", "train", kept, "--out", folder, "--resume", *given])
-        print(f"stopped; go on with: {again}")
+        say(f"stopped; go on with: {again}")
     elif result.metrics is not None:
         _print_metrics(result.metrics)
-        print(f"written to {result.folder}/")
+        say(f"written to {result.folder}/")
 
 
 def evaluate(
@@ -93,7 +94,7 @@ def ship(
     print(calibration)
     print(f"unsure below       {calibration.unsure_below:.2%}")
     _print_metrics(found.metrics)
-    print(f"written to {' and '.join(str(one) for one in (found.weights, found.film) if one)}")
+    say(f"written to {' and '.join(str(one) for one in (found.weights, found.film) if one)}")
 
 
 def export_images(
@@ -104,7 +105,7 @@ def export_images(
     from vit_explorer.datasets.export import export_images as write_images
 
     count = write_images(data, out, progress=sys.stderr.isatty())
-    print(f"{count:,} pictures written to {out}/")
+    say(f"{count:,} pictures written to {out}/")
 
 
 def _print_metrics(metrics: vx.Metrics) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.console import Console
 import vit_explorer as vx
 from vit_explorer.cli import tables
 from vit_explorer.cli.options import AsJson, Goal, Opening, Out, SourceOrRandom, check_out
+from vit_explorer.cli.printing import say, say_json
 from vit_explorer.errors import OptionError
 
 
@@ -44,8 +44,8 @@ def view(
     loaded = source.load()
     folder, skipped = vx.save_views(loaded, picture, out, names.split(","))
     for name, reason in skipped.items():
-        print(f"{name} left out: {reason}")
-    print(f"written to {folder}/")
+        say(f"{name} left out: {reason}")
+    say(f"written to {folder}/")
 
 
 def intervene(
@@ -75,11 +75,11 @@ def intervene(
         target=target,
     )
     if as_json:
-        print(json.dumps(change.to_dict(), indent=1, ensure_ascii=False))
+        say_json(change.to_dict())
         return
     Console().print(tables.intervention_table(change))
     before, after = change.target_before, change.target_after
-    print(f"{before.label}: {before.shown} before, {after.shown} after")
+    say(f"{before.label}: {before.shown} before, {after.shown} after")
 
 
 def _pair(option: str, text: str) -> tuple[int, int]:

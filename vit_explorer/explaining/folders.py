@@ -25,7 +25,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.targets import Aim, Target, find_target
 from vit_explorer.pictures.decode import FORMATS, Picture, open_picture
 from vit_explorer.pictures.stretch import Stretch, check_stretch
-from vit_explorer.sentences import Sentence
+from vit_explorer.sentences import Sentence, cell
 
 SUMMARY = "summary"
 
@@ -269,7 +269,8 @@ def _write_summary(outcomes: Sequence[Outcome], model: LoadedModel, out: Path) -
     columns = [field.name for field in dataclasses.fields(Outcome)]
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(vars, outcomes))
+    for outcome in outcomes:
+        writer.writerow({column: cell(value) for column, value in vars(outcome).items()})
     about = {"name": model.card.name, "weights_sha256": model.sha256}
     content = {"format": 1, "model": about, "pictures": [vars(outcome) for outcome in outcomes]}
     texts = {

@@ -189,7 +189,7 @@ def _choose_labels(
             )
         return check_labels(given, classes, built.name), Provenance("given")
     if built.labels and len(built.labels) == classes:
-        return built.labels, built.labels_source
+        return check_labels(built.labels, classes, built.name), built.labels_source
     return _numbered(classes, outputs), NUMBERED
 
 

@@ -14,6 +14,7 @@ from vit_explorer.models.card import ModelCard
 from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET, NUMBERED, Provenance
 from vit_explorer.models.structure.anatomy import Anatomy
 from vit_explorer.pictures.preprocess import Prepared, Preprocess
+from vit_explorer.sentences import escaped
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class LoadedModel:
         # A reader's own labels have no translation.
         if not isinstance(given, list) or own != list(self.labels) or len(given) != len(own):
             return ()
-        return tuple(map(str, given))
+        return tuple(escaped(str(name)) for name in given)
 
     @property
     def trained_on(self) -> str:

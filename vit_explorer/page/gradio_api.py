@@ -16,6 +16,7 @@ from gradio.utils import get_upload_folder
 from vit_explorer.errors import ExplorerError, OptionError, PictureError
 from vit_explorer.explaining.explain import explain as explain_picture
 from vit_explorer.explaining.explanation import Explanation
+from vit_explorer.failures import unforeseen
 from vit_explorer.methods.attention import one_or_fused
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.state.examples import EXAMPLES
@@ -111,18 +112,21 @@ def add_endpoints(workbench: Workbench) -> None:
     # A line of their own: a program that asks a lot must not keep the page's readers waiting.
     gr.api(_refusing(explain), api_name="explain", concurrency_id="programs")
     gr.api(_refusing(attention), api_name="attention", concurrency_id="programs")
-    gr.api(models, api_name="models")
+    gr.api(_refusing(models), api_name="models")
 
 
 def _refusing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """The endpoint, with refusals as Gradio sends them."""
+    """The endpoint, with its refusals and what nobody foresaw as Gradio sends them."""
 
     @wraps(endpoint)
-    def call(*given: Any, **named: Any) -> dict[str, Any]:
+    def call(*given: Any, **named: Any) -> Any:
         try:
             return endpoint(*given, **named)
         except ExplorerError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            said = error.sentence
+        except Exception as error:
+            said = unforeseen(error, f"the endpoint /{endpoint.__name__}")
+        raise gr.Error(said, print_exception=False)
 
     return call
 

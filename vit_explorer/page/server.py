@@ -18,11 +18,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
+from vit_explorer.ending import hangup
 from vit_explorer.errors import OptionError
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.gradio_api import check_mcp
 from vit_explorer.page.gradio_shell import HEAD, STYLES, build_blocks
 from vit_explorer.page.guard import Guard
+from vit_explorer.page.last_resort import LastResort
 from vit_explorer.page.preload import link_header
 from vit_explorer.page.routes import (
     installable,
@@ -38,7 +40,6 @@ from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.static_files import static_folder
-from vit_explorer.training.interrupts import hangup
 
 ROUTES = (results, numbers, interventions, jobs, models, installable)
 
@@ -65,6 +66,7 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = Fa
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(Guard, hosts=hosts, link=link_header(static_folder(), STYLES))
+    app.add_middleware(LastResort)
     app.state.workbench = workbench
     add_refusals(app)
     for routes in ROUTES:
@@ -130,7 +132,7 @@ def serve(
         threading.Timer(1.0, webbrowser.open, (address,)).start()
     _end_with_terminal()
     # An open page holds a connection for good, which must not keep Ctrl-C waiting.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-def hangup() -> signal.Signals | None:
-    """What a closed terminal sends, where there is such a thing and `nohup` doesn't ignore it."""
-    found: signal.Signals | None = getattr(signal, "SIGHUP", None)
-    return None if found is None or signal.getsignal(found) == signal.SIG_IGN else found
+from vit_explorer.ending import note, requests
 
 
 class Stopped(Exception):  # noqa: N818 - it is a request, not an error
@@ -25,10 +21,10 @@ def interrupts(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = (signal.SIGINT, signal.SIGTERM, hangup())
-    before = {kind: signal.getsignal(kind) for kind in kinds if kind is not None}
+    before = {kind: signal.getsignal(kind) for kind in requests()}
 
     def ask(kind: int, frame: Any) -> None:
+        note(kind)
         stop.set()
         signal.signal(kind, before[signal.Signals(kind)])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.errors import ModelError
-from vit_explorer.sentences import Sentence
+from vit_explorer.sentences import Sentence, escaped
 
 LABEL_ENDINGS = (".txt", ".csv", ".json")
 HEADINGS = {"name", "names", "label", "labels", "class", "classes", "class_name"}
@@ -61,8 +61,12 @@ def names_in(path: str | Path) -> tuple[tuple[str, ...], str]:
 
 
 def check_labels(names: Iterable[Any], classes: int, model: str, hint: str = "") -> tuple[str, ...]:
-    """The names as texts. Raises ModelError where they are not one a class; `hint` says why."""
-    labels = tuple(map(str, names))
+    """The names as texts without control characters.
+
+    Raises:
+        ModelError: they are not one a class; `hint` says why.
+    """
+    labels = tuple(escaped(str(name)) for name in names)
     if len(labels) != classes:
         raise ModelError(
             "error.labels.count",

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from fastapi import Request
 
-from vit_explorer.errors import UNEXPECTED, ExplorerError, ModelError, PictureError, TargetError
+from vit_explorer.errors import ExplorerError, ModelError, PictureError, TargetError
+from vit_explorer.failures import unforeseen
 from vit_explorer.sentences import keyed
 
 logger = logging.getLogger(__name__)
@@ -91,9 +92,8 @@ class Telling:
             logger.debug("a job was stopped")
         except ExplorerError as error:
             self._put(refused(error))
-        except Exception:
-            logger.exception("a job failed")
-            self._put({"error": keyed(UNEXPECTED)})
+        except Exception as error:
+            self._put({"error": keyed(unforeseen(error, "a job of the page"))})
         self._put(None)
 
     def _put(self, line: dict[str, Any] | None) -> None:
@@ -104,11 +104,9 @@ class Telling:
 
 
 def refused(error: ExplorerError) -> dict[str, Any]:
-    """The line that ends work with a refusal: its sentence, the part that it is about, and models
-    that can be had instead."""
+    """The line that ends work with a refusal: its sentence, and the part that it is about."""
     part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
-    instead = error.instead if isinstance(error, ModelError) else ()
-    return {"error": keyed(error.sentence), "part": part, "instead": list(instead)}
+    return {"error": keyed(error.sentence), "part": part}
 
 
 def paced(tell: Tell) -> Callable[[int, int], None]:

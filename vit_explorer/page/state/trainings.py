@@ -6,7 +6,6 @@ Nothing here knows HTTP; every refusal is an `ExplorerError`.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import threading
@@ -23,6 +22,7 @@ from vit_explorer.errors import (
     RecipeError,
     nearest,
 )
+from vit_explorer.failures import logged
 from vit_explorer.sentences import Sentence, keyed
 from vit_explorer.training.recipe import Measured, Recipe, list_recipes, load_recipe
 from vit_explorer.training.run_folder import RunFolder
@@ -30,13 +30,7 @@ from vit_explorer.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from vit_explorer.training.run import RunResult
 
-logger = logging.getLogger(__name__)
-
 WEIGHTS = "last.safetensors"
-UNEXPECTED = Sentence(
-    "error.train.unexpected",
-    "The training failed in a way the page has no words for; the server's log has them.",
-)
 ACTIVE = ("running", "stopping")
 _NICENESS = 10
 _LONGEST_PATH = 1000
@@ -241,9 +235,13 @@ class Trainings:
                 "The data can't be read: {reason}; choose another folder.",
                 reason=refusal.strerror or refusal,
             )
-        except Exception:
-            logger.exception("the training of %s failed", current.run)
-            error = UNEXPECTED
+        except Exception as failure:
+            error = Sentence(
+                "error.train.unexpected",
+                "The training failed in a way the page has no words for; the server's log has them "
+                "under {number}.",
+                number=logged(failure, f"the training of {current.run}"),
+            )
         with self._changed:
             current.state, current.error = state, error
             self._changed.notify_all()

@@ -17,8 +17,7 @@ export function createActions({ store, setup, adopt }) {
   let pictures = 0;
   let results = 0;
 
-  const fail = (problem, models = []) =>
-    store.set({ busy: "", problem, instead: { of: problem, models } });
+  const fail = (problem) => store.set({ busy: "", problem });
   const analyse = createAnalyser({
     offline: () => t("state.offline"),
     onLoading: (model, seconds) => store.set({ busy: t("state.loading", { model, seconds }) }),
@@ -41,17 +40,16 @@ export function createActions({ store, setup, adopt }) {
   }
 
   /** Take back the one choice that failed, and go on with the others. */
-  function refuse(problem, part, instead = []) {
+  function refuse(problem, part) {
     const mended = Boolean(part) && wanted[part] !== accepted[part];
     if (mended) wanted[part] = part === "target" ? null : accepted[part];
     const others = wanted.picture !== accepted.picture || wanted.model !== accepted.model;
     if (mended && (others || !store.get().result)) {
       refused = problem;
-      store.set({ instead: { of: problem, models: instead } });
       request();
     } else {
       Object.assign(wanted, accepted);
-      fail(problem, instead);
+      fail(problem);
     }
   }
 

@@ -1,6 +1,7 @@
 // The menu at a figure: save it as PNG or SVG with a caption, its numbers as CSV or NPZ, copy the code.
 
 import { address } from "../base/address.js";
+import { csv } from "../base/csv.js";
 import { childrenOf, el, placeUnder } from "../base/dom.js";
 import { targetName } from "../base/outputs.js";
 import { t } from "../base/words.js";
@@ -182,15 +183,6 @@ function captionLines({ result }, detail, targeted) {
 /** @param {State} state */
 function fileStem({ result }) {
   return result.picture.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "_") || "picture";
-}
-
-/** Rows as CSV by RFC 4180. */
-function csv(rows) {
-  const cell = (value) => {
-    const text = String(value);
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
 /**

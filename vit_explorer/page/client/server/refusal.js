@@ -2,20 +2,15 @@
 
 import { said, t } from "../base/words.js";
 
-/**
- * A refusal in the server's own sentence, which of the page's choices it is about, if any, and the
- * models that can be had instead.
- */
+/** A refusal in the server's own sentence, and which of the page's choices it is about, if any. */
 export class Refusal extends Error {
   /**
    * @param {string} sentence
    * @param {string} [part]
-   * @param {string[]} [instead]
    */
-  constructor(sentence, part, instead = []) {
+  constructor(sentence, part) {
     super(sentence);
     this.part = part;
-    this.instead = instead;
   }
 }
 

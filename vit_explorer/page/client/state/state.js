@@ -11,7 +11,6 @@ export const START = {
   ...NOTHING,
   busy: "",
   problem: "",
-  instead: { of: "", models: [] },
   told: "",
   tab: "explain",
   linked: {},
