@@ -40,11 +40,9 @@ from tests.browser import (
 from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.gradio_api import check_mcp
-from vit_explorer.page.preload import FIRST, needed_modules
 from vit_explorer.page.routes import jobs
 from vit_explorer.page.state.streamed_job import Stopped
 from vit_explorer.page.state.uploads import MAX_BYTES
-from vit_explorer.page.static_files import static_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -331,18 +329,6 @@ def test_the_page_can_be_installed(client: TestClient) -> None:
     (lost,) = re.findall('const LOST = "(.+)";', worker.text)
     assert {lost, "explorer/static/lang/zh.json"} <= set(files)
     assert all(client.get(f"/{file}").status_code == 200 for file in files)
-
-
-def test_all_modules_of_the_first_page_are_announced(client: TestClient) -> None:
-    link = client.get("/").headers["link"]
-    modules = needed_modules(static_folder(), FIRST)
-    assert {Path(module).name for module in modules} >= {
-        "main.js",
-        "words.js",
-        "map_card.js",
-        "pixels.js",
-    }
-    assert all(f"<explorer/static/{module}>; rel=modulepreload" in link for module in modules)
 
 
 @pytest.mark.browser

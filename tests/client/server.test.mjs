@@ -97,7 +97,7 @@ const all = async (lines) => {
 };
 
 test("a job's lines are whole, wherever its answer is cut", async () => {
-  serve({ explanations: () => pieces('{"loading":"v', 'it","seconds":0}\n{"res', 'ult":1}\n') });
+  serve({ explanations: () => pieces('{"loading":"v', 'it","seconds":0}\n\n{"res', 'ult":1}\n') });
   const { signal } = new AbortController();
   const found = await all(linesOf("explanations", {}, signal));
   assert.deepEqual(found, [{ loading: "vit", seconds: 0 }, { result: 1 }]);
@@ -119,6 +119,11 @@ test("a refusal by status is the server's sentence, or ours where it has none", 
   await assert.rejects(all(linesOf("explanations", {}, signal)), /^Error: The order is too long\.$/);
   serve({ explanations: () => Response.json({ detail: "Not Found" }, { status: 404 }) });
   await assert.rejects(all(linesOf("explanations", {}, signal)), /404/);
+  // A proxy's own, in its own words.
+  for (const [status, told] of [[413, /client_max_body_size/], [502, /no answer from it \(502\)/]]) {
+    serve({ explanations: () => new Response("<html>nginx</html>", { status }) });
+    await assert.rejects(all(linesOf("explanations", {}, signal)), told);
+  }
 });
 
 test("only the newest question is answered, and stopping hangs up", async () => {

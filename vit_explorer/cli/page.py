@@ -20,6 +20,13 @@ def serve(
         list[str] | None,
         typer.Option(help="A further name the page answers to, such as a proxy's."),
     ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            help="The prefix at a proxy, such as /vit, where the proxy doesn't send it as "
+            "X-Forwarded-Prefix."
+        ),
+    ] = "",
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
     ] = False,
@@ -48,6 +55,7 @@ def serve(
         port=port,
         device=source.device,
         hosts=allow_host or (),
+        root_path=root_path,
         open_browser=open_browser,
         film=ui.find_film(source.model, source.weights),
         runs=runs if allow_training else None,

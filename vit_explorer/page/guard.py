@@ -10,6 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vit_explorer.page.proxy import as_visited, asked_hosts, path_below
+
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -35,15 +37,15 @@ OURS = "/explorer/"
 class Guard:
     """ASGI middleware: answers only to known names, and adds the security headers.
 
-    `link` goes with the page itself: what its browser should fetch at once.
+    What follows gets the request as its visitor sent it, to the prefix `root_path` if that is set.
 
     An address of digits is always answered: a foreign site that re-points its own name at this
     machine (DNS rebinding) still sends that name.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), link: str = "") -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), root_path: str = "") -> None:
         self.app = app
-        self.link = link
+        self.root_path = root_path
         machine = socket.gethostname().casefold()
         self.hosts = {
             "localhost",
@@ -67,22 +69,23 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "")
-        if not self._knows(host):
-            refusal = PlainTextResponse(
-                "This page does not answer to that host name; allow it with --allow-host.", 400
-            )
-            await refusal(scope, receive, send)
-            return
+        for host in asked_hosts(Headers(scope=scope)):
+            if not self._knows(host):
+                refusal = PlainTextResponse(
+                    f"This page does not answer to the host name {host!a}; allow it with "
+                    "--allow-host NAME.",
+                    400,
+                )
+                await refusal(scope, receive, send)
+                return
+        scope = as_visited(scope, self.root_path)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if scope["path"] == "/" and self.link:
-                    headers.setdefault("Link", self.link)
-                if scope["path"].startswith(OURS):
+                if path_below(scope).startswith(OURS):
                     # Asked for again each time: an update must not meet an old script.
                     headers.setdefault("Cache-Control", "no-cache")
             await send(message)

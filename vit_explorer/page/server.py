@@ -21,11 +21,13 @@ from starlette.staticfiles import StaticFiles
 from vit_explorer.ending import hangup
 from vit_explorer.errors import OptionError
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.page.front import Front
 from vit_explorer.page.gradio_api import check_mcp
 from vit_explorer.page.gradio_shell import HEAD, STYLES, build_blocks
 from vit_explorer.page.guard import Guard
 from vit_explorer.page.last_resort import LastResort
-from vit_explorer.page.preload import link_header
+from vit_explorer.page.preload import links
+from vit_explorer.page.proxy import check_root_path
 from vit_explorer.page.routes import (
     installable,
     interventions,
@@ -44,16 +46,24 @@ from vit_explorer.page.static_files import static_folder
 ROUTES = (results, numbers, interventions, jobs, models, installable)
 
 
-def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = False) -> FastAPI:
+def build_app(
+    workbench: Workbench,
+    *,
+    hosts: Sequence[str] = (),
+    root_path: str = "",
+    mcp: bool = False,
+    own_address: str | None = None,
+) -> FastAPI:
     """Everything under one address: our own routes, and Gradio mounted at the root.
 
-    `hosts` are names the page answers to, besides this machine's own and addresses of digits. With
-    `mcp` the endpoints are tools by the Model Context Protocol too, at `/gradio_api/mcp/`.
+    `hosts` are names the page answers to, besides this machine's own and addresses of digits;
+    `root_path` is the prefix it stands under at a proxy. With `mcp` the endpoints are tools by the
+    Model Context Protocol too, at `/gradio_api/mcp/`, which asks the page at `own_address`.
 
     Raises:
-        OptionError: `mcp` without its package.
+        OptionError: `mcp` without its package, or a `root_path` that can't be.
     """
-
+    prefix = check_root_path(root_path)
     if mcp:
         check_mcp()
 
@@ -65,7 +75,8 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = Fa
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
     app.add_middleware(CORSMiddleware, allow_origins=[])
-    app.add_middleware(Guard, hosts=hosts, link=link_header(static_folder(), STYLES))
+    app.add_middleware(Front, links=links(static_folder(), STYLES))
+    app.add_middleware(Guard, hosts=hosts, root_path=prefix)
     app.add_middleware(LastResort)
     app.state.workbench = workbench
     add_refusals(app)
@@ -74,9 +85,10 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = Fa
     if workbench.trainings is not None:
         app.include_router(training.router)
     app.mount("/explorer/static", StaticFiles(directory=static_folder()))
-    return gr.mount_gradio_app(
+    blocks = build_blocks(workbench)
+    gr.mount_gradio_app(
         app,
-        build_blocks(workbench),
+        blocks,
         path="/",
         head=HEAD,
         favicon_path=str(static_folder() / "favicon.svg"),
@@ -88,6 +100,10 @@ def build_app(workbench: Workbench, *, hosts: Sequence[str] = (), mcp: bool = Fa
         ssr_mode=False,
         mcp_server=mcp,
     )
+    if own_address and blocks.mcp_server_obj:
+        # As Gradio's own launch does; else the tools ask wherever their first caller's headers say.
+        blocks.mcp_server_obj._local_url = own_address
+    return app
 
 
 def serve(
@@ -97,6 +113,7 @@ def serve(
     port: int = 7860,
     device: str = "auto",
     hosts: Sequence[str] = (),
+    root_path: str = "",
     open_browser: bool = True,
     film: Path | None = None,
     runs: Path | None = None,
@@ -109,20 +126,22 @@ def serve(
         port: 0 takes any free one.
         device: where models chosen on the page are loaded.
         hosts: further names the page answers to, such as that of a proxy before it.
+        root_path: the prefix that visitors see before the page's own path, where a proxy has one.
         open_browser: open the page in this machine's browser.
         film: the model's training film, as `find_film` finds it.
         runs: where the page keeps the runs it trains; None lets no page train.
         mcp: offer the endpoints as tools by MCP too.
 
     Raises:
-        OptionError: the address is taken, or `mcp` without its package.
+        OptionError: the address is taken, `mcp` without its package, or no possible `root_path`.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     listener = _listen(host, port)
     trainings = None if runs is None else Trainings(runs, device=device)
     workbench = Workbench(model, device=device, film=film, trainings=trainings)
-    app = build_app(workbench, hosts=(host, *hosts), mcp=mcp)
     address = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
+    names = (host, *hosts)
+    app = build_app(workbench, hosts=names, root_path=root_path, mcp=mcp, own_address=address)
     print(f"ViT Explorer is at {address} (Ctrl-C stops it)", flush=True)  # noqa: T201
     # The first thing anyone sees is ready when they arrive.
     threading.Thread(

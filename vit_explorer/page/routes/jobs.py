@@ -23,6 +23,8 @@ from vit_explorer.page.state.streamed_job import Tell, Telling, Turn, Work, pace
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"
 NEWS_EVERY = 1.0
+# nginx keeps an answer back until it has some kilobytes of it, or all.
+UNHELD = {"X-Accel-Buffering": "no"}
 
 Names = Annotated[list[str], Field(min_length=1, max_length=100)]
 
@@ -72,7 +74,8 @@ router = APIRouter(prefix="/explorer")
 
 def telling(request: Request, work: Work, turn: Turn) -> StreamingResponse:
     """The lines of work that begins with the answer, and ends when its asker hangs up."""
-    return StreamingResponse(Telling(work, turn).lines(request), media_type=LINES)
+    lines = Telling(work, turn).lines(request)
+    return StreamingResponse(lines, media_type=LINES, headers=UNHELD)
 
 
 @router.post("/explanations")

@@ -37,6 +37,9 @@ class Stopped(Exception):  # noqa: N818 - no error: the reader wanted it
 # Seconds between two lines about progress, and between two looks whether anyone still listens.
 PACE = 0.1
 PATIENCE = 0.5
+# Seconds of silence after which an empty line says that the work goes on: proxies hang up on an
+# answer that is silent for a minute.
+SILENCE = 20.0
 # Which of the page's choices an error is about, so that the others are kept.
 PARTS = {PictureError: "picture", ModelError: "model", TargetError: "target"}
 
@@ -63,8 +66,12 @@ class Telling:
             self._put(line)
 
     async def lines(self, request: Request) -> AsyncIterator[bytes]:
-        """Begin the work, and give its lines as JSON until it ends or the request does."""
+        """Begin the work, and give its lines as JSON until it ends or the request does.
+
+        A line is empty where there was nothing to say for long.
+        """
         threading.Thread(target=self._run, daemon=True).start()
+        spoken = time.monotonic()
         try:
             while True:
                 try:
@@ -72,9 +79,13 @@ class Telling:
                 except TimeoutError:
                     if await request.is_disconnected():
                         return
+                    if time.monotonic() - spoken > SILENCE:
+                        spoken = time.monotonic()
+                        yield b"\n"
                     continue
                 if line is None:
                     return
+                spoken = time.monotonic()
                 yield json.dumps(line).encode() + b"\n"
         finally:
             self._left.set()

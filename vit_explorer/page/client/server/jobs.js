@@ -26,7 +26,8 @@ export async function* linesOf(path, order, signal) {
     const { done, value = "" } = await reader.read();
     const lines = (rest + value).split("\n");
     rest = lines.pop() ?? "";
-    for (const line of lines) yield told(JSON.parse(line));
+    // An empty one only keeps proxies from hanging up.
+    for (const line of lines) if (line) yield told(JSON.parse(line));
     if (done) return;
   }
 }

@@ -2,6 +2,14 @@
 
 import { said, t } from "../base/words.js";
 
+// The server's own answers of these have a sentence: these are a proxy's before it.
+const OF_PROXIES = {
+  413: "state.tooLarge",
+  502: "state.unreached",
+  503: "state.unreached",
+  504: "state.unreached",
+};
+
 /** A refusal in the server's own sentence, and which of the page's choices it is about, if any. */
 export class Refusal extends Error {
   /**
@@ -29,5 +37,5 @@ export async function refusal(response) {
  */
 export function sentenceOf({ error, detail }, status) {
   const told = error ?? detail;
-  return told?.text ? said(told) : t("state.refused", { status });
+  return told?.text ? said(told) : t(OF_PROXIES[status] ?? "state.refused", { status });
 }

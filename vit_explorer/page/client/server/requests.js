@@ -23,9 +23,8 @@ export async function sendPicture(file) {
     headers: { "Content-Type": "application/octet-stream" },
     body: file,
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(sentenceOf(answer, response.status));
-  return answer.picture;
+  if (!response.ok) throw await refusal(response);
+  return (await response.json()).picture;
 }
 
 /** Show other bands of a picture that was sent, or stretch its values otherwise; returns its key. */
