@@ -109,14 +109,32 @@ def test_trust(
     assert run("explain", cat, "--model", checkpoint, "--trust", "--out", tmp_path) == 0
     printed = capsys.readouterr().out
     assert "Gaussian in the middle" in printed
-    trust = json.loads((tmp_path / "cat" / "explanation.json").read_text())["trust"]
-    assert set(trust["maps"]) == {"rollout", "grad_cam"}
+    written = json.loads((tmp_path / "cat" / "explanation.json").read_text())
     model = vx.load_model(checkpoint)
-    expected = vx.faithfulness(model, cat, vx.explain(model, cat).heatmaps)
-    for name, score in expected.scores.items():
-        assert trust["maps"][name]["insertion"] == pytest.approx(score.insertion, abs=1e-5)
-        assert trust["maps"][name]["beats"] == expected.beaten(name)
-    assert len(trust["random"]) == 20
+    maps = vx.explain(model, cat).heatmaps
+    both = {}
+    for protocol, trust in written["trust"].items():
+        assert set(trust["maps"]) == set(maps) and trust["protocol"] == protocol
+        both[protocol] = expected = vx.faithfulness(model, cat, maps, protocol=protocol)
+        for name, score in expected.scores.items():
+            assert trust["maps"][name]["insertion"] == pytest.approx(score.insertion, abs=1e-5)
+            assert trust["maps"][name]["beats"] == expected.beaten(name)
+        assert len(trust["random"]) == 20
+    assert written["protocols_differ"] == vx.disagreements(both["pixels"], both["tokens"])
+    for name in written["protocols_differ"]:
+        assert f"{name}: Covering pixels says" in printed
+
+
+def test_one_protocol_is_asked_for_by_its_name(
+    checkpoint: Path, cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("explain", cat, "--model", checkpoint, "--out", tmp_path)
+    assert run(*asked, "--protocol", "tokens") == 0
+    assert "by tokens taken out" in capsys.readouterr().out
+    written = json.loads((tmp_path / "cat" / "explanation.json").read_text())
+    assert set(written["trust"]) == {"tokens"} and written["protocols_differ"] == {}
+    assert run(*asked, "--protocol", "patches") == 2
+    assert "expected pixels or tokens" in capsys.readouterr().err
 
 
 def test_lists(capsys: pytest.CaptureFixture[str], checkpoint: Path) -> None:
@@ -383,7 +401,8 @@ def test_trust_follows_the_class_that_was_asked_for(
     asked = ("--method", "rollout", "--target", ranked[-1], "--trust", "--out", tmp_path)
     assert run("explain", cat, "--model", checkpoint, *asked) == 0
     written = json.loads((tmp_path / "cat" / "explanation.json").read_text())
-    assert written["trust"]["label"] == ranked[-1] != ranked[0]
+    assert written["trust"]["pixels"]["label"] == ranked[-1] != ranked[0]
+    assert written["trust"]["tokens"]["label"] == ranked[-1]
 
 
 def test_random_weights_are_for_timm_s_names(

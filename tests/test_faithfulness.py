@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import vit_explorer as vx
+from vit_explorer.analysis.faithfulness import PROTOCOLS
 from vit_explorer.errors import OptionError, TargetError
 
 from .conftest import load_small
@@ -54,7 +55,9 @@ def test_the_true_map_is_perfect_and_its_opposite_the_worst(
 ) -> None:
     true = np.zeros((3, 4), np.float32)
     true[1, 2] = 1
-    found = vx.faithfulness(looker, white, {"true": true, "false": -true}, steps=12, target=0)
+    found = vx.faithfulness(
+        looker, white, {"true": true, "false": -true}, steps=12, target=0, exact=True
+    )
     best, worst = found.scores["true"], found.scores["false"]
     pixels = looker.preprocess(vx.open_picture(white)).pixels
     with torch.no_grad():
@@ -94,14 +97,16 @@ def test_insertion_starts_from_the_blurred_picture(
         assert score.insertion_curve[0] == pytest.approx(float(expected), abs=1e-4)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_scores_do_not_depend_on_company_or_batches(
-    small: vx.LoadedModel, cat: Path, monkeypatch: pytest.MonkeyPatch
+    small: vx.LoadedModel, cat: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     result = vx.explain(small, cat, methods=("rollout", "generic_attention"))
-    together = vx.faithfulness(small, cat, result.heatmaps, steps=6, random_maps=3)
-    monkeypatch.setattr(sys.modules["vit_explorer.analysis.faithfulness"], "BATCH", 5)
+    asked = {"steps": 6, "random_maps": 3, "exact": True, "protocol": protocol}
+    together = vx.faithfulness(small, cat, result.heatmaps, **asked)
+    monkeypatch.setattr(sys.modules["vit_explorer.analysis.changed_copies"], "BATCH", 5)
     for name, heatmap in result.heatmaps.items():
-        alone = vx.faithfulness(small, cat, {name: heatmap}, steps=6, random_maps=3)
+        alone = vx.faithfulness(small, cat, {name: heatmap}, **asked)
         assert alone.scores[name].insertion == pytest.approx(
             together.scores[name].insertion, abs=1e-5
         )
@@ -131,7 +136,8 @@ def test_the_target_is_the_maps_own(small: vx.LoadedModel, cat: Path) -> None:
 def test_progress_counts_to_the_end(small: vx.LoadedModel, cat: Path) -> None:
     seen: list[tuple[int, int]] = []
     flat = {"flat": np.zeros((3, 4), np.float32)}
-    vx.faithfulness(small, cat, flat, steps=3, random_maps=4, progress=lambda *at: seen.append(at))
+    vx.faithfulness(small, cat, flat, steps=3, random_maps=4, exact=True,
+                    progress=lambda *at: seen.append(at))  # fmt: skip
     assert seen[-1] == (27, 27)
 
 
@@ -183,7 +189,7 @@ def test_weight_randomisation(deit_tiny: vx.LoadedModel, cat: Path) -> None:
 
 
 def test_a_map_equal_everywhere_correlates_with_nothing(small: vx.LoadedModel, cat: Path) -> None:
-    from vit_explorer.analysis.faithfulness import _rank_correlation
+    from vit_explorer.analysis.weight_randomisation import _rank_correlation
 
     flat = np.zeros((3, 4), np.float32)
     rising = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -208,7 +214,7 @@ def test_a_backbone_without_classes_says_so(small: vx.LoadedModel, cat: Path) ->
 def test_covered_pictures_are_given_by_their_tokens(
     small: vx.LoadedModel, cat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = sys.modules["vit_explorer.analysis.faithfulness"]
+    asked = sys.modules["vit_explorer.analysis.changed_copies"]
     monkeypatch.setattr(asked, "pictures_at_once", lambda device, tokens: 3)
     sizes: list[int] = []
     hook = small.module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 import vit_explorer as vx
 from tests.browser import open_explorer, pixels, settle, unexpected, watched_page
+from vit_explorer.analysis.faithfulness import Protocol
 from vit_explorer.page.payloads.maps import shown_of
 
 if TYPE_CHECKING:
@@ -82,13 +83,27 @@ def test_a_slow_method_runs_on_demand_and_stops(
     assert not any("analyses" in url for url in silent()[asked:])
 
 
-def test_trust_says_what_faithfulness_says(page: Page, small_checkpoint: Path, cat: Path) -> None:
-    page.click("#vx-trust")
+def compared(page: Page, protocol: str) -> None:
+    """Wait for verdicts by a protocol: unasked where that is quick, else by the button."""
+    page.get_by_role("group", name="What is taken away").get_by_role(
+        "button", name=protocol
+    ).click()
+    asked = page.locator("#vx-trust", has_text=re.compile("^Compare")).first
+    asked.wait_for()
+    asked.dispatch_event("click")  # also where there is nothing left to compare
     page.locator("#vx-trust", has_text="Compared").wait_for(timeout=60_000)
+
+
+@pytest.mark.parametrize("protocol", ["tokens", "pixels"])
+def test_trust_says_what_faithfulness_says(
+    page: Page, small_checkpoint: Path, cat: Path, protocol: Protocol
+) -> None:
+    compared(page, protocol)
     model = vx.load_model(str(small_checkpoint))
     explained = vx.explain(model, cat, methods=shown_of(1))
     assert explained.target is not None
-    trust = vx.faithfulness(model, cat, explained.heatmaps, target=explained.target.index)
+    maps, target = explained.heatmaps, explained.target.index
+    trust = vx.faithfulness(model, cat, maps, target=target, protocol=protocol)
     for name in shown_of(1):
         verdict = page.inner_text(f"{card(name)} .verdict")
         numbers = page.inner_text(f"{card(name)} .verdict-numbers")

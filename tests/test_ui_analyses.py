@@ -17,11 +17,12 @@ from fastapi.testclient import TestClient
 
 import vit_explorer as vx
 from tests.packed import unpack
+from vit_explorer.analysis.faithfulness import PROTOCOLS, RANDOM_MAPS, Protocol
 from vit_explorer.errors import OptionError
 from vit_explorer.methods.attention import rollout_by_layer
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.payloads.maps import describe_methods, layered, shown_of
-from vit_explorer.page.state.extra_maps import RANDOM_MAPS, Analyses, Named
+from vit_explorer.page.state.extra_maps import Analyses, Named
 from vit_explorer.page.state.results import Result
 
 JSON = {"content-type": "application/json"}
@@ -61,12 +62,32 @@ def test_each_layer_s_maps_are_those_of_the_option(
             np.testing.assert_allclose(values.reshape(expected.shape), expected, atol=1e-5)
 
 
-def test_trust_is_faithfulness_and_scores_no_map_twice(
-    client: TestClient, result: Result, small: vx.LoadedModel
+@contextmanager
+def counted(model: vx.LoadedModel) -> Iterator[list[int]]:
+    """How many pictures each pass of a model is over."""
+    passes: list[int] = []
+    hook = model.module.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    try:
+        yield passes
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_trust_is_faithfulness_and_measures_no_copy_twice(
+    client: TestClient, result: Result, small: vx.LoadedModel, protocol: Protocol
 ) -> None:
-    first = asked(client, result, {"ask": "trust", "names": ["rollout"]})
-    second = asked(client, result, {"ask": "trust", "names": ["rollout", "grad_cam@1"]})
-    again = asked(client, result, {"ask": "trust", "names": ["grad_cam@1"]})
+    def ask_for(*names: str) -> list[dict[str, Any]]:
+        body = {"ask": "trust", "names": names, "protocol": protocol}
+        return asked(client, result, body)
+
+    with counted(small) as passes:
+        ask_for("rollout")
+        first = sum(passes)
+        second = ask_for("rollout", "grad_cam@1")
+        further = sum(passes) - first
+        again = ask_for("grad_cam@1")
+        assert sum(passes) == first + further
     explained = vx.explain(
         small,
         "assets/cat.png",
@@ -75,28 +96,67 @@ def test_trust_is_faithfulness_and_scores_no_map_twice(
     )
     target = result.explanation.target
     assert target is not None
+    maps = {"rollout": "rollout", "grad_cam@1": "grad_cam"}
     expected = vx.faithfulness(
-        small, "assets/cat.png", explained.heatmaps, target=target.index, random_maps=RANDOM_MAPS
+        small,
+        "assets/cat.png",
+        {name: explained.heatmaps[own] for name, own in maps.items()},
+        target=target.index,
+        protocol=protocol,
     )
+    assert further < first / 4
+    assert expected.copies <= first + further < 1.25 * expected.copies
     told = second[-1]["trust"]
-    for name, own in (("rollout", "rollout"), ("grad_cam@1", "grad_cam")):
-        score = expected.scores[own]
+    for name in maps:
+        score = expected.scores[name]
         assert told["maps"][name]["insertion"] == pytest.approx(score.insertion, abs=1e-5)
         assert told["maps"][name]["deletion"] == pytest.approx(score.deletion, abs=1e-5)
         curve = told["maps"][name]["insertion_curve"]
         np.testing.assert_allclose(curve, score.insertion_curve, atol=1e-5)
-        assert told["maps"][name]["beats"] == expected.beaten(own)
-        good = expected.beats_chance(own)
+        assert told["maps"][name]["beats"] == expected.beaten(name)
+        assert told["maps"][name]["near"] is (name in expected.unsettled)
+        good = expected.beats_chance(name)
         verdict = told["maps"][name]["verdict"]
         assert (verdict in ("chance", "worse")) is not good
-        assert (verdict == "worse") is expected.loses_to_chance(own)
-    assert told["of"] == RANDOM_MAPS
+        assert (verdict == "worse") is expected.loses_to_chance(name)
+    assert (told["of"], told["protocol"]) == (RANDOM_MAPS, protocol)
     mean = np.mean([score.insertion for score in expected.random])
     assert told["random"]["insertion"] == pytest.approx(mean, abs=1e-5)
-    assert first[-1]["trust"]["random"] == told["random"]
-    passes = [next(line["total"] for line in lines if "total" in line) for lines in (first, second)]
-    assert passes[1] < passes[0] / 4
+    assert again[-1]["trust"] == told
     assert not any("total" in line for line in again)
+
+
+def test_what_takes_long_is_told_and_not_done_unasked(
+    client: TestClient, workbench: Workbench, small: vx.LoadedModel
+) -> None:
+    result = workbench.analyse("coffee.png", workbench.start_name, None)
+    body = {"ask": "trust", "names": ["rollout"], "protocol": "tokens", "within": 0.0}
+    *_, last = asked(client, result, body)
+    assert set(last) == {"trust_seconds"} and last["trust_seconds"]["tokens"] > 0
+    with counted(small) as passes:
+        *_, last = asked(client, result, {**body, "within": 100.0})
+    assert set(last["trust"]["maps"]) == {"rollout"} and passes
+    *_, last = asked(client, result, {**body, "within": 0.0})
+    assert "trust" in last
+
+
+def test_where_protocols_differ_is_told(
+    client: TestClient, workbench: Workbench, small: vx.LoadedModel
+) -> None:
+    result = workbench.analyse("rocket.jpg", workbench.start_name, None)
+    names = [name for name in shown_of(1) if name in result.explanation.heatmaps]
+    body = {"ask": "trust", "names": names}
+    *_, one = asked(client, result, {**body, "protocol": "pixels"})
+    assert one["differ"] == {}
+    *_, both = asked(client, result, {**body, "protocol": "tokens"})
+    target = result.explanation.trace.aim
+    maps = {name: result.explanation.heatmaps[name] for name in names}
+    trusts = [
+        vx.faithfulness(small, result.picture, maps, target=target, protocol=protocol)
+        for protocol in PROTOCOLS
+    ]
+    expected = vx.disagreements(*trusts)
+    assert {name: said["text"] for name, said in both["differ"].items()} == expected
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,7 @@
 # What `import vit_explorer as vx` offers; `__init__.py` imports each where it is first used.
 
-from .analysis.faithfulness import (
-    Faithfulness,
-    Score,
-    faithfulness,
-    weight_randomisation,
-)
+from .analysis.disagreement import disagreements
+from .analysis.faithfulness import Faithfulness, Score, faithfulness
 from .analysis.head_statistics import attention_distance, attention_entropy
 from .analysis.intervention_result import Change, Intervention
 from .analysis.interventions import intervene, intervene_many
@@ -20,6 +16,7 @@ from .analysis.tokens import (
     patch_grid,
     token_similarity,
 )
+from .analysis.weight_randomisation import weight_randomisation
 from .analysis.weights import PatchFilters, patch_filters, position_similarity
 from .datasets.evaluate import Metrics, evaluate
 from .errors import ExplorerError
@@ -68,6 +65,7 @@ __all__ = [
     "attention_entropy",
     "available_models",
     "check_patch_embedding",
+    "disagreements",
     "evaluate",
     "explain",
     "explain_folder",

@@ -28,6 +28,7 @@ const CHOICES = {
     { tab: "compare", otherKind: "model", otherWanted: { kind: "model", name: "vit", label: "vit" } },
     "model:vit",
   ],
+  by: [{ protocol: "pixels" }, "pixels"],
   epoch: [{ tab: "training", epochWanted: 7 }, "7"],
   step: [{ tab: "learn", step: 3 }, "4"],
 };

@@ -1,57 +1,53 @@
-"""Whether a map can be trusted: does covering what it marks change the prediction more than chance?
+"""Whether a map can be trusted: does taking away what it marks change the prediction more than
+chance does?
 
-Petsiuk, Das & Saenko, "RISE", BMVC 2018 (insertion and deletion); Adebayo et al., "Sanity Checks
-for Saliency Maps", NeurIPS 2018 (weight randomisation).
+Petsiuk, Das & Saenko, "RISE", BMVC 2018 (insertion and deletion).
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vit_explorer.errors import OptionError, TargetError
-from vit_explorer.methods import METHODS, Heatmap, find_method
-from vit_explorer.methods.model_queries import pictures_at_once
-from vit_explorer.models.card import ModelCard
-from vit_explorer.models.cells import over_pixels
-from vit_explorer.models.devices import enough_memory
-from vit_explorer.models.interception import running
+from vit_explorer.analysis.changed_copies import WAYS
+from vit_explorer.analysis.curves import Cells, Copy, Curves, settle, thresholds
+from vit_explorer.analysis.interventions import check_drop
+from vit_explorer.errors import OptionError, TargetError, UnsupportedModelError
+from vit_explorer.methods import Heatmap
 from vit_explorer.models.loaded import LoadedModel
-from vit_explorer.models.outputs import answer, measured, no_classes
+from vit_explorer.models.outputs import no_classes
 from vit_explorer.models.targets import Aim, Target, find_target
-from vit_explorer.options import whole_number
+from vit_explorer.options import one_of, whole_number
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import trace
 
 Grid = NDArray[np.float32]
-
-# RISE blurs 224 pixels by a Gaussian of 5: 5/16 of a patch of 16.
-BLUR_IN_PATCHES = 5 / 16
-BATCH = 64
+Verdict = Literal["good", "middle", "chance", "worse"]
+Protocol = Literal["pixels", "tokens"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+STEPS, RANDOM_MAPS = 14, 20
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
     """How a map does: areas under its curves, 0 to 1, or in units of a value.
 
-    `insertion` is the target's mean probability, or its mean value, while the best cells are
-    uncovered first (higher is better), `deletion` while they are covered first (lower is better).
-    The curves have one value a step, from nothing to everything.
+    `insertion` is the target's mean probability, or its mean value, while the best cells come
+    first (higher is better), `deletion` while they go first (lower is better). The curves have one
+    value a step, from nothing to everything; `measured` are the steps that were measured, between
+    which they are straight.
     """
 
     insertion: float
     deletion: float
     insertion_curve: Grid = field(repr=False)
     deletion_curve: Grid = field(repr=False)
+    measured: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def gain(self) -> float:
@@ -64,7 +60,9 @@ class Faithfulness:
     """Scores of maps by name, of a Gaussian in the middle, and of random maps.
 
     `measure` says what the curves are of: the target's "probability", or its "value" where that is
-    what the model returns.
+    what the model returns. `protocol` says what was taken away: "pixels" or "tokens". `copies` is
+    how many changed pictures that took, of `possible` for all steps of all curves; what is
+    `unsettled` are maps so near the border that half of those did not tell on which side they are.
     """
 
     target: int
@@ -73,6 +71,10 @@ class Faithfulness:
     gaussian: Score
     random: tuple[Score, ...]
     measure: str = "probability"
+    protocol: Protocol = "pixels"
+    copies: int = 0
+    possible: int = 0
+    unsettled: frozenset[str] = frozenset()
 
     def beaten(self, name: str) -> int:
         """How many of the random maps a map beats, by its gain."""
@@ -84,23 +86,32 @@ class Faithfulness:
 
     def beats_chance(self, name: str) -> bool:
         """Whether a map beats 95 % of the random maps."""
-        return self.percentile(name) >= 0.95
+        return self.beaten(name) >= thresholds(len(self.random))[0]
 
     def loses_to_chance(self, name: str) -> bool:
         """Whether 95 % of the random maps beat a map."""
-        return self.percentile(name) <= 0.05
+        return self.beaten(name) <= thresholds(len(self.random))[1]
 
     def beats_middle(self, name: str) -> bool:
         """Whether a map beats the Gaussian in the middle."""
         return self.scores[name].gain > self.gaussian.gain
 
+    def kind(self, name: str) -> Verdict:
+        """The verdict in a word: "good" where it beats chance and the Gaussian in the middle,
+        "middle" where it beats chance alone, "chance" where not, "worse" where chance beats it."""
+        if not self.beats_chance(name):
+            return "worse" if self.loses_to_chance(name) else "chance"
+        return "good" if self.beats_middle(name) else "middle"
+
     def verdict(self, name: str) -> str:
         """One line: what it beats."""
-        if not self.beats_chance(name):
-            how = "worse than chance" if self.loses_to_chance(name) else "no better than chance"
-            return f"{how} (beats {self.beaten(name)} of {len(self.random)})"
-        middle = "and" if self.beats_middle(name) else "but not"
-        return f"beats {self.beaten(name)} of {len(self.random)} random maps, {middle} the middle"
+        near = ", a close call" if name in self.unsettled else ""
+        beaten, of, kind = self.beaten(name), len(self.random), self.kind(name)
+        if kind in ("worse", "chance"):
+            how = "worse than chance" if kind == "worse" else "no better than chance"
+            return f"{how} (beats {beaten} of {of}){near}"
+        middle = "and" if kind == "good" else "but not"
+        return f"beats {beaten} of {of} random maps, {middle} the middle{near}"
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, for a file."""
@@ -112,12 +123,15 @@ class Faithfulness:
             "target": self.target,
             "label": self.label,
             "measure": self.measure,
+            "protocol": self.protocol,
+            "copies": self.copies,
             "maps": {
                 name: {
                     **numbers(score),
                     "beats": self.beaten(name),
                     "percentile": self.percentile(name),
                     "verdict": self.verdict(name),
+                    "settled": name not in self.unsettled,
                 }
                 for name, score in self.scores.items()
             },
@@ -132,51 +146,56 @@ def faithfulness(
     heatmaps: Mapping[str, Heatmap | Grid],
     *,
     target: Target = None,
-    steps: int = 14,
-    random_maps: int = 20,
+    protocol: Protocol = "pixels",
+    exact: bool = False,
+    steps: int = STEPS,
+    random_maps: int = RANDOM_MAPS,
     seed: int = 0,
+    known: MutableMapping[Copy, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Faithfulness:
     """Insertion and deletion of maps (gh, gw), beside random maps and a Gaussian in the middle.
 
-    Cells are ranked by value, equal ones row by row. Deletion covers with the mean colour of the
-    model's normalisation, insertion starts from a blurred picture. All covered pictures of all
-    maps share batches.
+    Cells are ranked by value, equal ones row by row. By "pixels" deletion covers with the mean
+    colour of the model's normalisation, and insertion starts from a blurred picture. By "tokens"
+    the patches' tokens are taken out of the sequence before the first block, and the others keep
+    their positions; random maps then come in pairs, of which one is the other from behind.
+
+    A copy of the picture that several maps ask for is measured once. Curves are measured at every
+    fourth step, and then at more where a verdict is open, with half of all copies at most: gains
+    are within some 0.02 of those of all steps. A hundred copies or fewer are all measured.
 
     Args:
         picture: anything `open_picture` takes, or a `Prepared`.
         target: class, label or value that is followed, its probability where it has one; None
             takes the maps' own target where they have one, else the top prediction.
+        protocol: what is taken away, "pixels" or "tokens".
+        exact: measure every step of every curve.
         steps: points of a curve after the first.
-        progress: called with (pictures done, pictures in all).
+        known: what copies of this very picture, target and protocol were measured to be; added to.
+        progress: called with (copies done, copies in all at most).
 
     Raises:
-        OptionError: a map of another grid, no maps, or counts below 1.
+        OptionError: a map of another grid, no maps, no such protocol, or counts below 1.
         TargetError: a model of one class or none, or maps made for several targets.
+        UnsupportedModelError: tokens of a model of tier 2, or of one that needs all of them.
     """
-    gh, gw = model.card.grid
+    grids = _checked(model, heatmaps)
+    one_of(Sentence("part.protocol", "protocol"), protocol, PROTOCOLS)
     for name, count in (("number of steps", steps), ("number of random maps", random_maps)):
         whole_number(name, count, 1)
-    grids = {name: _values(heatmap) for name, heatmap in heatmaps.items()}
-    for name, grid in grids.items():
-        if grid.shape != (gh, gw) or not np.isfinite(grid).all():
-            raise OptionError(
-                "error.trust.shape",
-                "The map {name!r} has shape {shape}, expected {expected} finite values, one a "
-                "patch of the model.",
-                name=name,
-                shape=grid.shape,
-                expected=(gh, gw),
-            )
-    if not grids:
-        raise OptionError("error.trust.none", "No maps were given, expected at least one to score.")
     prepared = model.prepare(picture)
     aim = _choose_aim(model, prepared, heatmaps, target)
-    generator = np.random.default_rng(seed)
-    chance = [generator.random((gh, gw), dtype=np.float32) for _ in range(random_maps)]
-    orders = [_ranked(grid) for grid in (*grids.values(), _centred(gh, gw), *chance)]
-    curves = _curves(model, prepared, orders, aim, min(steps, gh * gw), progress)
-    scores = [_score(*pair) for pair in curves]
+    orders = _orders(model, grids, protocol, random_maps, seed)
+    way = WAYS[protocol](model, prepared, aim)
+    known = {} if known is None else known
+    curves = Curves(orders, min(steps, len(orders[0])), way, known, progress)
+    unsettled: set[int] = set()
+    if exact:
+        curves.measure([(at, curves.levels - 1) for at in range(len(orders))], curves.all)
+    else:
+        unsettled = settle(curves, len(grids), random_maps)
+    scores = [_score(curves, at) for at in range(len(orders))]
     return Faithfulness(
         target=aim.index,
         label=aim.label(model.labels),
@@ -184,38 +203,77 @@ def faithfulness(
         gaussian=scores[len(grids)],
         random=tuple(scores[len(grids) + 1 :]),
         measure="value" if model.card.outputs == "value" else "probability",
+        protocol=protocol,
+        copies=len(curves.used),
+        possible=curves.all,
+        unsettled=frozenset(name for at, name in enumerate(grids) if at in unsettled),
     )
 
 
-def weight_randomisation(
+def most_copies(
     model: LoadedModel,
     picture: Any,
-    methods: Mapping[str, Mapping[str, Any]] | tuple[str, ...],
+    heatmaps: Mapping[str, Heatmap],
     *,
-    target: Target = None,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Rank correlation, -1 to 1, of each method's map with the one a ruined model gives.
+    target: Target,
+    protocol: Protocol,
+    known: MutableMapping[Copy, float],
+) -> tuple[int, float]:
+    """What `faithfulness` with its usual steps and random maps costs at most.
 
-    Every weight tensor is shuffled in a copy of the model, so each keeps its values but not what
-    it learned. A method whose map stays alike (near 1) does not explain the model. A map that is
-    the same everywhere correlates with nothing: 0.
+    Returns:
+        (copies to measure, what they take of as many passes: less where tokens are taken out).
 
     Raises:
-        OptionError: an unknown method or option.
+        ExplorerError: as `faithfulness` does.
     """
-    chosen = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
-    for name in chosen:
-        find_method(name)
+    grids = _checked(model, heatmaps)
     prepared = model.prepare(picture)
-    real = trace(model, prepared, target=target, gradients="all")
-    ruined = trace(_shuffled(model, seed), prepared, target=real.aim, gradients="all")
-    return {
-        name: _rank_correlation(
-            METHODS[name](real, **options).values, METHODS[name](ruined, **options).values
-        )
-        for name, options in chosen.items()
-    }
+    way = WAYS[protocol](model, prepared, _choose_aim(model, prepared, heatmaps, target))
+    orders = _orders(model, grids, protocol, RANDOM_MAPS, 0)
+    curves = Curves(orders, min(STEPS, len(orders[0])), way, dict(known))
+    copies = max(0, curves.all // 2 - len(curves.held))
+    return copies, copies * way.share
+
+
+def protocols_of(model: LoadedModel) -> tuple[Protocol, ...]:
+    """The protocols that a model allows."""
+    if model.card.tier == 2:
+        return ("pixels",)
+    try:
+        check_drop(model, 1)
+    except UnsupportedModelError:
+        return ("pixels",)
+    return PROTOCOLS
+
+
+def _score(curves: Curves, order: int) -> Score:
+    points = curves.points(int(curves.level[order]))
+    insertion, deletion = (curves.curve(order, which, points) for which in (0, 1))
+    return Score(
+        insertion=float(np.trapezoid(insertion)) / curves.steps,
+        deletion=float(np.trapezoid(deletion)) / curves.steps,
+        insertion_curve=insertion.astype(np.float32),
+        deletion_curve=deletion.astype(np.float32),
+        measured=tuple(points),
+    )
+
+
+def _checked(model: LoadedModel, heatmaps: Mapping[str, Heatmap | Grid]) -> dict[str, Grid]:
+    grids = {name: _values(heatmap) for name, heatmap in heatmaps.items()}
+    for name, grid in grids.items():
+        if grid.shape != model.card.grid or not np.isfinite(grid).all():
+            raise OptionError(
+                "error.trust.shape",
+                "The map {name!r} has shape {shape}, expected {expected} finite values, one a "
+                "patch of the model.",
+                name=name,
+                shape=grid.shape,
+                expected=model.card.grid,
+            )
+    if not grids:
+        raise OptionError("error.trust.none", "No maps were given, expected at least one to score.")
+    return grids
 
 
 def _values(heatmap: Heatmap | Grid) -> Grid:
@@ -256,7 +314,24 @@ def _choose_aim(
     return aim
 
 
-def _ranked(grid: Grid) -> NDArray[np.intp]:
+def _orders(
+    model: LoadedModel,
+    grids: Mapping[str, Grid],
+    protocol: Protocol,
+    random_maps: int,
+    seed: int,
+) -> list[Cells]:
+    """Cells in the order of each map, of the Gaussian in the middle, and of random maps."""
+    gh, gw = model.card.grid
+    generator = np.random.default_rng(seed)
+    chance = [generator.random((gh, gw), dtype=np.float32) for _ in range(random_maps)]
+    if protocol == "tokens":
+        # What one of a pair inserts the other has left, so that both need the same copies.
+        chance = [one for first in chance for one in (first, -first)][:random_maps]
+    return [_ranked(grid) for grid in (*grids.values(), _centred(gh, gw), *chance)]
+
+
+def _ranked(grid: Grid) -> Cells:
     """Cells from the highest value down; equal ones keep their order, row by row."""
     return np.argsort(-grid.ravel(), kind="stable")
 
@@ -266,107 +341,3 @@ def _centred(rows: int, columns: int) -> Grid:
     y = (np.arange(rows) + 0.5) / rows - 0.5
     x = (np.arange(columns) + 0.5) / columns - 0.5
     return np.exp(-(y[:, None] ** 2 + x[None] ** 2) / (2 * 0.25**2)).astype(np.float32)
-
-
-def _curves(
-    model: LoadedModel,
-    prepared: Prepared,
-    orders: list[NDArray[np.intp]],
-    aim: Aim,
-    steps: int,
-    progress: Callable[[int, int], None] | None,
-) -> list[tuple[Grid, Grid]]:
-    """(insertion, deletion) probabilities or values of each order, steps + 1 each."""
-    from torchvision.transforms.v2.functional import gaussian_blur
-
-    outputs = model.card.outputs
-    parameter = next(model.module.parameters())
-    pixels = prepared.pixels.to(parameter.device, parameter.dtype)
-    h, w = model.card.patch_size
-    sigma = [BLUR_IN_PATCHES * w, BLUR_IN_PATCHES * h]
-    kernel = [2 * round(3 * value) + 1 for value in sigma]
-    blurred = gaussian_blur(pixels, kernel, sigma)
-    mean = torch.zeros_like(pixels)  # the normalisation's mean colour
-
-    def covered() -> Iterator[Tensor]:
-        # All curves share their ends: the whole picture, the blurred one, the mean colour.
-        yield from (pixels, blurred, mean)
-        for order in orders:
-            for shown in _masks(order, model.card, steps):
-                mask = shown.to(pixels)
-                yield torch.where(mask > 0, pixels, blurred)
-                yield torch.where(mask > 0, mean, pixels)
-
-    total = 3 + len(orders) * (steps - 1) * 2
-    found: list[Tensor] = []
-    size = min(BATCH, pictures_at_once(model.device, model.card.work))
-    with (
-        model.lock,
-        torch.inference_mode(),
-        running(model.module, model.anatomy),
-        enough_memory(model.card.name),
-    ):
-        for batch in _batches(covered(), size):
-            told = measured(answer(model, batch).raw, outputs)
-            found.append(aim.measured(told, probabilities=outputs != "value").cpu())
-            if progress is not None:
-                progress(sum(map(len, found)), total)
-    whole, faint, nothing = (probability.reshape(1) for probability in torch.cat(found)[:3].numpy())
-    table = torch.cat(found)[3:].reshape(len(orders), steps - 1, 2).numpy()
-    return [
-        (
-            np.concatenate((faint, curve[:, 0], whole)),
-            np.concatenate((whole, curve[:, 1], nothing)),
-        )
-        for curve in table
-    ]
-
-
-def _masks(order: NDArray[np.intp], card: ModelCard, steps: int) -> Iterator[Tensor]:
-    """Masks (1, 1, H, W) of the first n/steps, 2n/steps, … cells of an order, short of all n."""
-    for step in range(1, steps):
-        cells = np.zeros(len(order), np.float32)
-        cells[order[: round(step * len(order) / steps)]] = 1
-        yield over_pixels(card, torch.from_numpy(cells).unflatten(0, card.grid))[None, None]
-
-
-def _batches(pictures: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    held: list[Tensor] = []
-    for picture in pictures:
-        held.append(picture)
-        if len(held) == size:
-            yield torch.cat(held)
-            held = []
-    if held:
-        yield torch.cat(held)
-
-
-def _score(insertion: Grid, deletion: Grid) -> Score:
-    width = 1 / (len(insertion) - 1)
-    return Score(
-        insertion=float(np.trapezoid(insertion, dx=width)),
-        deletion=float(np.trapezoid(deletion, dx=width)),
-        insertion_curve=insertion,
-        deletion_curve=deletion,
-    )
-
-
-def _shuffled(model: LoadedModel, seed: int) -> LoadedModel:
-    """A copy of the model with each parameter's numbers in random places."""
-    with model.lock:
-        module = copy.deepcopy(model.module)
-        anatomy = model.anatomy.in_copy(module, model.module)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
-    return dataclasses.replace(model, module=module, anatomy=anatomy)
-
-
-def _rank_correlation(first: Grid, second: Grid) -> float:
-    from scipy.stats import spearmanr
-
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(spearmanr(first.ravel(), second.ravel()).statistic)

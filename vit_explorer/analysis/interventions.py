@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -149,21 +149,22 @@ def _check(model: LoadedModel, change: Change) -> _Checked:
     heads = tuple(sorted({_head(model, pair) for pair in change.heads_off}))
     patches = tuple(sorted({_patch(model, place) for place in change.patches_off}))
     if patches and change.how == "drop":
-        _check_drop(model, len(patches))
+        check_drop(model, len(patches))
     return _Checked(heads, patches, change.how)
 
 
-def _check_drop(model: LoadedModel, count: int) -> None:
+def check_drop(model: LoadedModel, count: int) -> None:
+    """Raises UnsupportedModelError or OptionError where so many patches can't be dropped."""
     card = model.card
     require(card, "tokens")
-    if card.read_blocks and _pools_patches(model):
+    if card.read_blocks and pools_patches(model):
         raise UnsupportedModelError(
             "error.drop.several",
             "Patches can't be dropped from {model}: its head pools the patches of several "
             "blocks together; grey them instead.",
             model=card.name,
         )
-    if count == card.grid[0] * card.grid[1] and _pools_patches(model):
+    if count == card.grid[0] * card.grid[1] and pools_patches(model):
         raise OptionError(
             "error.drop.all",
             "All {count} patches were dropped, but {model} predicts from the patches ({pooling} "
@@ -221,7 +222,8 @@ def _is_pair(given: Any) -> bool:
     return isinstance(given, (tuple, list)) and len(given) == 2 and all(map(is_whole, given))
 
 
-def _pools_patches(model: LoadedModel) -> bool:
+def pools_patches(model: LoadedModel) -> bool:
+    """Whether a model's end reads patches, so that some have to be there."""
     return model.card.pooling != "class"
 
 
@@ -237,9 +239,18 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
     if card.tier == 2:  # nothing else was asked for, or it was refused
         with evaluating(model.module):
             return answer(model, pixels).raw
+    return run_without(model, pixels, dropped, _heads_on(model, changes))
+
+
+def run_without(
+    model: LoadedModel, pixels: Tensor, dropped: Tensor, heads: Mapping[int, Tensor] | None = None
+) -> Tensor:
+    """What the model returns (B, C) for pictures whose `dropped` (B, gh, gw) patches' tokens are
+    hidden from every query and from the pooling; of `heads` by layer, (B, h), False are silent."""
+    card = model.card
     keys = None
     if bool(dropped.any()):
-        prefix = dropped.new_ones(len(changes), card.prefix_tokens)
+        prefix = dropped.new_ones(len(pixels), card.prefix_tokens)
         keys = torch.cat((prefix, ~dropped.flatten(1)), dim=1)  # (B, N)
         keys = keys[:, model.anatomy.place.argsort().to(keys.device)]
     last: list[Tensor] = []
@@ -252,14 +263,14 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
     switched = switching(
         model.module,
         model.anatomy,
-        pictures=len(changes),
+        pictures=len(pixels),
         keys=keys,
-        heads=_heads_on(model, changes),
+        heads=heads or {},
         on_output=leaving,
     )
     with switched:
         raw = answer(model, pixels).raw
-    if keys is None or not _pools_patches(model):
+    if keys is None or not pools_patches(model):
         return raw
     return _pooled(model, last[0], keys)
 

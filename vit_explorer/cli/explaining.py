@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,6 +32,8 @@ from vit_explorer.cli.options import (
 from vit_explorer.cli.printing import line, marked, say, say_json
 from vit_explorer.cli.progress_bars import counted, method_bars
 from vit_explorer.errors import ModelError
+from vit_explorer.options import one_of
+from vit_explorer.sentences import Sentence
 
 
 def explain(
@@ -41,15 +44,24 @@ def explain(
     trust: Annotated[
         bool, typer.Option("--trust", help="Compare each map with chance; takes seconds.")
     ] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare with chance by covered 'pixels' or by 'tokens' taken out alone; --trust "
+            "does both where tokens can be taken out."
+        ),
+    ] = None,
     out: Out = Path("out"),
 ) -> None:
     """Explain pictures: predictions as a table, overlays and numbers as files."""
+    from vit_explorer.analysis.faithfulness import PROTOCOLS, protocols_of
     from vit_explorer.explaining.explanation import folder_name
     from vit_explorer.explaining.folders import distinct
-    from vit_explorer.models.outputs import no_predictions
 
     methods, options, how = asked.names(), asked.options(), opening.options()
     check_out(out)
+    if protocol is not None:
+        one_of(Sentence("part.protocol", "protocol"), protocol, PROTOCOLS)
 
     def opened(image: Path) -> vx.Picture:
         return vx.open_picture(image, **how)
@@ -57,6 +69,8 @@ def explain(
     for image in images:  # nothing is written if one of them is wrong, and none is held
         opened(image)
     loaded = source.load()
+    protocols: Sequence[Any] = protocols_of(loaded) if trust else ()
+    protocols = protocols if protocol is None else (protocol,)
     console = Console()
     names = distinct(folder_name(image.name) for image in images)
     with method_bars() as progress:
@@ -64,21 +78,30 @@ def explain(
             loaded, map(opened, images), methods, asked.target, options=options, progress=progress
         )
         for name, result in zip(names, counted(results, len(images), "explaining"), strict=True):
-            judged = _judged(loaded, result) if trust else result
+            judged = _judged(loaded, result, protocols) if protocols else result
             folder = judged.save(out, name=name)
-            if judged.predictions:
-                console.print(tables.predictions_table(judged))
-            else:
-                console.print(no_predictions(loaded.card), highlight=False, markup=False)
-            if judged.picture.stretch is not None:
-                say(f"stretched by {judged.picture.stretch}")
-            if judged.trust is not None:
-                console.print(tables.trust_table(judged.trust))
-            if judged.unsure:
-                console.print(marked(tables.unsure_line(judged)), highlight=False)
-            for skipped, reason in judged.skipped.items():
-                console.print(f"{skipped} left out: {marked(reason)}", highlight=False)
+            _print(console, judged)
             say(f"written to {folder}/")
+
+
+def _print(console: Console, judged: vx.Explanation) -> None:
+    """Predictions, what the maps are worth, and what there is to beware of."""
+    from vit_explorer.models.outputs import no_predictions
+
+    if judged.predictions:
+        console.print(tables.predictions_table(judged))
+    else:
+        console.print(no_predictions(judged.card), highlight=False, markup=False)
+    if judged.picture.stretch is not None:
+        say(f"stretched by {judged.picture.stretch}")
+    for trust in judged.trust.values():
+        console.print(tables.trust_table(trust))
+    for name, differs in judged.protocols_differ.items():
+        console.print(f"{name}: {marked(differs)}", highlight=False, soft_wrap=True)
+    if judged.unsure:
+        console.print(marked(tables.unsure_line(judged)), highlight=False)
+    for skipped, reason in judged.skipped.items():
+        console.print(f"{skipped} left out: {marked(reason)}", highlight=False)
 
 
 def batch(
@@ -183,9 +206,15 @@ def inspect(
     Console().print(tables.model_table(loaded))
 
 
-def _judged(model: vx.LoadedModel, result: vx.Explanation) -> vx.Explanation:
+def _judged(
+    model: vx.LoadedModel, result: vx.Explanation, protocols: Sequence[Any]
+) -> vx.Explanation:
+    trust = {}
     with method_bars(unit="picture") as progress:
-        told = partial(progress, "comparing with chance") if progress else None
-        aim = result.trace.aim
-        trust = vx.faithfulness(model, result.prepared, result.heatmaps, target=aim, progress=told)
+        for protocol in protocols:
+            told = partial(progress, f"comparing with chance by {protocol}") if progress else None
+            trust[protocol] = vx.faithfulness(
+                model, result.prepared, result.heatmaps,
+                target=result.trace.aim, protocol=protocol, progress=told,
+            )  # fmt: skip
     return dataclasses.replace(result, trust=trust)

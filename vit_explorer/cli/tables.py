@@ -44,7 +44,8 @@ def unsure_line(result: Explanation) -> str:
 
 def trust_table(trust: Faithfulness) -> Table:
     """Insertion, deletion and their difference: of the maps, of the middle, and by chance."""
-    title = f"insertion − deletion = gain of the {trust.measure}: higher is better"
+    how = {"pixels": "by covered pixels", "tokens": "by tokens taken out"}[trust.protocol]
+    title = f"{how}: insertion − deletion = gain of the {trust.measure}, higher is better"
     table = Table(title=title, title_justify="left")
     table.add_column("map", no_wrap=True)
     for heading in ("insertion", "deletion", "gain"):

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from PIL import Image
 
+from vit_explorer.analysis.disagreement import disagreements
 from vit_explorer.analysis.faithfulness import Faithfulness
 from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.drawing import overlays as render
@@ -44,7 +45,8 @@ PNG_EFFORT = 2
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What a model said about a picture, and why; `heatmaps` and `skipped` are by method name."""
+    """What a model said about a picture, and why; `heatmaps` and `skipped` are by method name, and
+    `trust` by protocol, "pixels" and "tokens", where it was asked for."""
 
     picture: Picture
     prepared: Prepared
@@ -56,7 +58,7 @@ class Explanation:
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
     trace: Trace = field(repr=False)
-    trust: Faithfulness | None = None
+    trust: Mapping[str, Faithfulness] = field(default_factory=dict)
 
     @property
     def card(self) -> ModelCard:
@@ -73,6 +75,13 @@ class Explanation:
             return None
         likeliest = self.predictions[0].probability
         return None if likeliest is None else likeliest < self.card.unsure_below
+
+    @property
+    def protocols_differ(self) -> dict[str, str]:
+        """A sentence for each map that beats chance by one protocol alone, with the likely
+        reason."""
+        pixels, tokens = self.trust.get("pixels"), self.trust.get("tokens")
+        return disagreements(pixels, tokens) if pixels and tokens else {}
 
     def overlay(
         self,
@@ -205,7 +214,8 @@ class Explanation:
                 for name, heatmap in self.heatmaps.items()
             },
             "skipped": dict(self.skipped),
-            "trust": None if self.trust is None else self.trust.to_dict(),
+            "trust": {protocol: trust.to_dict() for protocol, trust in self.trust.items()},
+            "protocols_differ": self.protocols_differ,
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
         }

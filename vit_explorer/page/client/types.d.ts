@@ -87,6 +87,7 @@ interface Model {
   overlap: boolean;
   convolution: boolean;
   attends: string;
+  protocols: Protocol[];
   own_order: boolean;
   own_transform: boolean;
   prefix: string[];
@@ -202,8 +203,11 @@ interface Score {
   deletion: number;
 }
 
+type Protocol = "pixels" | "tokens";
+
 /** How maps fare beside a Gaussian in the middle and random maps. */
 interface Trust {
+  protocol: Protocol;
   of: number;
   maps: Record<
     string,
@@ -212,6 +216,7 @@ interface Trust {
       deletion_curve: number[];
       beats: number;
       verdict: "good" | "middle" | "chance" | "worse";
+      near: boolean;
     }
   >;
   middle: Score;
@@ -302,6 +307,8 @@ interface State extends Ready {
   smooth: boolean;
   whole: boolean;
   shared: boolean;
+  /** How maps are compared with chance; "" is the last that the model allows. */
+  protocol: Protocol | "";
   theme: string;
   language: string;
   edit: Edit;

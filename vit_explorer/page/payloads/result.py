@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from vit_explorer.analysis.faithfulness import protocols_of
 from vit_explorer.analysis.tokens import check_patch_embedding
 from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.errors import ExplorerError
@@ -123,6 +124,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "left_over": list(card.left_over),
         "overlap": card.overlap,
         "attends": card.attends,
+        "protocols": protocols_of(model),
         "convolution": has_projection(model),
         "own_order": model.anatomy.places is not None,
         "own_transform": model.preprocess.crop_pct is None,

@@ -11,14 +11,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
-from vit_explorer.analysis.faithfulness import Faithfulness
+from vit_explorer.analysis.faithfulness import Faithfulness, Protocol
 from vit_explorer.page.payloads.maps import describe_map, layered
 from vit_explorer.page.payloads.result import describe_result
 from vit_explorer.page.routes.held import Bench, Held
 from vit_explorer.page.routes.request_bodies import read_order
+from vit_explorer.page.state.extra_maps import Analyses, Progress
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.streamed_job import Tell, Telling, Turn, Work, paced
+from vit_explorer.sentences import keyed
 
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"
@@ -54,8 +56,12 @@ class MapAsked(BaseModel):
 
 
 class TrustAsked(BaseModel):
+    """Of maps by their names; where it may take longer than `within` seconds, how long is told."""
+
     ask: Literal["trust"]
     names: Names
+    protocol: Protocol = "pixels"
+    within: float | None = None
 
 
 class LayersAsked(BaseModel):
@@ -143,7 +149,7 @@ def tell_analysis(workbench: Workbench, result: Result, asked: AnalysisAsked, te
         heatmap = analyses.heatmap(result, asked.name, progress)
         tell({"map": describe_map(asked.name, heatmap)})
     elif isinstance(asked, TrustAsked):
-        tell({"trust": describe_trust(analyses.trust(result, asked.names, progress))})
+        tell_trust(analyses, result, asked, progress, tell)
     else:
         names = layered()
         for done, name in enumerate(names, 1):
@@ -152,10 +158,27 @@ def tell_analysis(workbench: Workbench, result: Result, asked: AnalysisAsked, te
             progress(done, len(names))
 
 
+def tell_trust(
+    analyses: Analyses, result: Result, asked: TrustAsked, progress: Progress, tell: Tell
+) -> None:
+    """Tell a comparison with chance, and where its protocol differs from the other one; or, of one
+    that nobody waits for, how long it would take."""
+    if asked.within is not None:
+        maps = {name: analyses.heatmap(result, name) for name in asked.names}
+        seconds = analyses.verdicts.seconds(result, maps, asked.protocol)
+        if seconds > asked.within:
+            tell({"trust_seconds": {asked.protocol: seconds}})
+            return
+    trust = analyses.trust(result, asked.names, asked.protocol, progress)
+    differing = analyses.verdicts.differing(result)
+    tell({"trust": describe_trust(trust), "differ": {k: keyed(v) for k, v in differing.items()}})
+
+
 def describe_trust(trust: Faithfulness) -> dict[str, Any]:
     """Scores and curves of each map, of the Gaussian in the middle, and of the random maps."""
     random = trust.random
     return {
+        "protocol": trust.protocol,
         "of": len(random),
         "maps": {
             name: {
@@ -164,7 +187,8 @@ def describe_trust(trust: Faithfulness) -> dict[str, Any]:
                 "insertion_curve": score.insertion_curve.tolist(),
                 "deletion_curve": score.deletion_curve.tolist(),
                 "beats": trust.beaten(name),
-                "verdict": _verdict(trust, name),
+                "verdict": trust.kind(name),
+                "near": name in trust.unsettled,
             }
             for name, score in trust.scores.items()
         },
@@ -179,10 +203,3 @@ def describe_trust(trust: Faithfulness) -> dict[str, Any]:
             "deletion_curves": [score.deletion_curve.tolist() for score in random],
         },
     }
-
-
-def _verdict(trust: Faithfulness, name: str) -> str:
-    """The page's word for what `Faithfulness.verdict` says."""
-    if not trust.beats_chance(name):
-        return "worse" if trust.loses_to_chance(name) else "chance"
-    return "good" if trust.beats_middle(name) else "middle"

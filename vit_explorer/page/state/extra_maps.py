@@ -7,21 +7,20 @@ that coming back to a picture costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vit_explorer.analysis.faithfulness import Faithfulness, faithfulness
+from vit_explorer.analysis.faithfulness import Faithfulness, Protocol
 from vit_explorer.errors import ExplorerError, OptionError
 from vit_explorer.methods import METHODS, Heatmap, find_method
 from vit_explorer.options import index_from_text
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.results import Result
+from vit_explorer.page.state.verdicts import Verdicts
 from vit_explorer.sentences import Sentence
 
 Progress = Callable[[int, int], None]
 
-RANDOM_MAPS = 20
 MAP_CACHE_BYTES = 64 * 2**20
-TRUSTS_KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Analyses:
 
     def __init__(self) -> None:
         self._maps: ByteCache[Heatmap] = ByteCache(MAP_CACHE_BYTES, lambda m: m.values.nbytes)
-        self._trusts: ByteCache[Faithfulness] = ByteCache(TRUSTS_KEPT, lambda _: 1)
+        self.verdicts = Verdicts()
 
     def heatmap(self, result: Result, name: str, progress: Progress | None = None) -> Heatmap:
         """One map of a result, by a method and perhaps a layer.
@@ -99,28 +98,18 @@ class Analyses:
         return found
 
     def trust(
-        self, result: Result, names: Sequence[str], progress: Progress | None = None
+        self,
+        result: Result,
+        names: Sequence[str],
+        protocol: Protocol = "pixels",
+        progress: Progress | None = None,
     ) -> Faithfulness:
-        """Insertion and deletion of maps beside random ones; maps scored before are not again.
+        """Insertion and deletion of maps, and of those scored before, beside random ones.
 
         Raises:
-            OptionError: no maps, or no such method or layer.
+            OptionError: no maps, or no such method, layer or protocol.
             TargetError: a model without classes.
+            UnsupportedModelError: tokens of a model that needs all of them.
         """
-        held = self._trusts.get(result.key)
-        scored = {} if held is None else held.scores
-        fresh = {name: self.heatmap(result, name, progress) for name in names if name not in scored}
-        if held is not None and not fresh:
-            return held
-        found = faithfulness(
-            result.model,
-            result.explanation.prepared,
-            fresh,
-            target=result.explanation.trace.aim,
-            # The random maps are the same ones each time, so those scored first serve all.
-            random_maps=RANDOM_MAPS if held is None else 1,
-            progress=progress,
-        )
-        whole = found if held is None else replace(held, scores={**held.scores, **found.scores})
-        self._trusts.put(result.key, whole)
-        return whole
+        fresh = {name: self.heatmap(result, name, progress) for name in names}
+        return self.verdicts.judge(result, fresh, protocol, progress)

@@ -12,7 +12,8 @@ const held = new Map();
 const jobs = [];
 
 /**
- * What was worked out for a result: `maps` by id, `layers` by method, `trust`, `failed` by job.
+ * What was worked out for a result: `maps` by id, `layers` by method, `trust` and the `seconds` that
+ * it would take by protocol, where protocols `differ` by map, `failed` by job.
  * @param {Result} result
  */
 export function analysesOf({ key }) {
@@ -24,7 +25,16 @@ export function analysesOf({ key }) {
   return kept;
 }
 
-const empty = () => ({ maps: {}, layers: {}, trust: null, failed: {}, source: new Source() });
+const empty = () => ({
+  maps: {},
+  layers: {},
+  trust: {},
+  seconds: {},
+  differ: {},
+  wondered: new Set(),
+  failed: {},
+  source: new Source(),
+});
 
 /** @param {Result} result */
 const changed = (result) => analysesOf(result).source.changed();
@@ -109,7 +119,9 @@ async function take(job, line) {
   const kept = analysesOf(job.result);
   if (line.total) [job.done, job.total] = [line.done, line.total];
   if (line.map) kept.maps[line.map.id] = line.map;
-  if (line.trust) kept.trust = line.trust;
+  if (line.trust) kept.trust[line.trust.protocol] = line.trust;
+  if (line.differ) kept.differ = line.differ;
+  if (line.trust_seconds) Object.assign(kept.seconds, line.trust_seconds);
   if (line.layers) kept.layers[line.layers] = await fetchLayers(job.result, line.layers);
 }
 

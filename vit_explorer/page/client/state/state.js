@@ -30,6 +30,7 @@ export const START = {
   smooth: true,
   whole: false,
   shared: false,
+  protocol: "",
   theme: "",
   language: "",
   edit: { patches: [], heads: [], how: "drop" },

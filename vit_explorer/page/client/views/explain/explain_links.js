@@ -6,6 +6,13 @@ import { counted } from "../../state/link_entries.js";
 /** @type {LinkEntry[]} */
 export const LINKS = [
   {
+    name: "by",
+    keys: ["protocol"],
+    setting: true,
+    write: ({ protocol }) => protocol || null,
+    read: (text) => ({ protocol: text === "pixels" || text === "tokens" ? text : "" }),
+  },
+  {
     name: "maps",
     keys: ["methods"],
     setting: true,

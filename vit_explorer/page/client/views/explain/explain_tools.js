@@ -4,11 +4,9 @@ import { el, segmented, setText } from "../../base/dom.js";
 import { targetName, told } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
 import { createProgress } from "../../controls/progress.js";
-import { analysesOf, ask, jobOf, stop } from "../../state/analyses.js";
-import { shownMaps } from "../../state/chosen_maps.js";
+import { analysesOf, jobOf, stop } from "../../state/analyses.js";
+import { TRUST, compareWithChance, protocolOf, unscored } from "../../state/trust.js";
 import { createMethodChooser } from "./method_chooser.js";
-
-const TRUST = "trust";
 
 /** @param {Context} context */
 export function createExplainTools(context) {
@@ -52,43 +50,47 @@ export function createExplainTools(context) {
 }
 
 /**
- * One button that scores every shown map beside random ones, and stops that.
+ * One button that scores every shown map beside random ones, and stops that; and by which protocol.
  * @param {Context} context
  */
 function createTrustTool({ store, setup }) {
   const progress = createProgress(t("explain.trust.run"));
   const button = el("button", { type: "button", id: "vx-trust", title: t("explain.trust.run.title"), onclick: press });
   const failure = el("span", { class: "note", role: "status" });
-  const node = el("span", { class: "tool tool-trust" }, button, progress.node, failure);
-
-  /** @param {State} state */
-  const unscored = (state) => {
-    const { trust } = analysesOf(state.result);
-    // A map of another stage's grid can't be ranked beside the same random maps.
-    const { grid } = state.result.model;
-    return shownMaps(state, setup).filter((map) => `${map.grid}` === `${grid}` && !trust?.maps[map.id]);
-  };
+  const how = segmented(
+    t("explain.trust.protocol"),
+    ["tokens", "pixels"].map((name) => [name, t(`explain.trust.${name}`)]),
+    (protocol) => store.set({ protocol }),
+  );
+  const node = el("span", { class: "tool tool-trust" }, progress.node, failure, how.node, button);
 
   function press() {
     const state = store.get();
-    if (jobOf(state.result, TRUST)) {
-      stop(state.result, TRUST);
-      return;
-    }
-    const names = unscored(state).map(({ id }) => id);
-    if (names.length) ask(state.result, TRUST, { ask: "trust", names });
+    if (jobOf(state.result, TRUST)) stop(state.result, TRUST);
+    else compareWithChance(state, setup);
+  }
+
+  /** @param {State} state */
+  function label(state) {
+    const names = unscored(state, setup);
+    if (jobOf(state.result, TRUST)) return t("action.stop");
+    if (!names.length) return t("explain.trust.done");
+    const seconds = analysesOf(state.result).seconds[protocolOf(state)];
+    return seconds ? t("explain.trust.takes", { seconds: Math.ceil(seconds) }) : t("explain.trust.run");
   }
 
   /** @param {State} state */
   function draw(state) {
-    const job = jobOf(state.result, TRUST);
-    const done = !job && !unscored(state).length;
-    node.hidden = !state.result.target;
+    const { result } = state;
+    const job = jobOf(result, TRUST);
+    node.hidden = !result.target;
     progress.show(job);
-    setText(button, t(job ? "action.stop" : done ? "explain.trust.done" : "explain.trust.run"));
+    how.node.hidden = result.model.protocols.length < 2;
+    how.show(protocolOf(state));
+    setText(button, label(state));
     // The focus stays where it is when the work is done, so the button is not taken away.
-    button.setAttribute("aria-disabled", String(done));
-    setText(failure, job ? "" : (analysesOf(state.result).failed[TRUST] ?? ""));
+    button.setAttribute("aria-disabled", String(!job && !unscored(state, setup).length));
+    setText(failure, job ? "" : (analysesOf(result).failed[TRUST] ?? ""));
   }
   return { node, draw };
 }

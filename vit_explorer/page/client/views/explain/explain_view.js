@@ -6,6 +6,7 @@ import { list, said, sentences, t } from "../../base/words.js";
 import { createGlossary } from "../../controls/glossary.js";
 import { mapOf, stopAll } from "../../state/analyses.js";
 import { askForBrief, chosenIds, chosenMethods, leftOut } from "../../state/chosen_maps.js";
+import { compareUnasked } from "../../state/trust.js";
 import { createAgreement, shownPair } from "./agreement.js";
 import { createExplainTools } from "./explain_tools.js";
 import { createLayerMatrix } from "./layer_matrix.js";
@@ -78,6 +79,7 @@ export function createExplainView(context) {
   function draw(state) {
     if (!state.result || state.tab !== "explain") return;
     if (!state.busy) askForBrief(store, setup);
+    if (!state.busy) compareUnasked(state, setup);
     rebuild(state);
     gallery.style.setProperty("--aspect", mapAspect(state).toFixed(4));
     tools.draw(state);

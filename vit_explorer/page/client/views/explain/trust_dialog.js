@@ -3,9 +3,10 @@
 import { el } from "../../base/dom.js";
 import { fixed, short } from "../../base/format.js";
 import { isValued, twinOf } from "../../base/outputs.js";
-import { t } from "../../base/words.js";
+import { said, t } from "../../base/words.js";
 import { drawBundle } from "../../charts/bundle.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
+import { analysesOf } from "../../state/analyses.js";
 import { mapTitle } from "../../state/chosen_maps.js";
 
 /**
@@ -23,6 +24,7 @@ export function openTrust(context, trust, id) {
   const worth = worthOf(context.store.get().result.model);
   const title = mapTitle(id);
   const gain = (one) => worth(one.insertion - one.deletion);
+  const differs = analysesOf(context.store.get().result).differ[id];
   const values = { title, gain: gain(score), random: gain(trust.random), middle: gain(trust.middle) };
   const dialog = el(
     "dialog",
@@ -36,7 +38,8 @@ export function openTrust(context, trust, id) {
       createCurve(context, "deletion", { score, trust, id }),
     ),
     el("p", { class: "note" }, t(`explain.trust.gain${twinOf(context.store.get().result.model)}`, values)),
-    el("p", { class: "note" }, t("explain.trust.beware")),
+    differs ? el("p", { class: "note differs" }, said(differs)) : null,
+    el("p", { class: "note" }, t(`explain.trust.beware.${trust.protocol}`)),
     el("button", { type: "button", onclick: () => dialog.close() }, t("action.close")),
   );
   document.querySelector(".vx").append(dialog);
@@ -76,6 +79,6 @@ function createCurve(context, kind, { score, trust, id }) {
     {},
     el("h3", {}, t(`explain.trust.${kind}`), el("small", {}, worth(score[kind])), menu),
     plot,
-    el("figcaption", { class: "note" }, t(`explain.trust.${kind}.text`)),
+    el("figcaption", { class: "note" }, t(`explain.trust.${kind}.text.${trust.protocol}`)),
   );
 }
