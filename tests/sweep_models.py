@@ -22,10 +22,11 @@ import torch
 from timm.models import list_models
 from tqdm import tqdm
 
+from tests.attention_error import attention_error
 from tests.browser import ROOT
 from tests.observed_attention import observe, uses_global_attention
 from vit_explorer.errors import ExplorerError, UnsupportedModelError
-from vit_explorer.models.interception import attention_error, recording
+from vit_explorer.models.interception import recording
 from vit_explorer.models.structure.measure import measure as structure_of
 from vit_explorer.models.structure.stages import find_stages, may_have_stages, reason_of
 

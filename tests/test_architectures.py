@@ -14,9 +14,9 @@ import torch
 from timm.layers import resample_abs_pos_embed
 
 import vit_explorer as vx
+from tests.attention_error import attention_error
 from vit_explorer.errors import TargetError, UnsupportedModelError
 from vit_explorer.models.checkpoints import hub
-from vit_explorer.models.interception import attention_error
 from vit_explorer.models.structure.measure import measure
 from vit_explorer.models.structure.stages import may_have_stages
 from vit_explorer.models.vit import VisionTransformer, ViTConfig

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vit_explorer as vx
+from tests.attention_error import attention_error
 from vit_explorer.models.card import first_tensor
-from vit_explorer.models.interception import attention_error, recording
+from vit_explorer.models.interception import recording
 
 SIZE = 32
 Build = Callable[[], nn.Module]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import vit_explorer as vx
+from tests.attention_error import attention_error
 from vit_explorer.errors import ExplorerError, OptionError, TargetError
-from vit_explorer.models.interception import AttentionCall, attention_error
+from vit_explorer.models.interception import AttentionCall
 from vit_explorer.models.structure.anatomy import PLAIN
 from vit_explorer.tracing.attention_layer import Layer
 from vit_explorer.tracing.trace import trace
@@ -232,7 +234,7 @@ def test_no_matrix_of_all_tokens_is_made(cat: Path, pool: str) -> None:
     with Largest() as largest:
         vx.explain(model, cat, names, options={"rollout": {"fusion": "max", "discard": 0.5}})
         vx.explain(model, cat, "rollout")
-    assert 8e6 < largest.size < 3 * tokens * tokens * 4 / 2
+    assert 4e6 < largest.size < 3 * tokens * tokens * 4 / 2
     with Largest() as largest:
         trace(model, cat).attention(0)
     assert largest.size == 3 * tokens * tokens * 4
@@ -244,3 +246,22 @@ def test_cuda_agrees_with_cpu(cat: Path) -> None:
     on_cpu = trace(vx.load_model(module), cat, gradients="all")
     on_gpu = trace(vx.load_model(module.cuda()), cat, gradients="all")
     torch.testing.assert_close(on_cpu.attention(0), on_gpu.attention(0).cpu(), atol=1e-4, rtol=1e-3)
+
+
+def test_what_a_pass_held_is_free_as_soon_as_nobody_holds_it() -> None:
+    """Numbers in a cycle stay until the collector comes, which over many tokens is too late."""
+    module = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=3, depth=2).eval()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        model = vx.load_model(module, image_size=64)
+        result = vx.explain(model, "assets/cat.png", ("rollout", "grad_cam", "legrad"))
+        del result
+        gc.collect()
+        left = [tuple(one.shape) for one in gc.garbage if isinstance(one, torch.Tensor)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -63,6 +63,13 @@ class AttentionCall:
         """How many tokens attend."""
         return int(_any(self).shape[-2])
 
+    def shapes(self) -> AttentionCall:
+        """The same with tensors on the meta device, which hold no numbers."""
+        own = ((one.name, getattr(self, one.name)) for one in fields(self))
+        tensors = ((name, one) for name, one in own if isinstance(one, Tensor))
+        changed: dict[str, Any] = {n: torch.empty_like(one, device="meta") for n, one in tensors}
+        return replace(self, **changed)
+
 
 class _BlockWatch(Watch):
     """Knows which block's attention runs, None outside of them."""
@@ -89,9 +96,11 @@ class _BlockWatch(Watch):
 
 
 class _Recorder(_BlockWatch):
-    def __init__(self, anatomy: Anatomy, pictures: int, *, explicit: bool) -> None:
+    def __init__(
+        self, anatomy: Anatomy, pictures: int, *, explicit: bool, shapes_alone: bool
+    ) -> None:
         super().__init__(anatomy, pictures)
-        self.explicit = explicit
+        self.explicit, self.shapes_alone = explicit, shapes_alone
         self.calls: list[AttentionCall] = []
 
     def fused(self, call: Fused) -> Tensor:
@@ -101,7 +110,7 @@ class _Recorder(_BlockWatch):
         weights = probabilities(call.query, call.key, call.scale, call.mask) if explicit else None
         output = call.run() if weights is None else weights @ call.value
         arrange = self._arrange
-        self.calls.append(
+        self._keep(
             AttentionCall(
                 block=self.block,
                 anchor=output,
@@ -122,8 +131,11 @@ class _Recorder(_BlockWatch):
         if self.block is not None and self.attends(output, axis):
             layout = self.anatomy.layout
             weights = layout.arrange(output, self.pictures)
-            self.calls.append(AttentionCall(self.block, output, layout, weights=weights))
+            self._keep(AttentionCall(self.block, output, layout, weights=weights))
         return output
+
+    def _keep(self, call: AttentionCall) -> None:
+        self.calls.append(call.shapes() if self.shapes_alone else call)
 
     def _arrange(self, tensor: Tensor) -> Tensor:
         layout = self.anatomy.layout
@@ -146,17 +158,19 @@ def recording(
     *,
     pictures: int = 1,
     explicit: bool = False,
+    shapes_alone: bool = False,
     on_output: BlockOutput | None = None,
 ) -> Iterator[list[AttentionCall]]:
     """Collect the attention calls of a forward pass over so many pictures, in order.
 
-    `explicit` computes fused calls as a softmax and a product, and keeps the softmax. `on_output`
+    `explicit` computes fused calls as a softmax and a product, and keeps the softmax;
+    `shapes_alone` keeps no numbers, which over many tokens are most of the memory. `on_output`
     gets each block's index and output as the network has it, and gives what takes its place.
 
     Borrowed and given back on leaving, also after an error: evaluation mode, fused attention
     where it was off, and hooks on the blocks.
     """
-    recorder = _Recorder(anatomy, pictures, explicit=explicit)
+    recorder = _Recorder(anatomy, pictures, explicit=explicit, shapes_alone=shapes_alone)
     with _watching(module, recorder, on_output):
         yield recorder.calls
 
@@ -377,15 +391,3 @@ def _any(call: AttentionCall) -> Tensor:
     tensor = call.weights if call.query is None else call.query
     assert tensor is not None  # noqa: S101 - a call has one of them
     return tensor
-
-
-@torch.no_grad()
-def attention_error(call: AttentionCall) -> float:
-    """Largest |softmax(scale·q kᵀ + bias)·v - output|: rounding alone if a call is read right.
-
-    0 for a softmax written out, whose probabilities are its own.
-    """
-    if call.query is None or call.key is None or call.value is None or call.output is None:
-        return 0.0
-    rebuilt = probabilities(call.query, call.key, call.scale, call.bias) @ call.value
-    return float((rebuilt - call.output).abs().max())

@@ -19,7 +19,7 @@ from vit_explorer.models.structure.attention_calls import probabilities
 Rows = slice | Sequence[int] | Tensor
 
 # Attention is made for so many queries at a time that a chunk stays in cache.
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,6 @@ QUOTIENTS = (
 # What switches gradients off, and what cuts a graph: a frozen backbone under a new head has these.
 _CUTS = (Tensor.detach, torch.detach)
 
-Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 Run = Callable[[Tensor], Tensor]
 
 
@@ -102,11 +102,13 @@ class Watch(Functions):
         super().__init__()
         self.entered = 0
         self._awaited: _Awaited | None = None
-        self._multihead_forward = _rewritten(self._attend, self._soften)
-        self._handlers: dict[Any, Handler] = {
-            F.scaled_dot_product_attention: lambda _, args, kwargs: self._attend(*args, **kwargs),
-            F.multi_head_attention_forward: self._multihead,
-            **dict.fromkeys(SOFTMAXES, self._softmax),
+        self._multihead_forward = _rewritten(_weakly(self._attend), _weakly(self._soften))
+        # By their names: a watch that held its own methods, and with them what it has seen, would
+        # stay in memory until the collector of cycles runs.
+        self._handlers: dict[Any, str] = {
+            F.scaled_dot_product_attention: "_fused",
+            F.multi_head_attention_forward: "_multihead",
+            **dict.fromkeys(SOFTMAXES, "_softmax"),
         }
 
     def fused(self, call: Fused) -> Tensor:
@@ -119,12 +121,12 @@ class Watch(Functions):
 
     def read_quotients(self) -> None:
         """From now on a quotient or an exponential counts as a softmax, where it is as one."""
-        self._handlers.update(dict.fromkeys(QUOTIENTS, self._quotient))
+        self._handlers.update(dict.fromkeys(QUOTIENTS, "_quotient"))
 
     def keep_gradients(self) -> None:
         """From now on the module's own `no_grad` and `detach` are passed over."""
-        self._handlers[torch._C._set_grad_enabled] = _only_on
-        self._handlers.update(dict.fromkeys(_CUTS, lambda _, args, __: args[0]))
+        self._handlers[torch._C._set_grad_enabled] = "_only_on"
+        self._handlers.update(dict.fromkeys(_CUTS, "_uncut"))
 
     def enter(self) -> None:
         """Begin to watch; `leave` ends it."""
@@ -145,7 +147,7 @@ class Watch(Functions):
     def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         handler = self._handlers.get(func)
         if handler is not None:
-            return handler(func, args, kwargs)
+            return getattr(self, handler)(func, args, kwargs)
         output = func(*args, **kwargs)
         awaited = self._awaited
         if awaited is not None and isinstance(output, Tensor) and output.shape == awaited.shape:
@@ -154,6 +156,16 @@ class Watch(Functions):
                 self._awaited = None
                 return awaited.then(output)
         return output
+
+    def _fused(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        return self._attend(*args, **kwargs)
+
+    def _only_on(self, func: Any, args: tuple[Any, ...], _: dict[str, Any]) -> None:
+        if args[0]:
+            func(*args)
+
+    def _uncut(self, _: Any, args: tuple[Any, ...], __: dict[str, Any]) -> Any:
+        return args[0]
 
     def _attend(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.fused(Fused.of(*args, **kwargs))
@@ -212,9 +224,16 @@ def detached(tensor: Tensor) -> Tensor:
         return tensor.detach()
 
 
-def _only_on(func: Any, args: tuple[Any, ...], _: dict[str, Any]) -> None:
-    if args[0]:
-        func(*args)
+def _weakly(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A method that does not keep the object it belongs to."""
+    found = weakref.WeakMethod(method)
+
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        own = found()
+        assert own is not None  # noqa: S101 - the watch is at work
+        return own(*args, **kwargs)
+
+    return call
 
 
 def _rewritten(attend: Callable[..., Tensor], soften: Callable[..., Tensor]) -> Callable[..., Any]:

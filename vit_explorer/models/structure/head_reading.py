@@ -106,7 +106,8 @@ def _differentiated(
         head.watch(hooks)
         if after is not None:
             hooks.leaving(after, lambda _, __, out: normed.append(first_tensor(out)))
-        calls = borrowed.enter_context(recording(module, anatomy, on_output=leaving))
+        watched = recording(module, anatomy, shapes_alone=True, on_output=leaving)
+        calls = borrowed.enter_context(watched)
         output = first_tensor(module(pixels))
     _check_chain(module, anatomy, pixels, chain, name)
     heads = accept(calls, anatomy, name)
@@ -258,7 +259,8 @@ def _follows(module: nn.Module, anatomy: Anatomy, pixels: Tensor, index: int) ->
             if given is not None:
                 found.append(given.detach().clone())
 
-        with capture() as hooks, torch.no_grad(), recording(module, anatomy, on_output=leaving):
+        watched = recording(module, anatomy, shapes_alone=True, on_output=leaving)
+        with capture() as hooks, torch.no_grad(), watched:
             hooks.entering(anatomy.blocks[index].first, entering)
             module(pixels)
     return len(found) == 2 and not torch.equal(found[0], found[1])

@@ -101,6 +101,7 @@ def _noise(module: nn.Module, pictures: int, channels: int, image_size: Pair) ->
 def _measure(module: nn.Module, seen: Seen, pixels: Tensor, name: str) -> tuple[Anatomy, Structure]:
     try:
         blocks = find_blocks(module, seen)
+        seen.release()
         events = _of_blocks(seen, blocks)
         anatomy = _anatomy(module, seen, blocks, events, pixels)
     except (NoBlocksError, NoOrderError) as error:

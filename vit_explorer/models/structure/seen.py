@@ -23,6 +23,7 @@ PRODUCTS = (
     torch.matmul, torch.bmm, torch.mm, torch.baddbmm, torch.einsum,
     Tensor.matmul, Tensor.__matmul__, Tensor.bmm, Tensor.mm,
 )  # fmt: skip
+_SWITCHES = (torch._C._set_grad_enabled, Tensor.detach, torch.detach)
 POOLINGS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
 
 Run = Callable[[Tensor], Tensor]
@@ -106,6 +107,11 @@ class Seen:
     foreign: tuple[Foreign, ...] = ()
     output: Any = None
 
+    def release(self) -> None:
+        """Let go of what attention read, once the blocks are told by it."""
+        for call in self.calls:
+            call.given = None
+
 
 class _Observer(Watch):
     def __init__(self) -> None:
@@ -117,14 +123,15 @@ class _Observer(Watch):
         # What linear layers made of each token by itself, by its id while it lives.
         self.mapped: dict[int, weakref.ref[Tensor]] = {}
         self.clock = 0
-        self._handlers[F.conv2d] = self._convolution
-        self._handlers[torch.conv2d] = self._convolution
-        self._handlers.update(dict.fromkeys(POOLINGS, self._pooling))
-        self._handlers.update(dict.fromkeys(QUOTIENTS, self._quotient))
-        self._handlers[F.unfold] = self._unfolding
-        self._handlers[Tensor.register_hook] = self._hooked
-        self._handlers[torch._C._set_grad_enabled] = self._switched
-        self._handlers.update(dict.fromkeys((Tensor.detach, torch.detach), self._switched))
+        own: dict[Any, str] = {
+            **dict.fromkeys((F.conv2d, torch.conv2d), "_convolution"),
+            **dict.fromkeys(POOLINGS, "_pooling"),
+            **dict.fromkeys(QUOTIENTS, "_quotient"),
+            F.unfold: "_unfolding",
+            Tensor.register_hook: "_hooked",
+            **dict.fromkeys(_SWITCHES, "_switched"),
+        }
+        self._handlers.update(own)
 
     def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = super().called(func, args, kwargs)
