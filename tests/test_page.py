@@ -260,9 +260,39 @@ def test_unknown_models_are_refused_and_the_page_goes_on(page: Page) -> None:
         page.locator(".problem p", has_text=name).wait_for()
         if name.startswith("vit"):
             assert "vit_tiny_patch16_224" in page.inner_text(".problem p")
+            assert page.locator('.problem [data-model="vit_tiny_patch16_224"]').is_visible()
     page.locator(".predictions button").nth(1).click()
     page.wait_for_selector('.predictions button:nth-child(2)[aria-pressed="true"]')
     assert page.locator(".problem").is_hidden()
+
+
+def test_a_problem_goes_when_the_reader_goes_on(page: Page) -> None:
+    page.clock.install()
+
+    def fail() -> None:
+        page.fill("#vx-model", "bundld")
+        page.press("#vx-model", "Enter")
+        page.wait_for_selector(".problem:visible")
+        wait_idle(page)
+
+    fail()
+    page.focus(".card-seen canvas")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".problem", state="hidden")
+    fail()
+    show(page, "model")
+    page.wait_for_selector(".problem", state="hidden")
+    fail()
+    page.hover(".problem p")  # who reads it has all the time there is
+    page.clock.run_for(120_000)
+    assert page.locator(".problem").is_visible()
+    page.mouse.move(5, 5)
+    page.clock.run_for(60_000)
+    page.wait_for_selector(".problem", state="hidden")
+    fail()
+    page.get_by_role("button", name="Use bundled", exact=True).click()
+    page.locator(".summary strong", has_text="bundled").wait_for()
+    assert page.input_value("#vx-model") == "bundled"
 
 
 def test_named_endpoints_answer_a_client(address: str, cat: Path) -> None:
@@ -368,7 +398,9 @@ def test_a_refused_model_leaves_the_picture_chosen_after_it(page: Page) -> None:
     )
     wait_for_picture(page, "rocket.jpg")
     assert "no_such_model" in page.inner_text(".problem p")
-    assert page.input_value("#vx-model") == "no_such_model"
+    # The field names the model whose results are shown, not the one that could not be loaded.
+    assert page.input_value("#vx-model") != "no_such_model"
+    assert page.inner_text(".summary strong") == Path(page.input_value("#vx-model")).name
     page.fill("#vx-model", "")
     page.keyboard.press("Enter")
     page.locator(".problem p", has_text="is empty").wait_for()

@@ -175,6 +175,8 @@ def test_an_error_says_which_choice_it_is_about(client: TestClient, workbench: W
     good = {"picture": "cat.png", "model": workbench.start_name, "target": None}
     for part, value in (("picture", "none"), ("model", "none"), ("target", 99)):
         assert lines_of(client, "explanations", {**good, part: value})[-1]["part"] == part
+    misspelt = lines_of(client, "explanations", {**good, "model": "bundld"})[-1]
+    assert misspelt["instead"] == ["bundled"]
 
 
 def endpoints(workbench: Workbench) -> dict[str, Any]:

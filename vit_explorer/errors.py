@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from vit_explorer.sentences import Sentence, either
 
@@ -34,7 +34,14 @@ class PictureError(ExplorerError):
 
 
 class ModelError(ExplorerError):
-    """A model, checkpoint or label file that can't be loaded."""
+    """A model, checkpoint or label file that can't be loaded; `instead` are models that can be."""
+
+    instead: tuple[str, ...] = ()
+
+    def offering(self, *names: str) -> Self:
+        """This error, with models by name that a reader may take instead."""
+        self.instead = names
+        return self
 
 
 class UnsupportedModelError(ModelError):
@@ -67,9 +74,17 @@ def nearest(name: str, names: Iterable[str], n: int = 3) -> str:
     >>> nearest("rolout", ["rollout", "grad_cam"])
     ", did you mean 'rollout'?"
     """
+    return did_you_mean(closest(name, names, n))
+
+
+def closest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
+    """The names most like `name`, the nearest first: `n` at most, none where none is like it."""
     by_folded = {candidate.casefold(): candidate for candidate in names}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=n, cutoff=0.6)
-    if not close:
-        return ""
-    meant = [repr(by_folded[key]) for key in close]
-    return Sentence("error.near", ", did you mean {names}?", names=either(meant))
+    return [by_folded[key] for key in close]
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """The end of a sentence that asks for one of these names; "" of none."""
+    meant = [repr(name) for name in names]
+    return Sentence("error.near", ", did you mean {names}?", names=either(meant)) if meant else ""

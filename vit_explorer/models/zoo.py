@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from vit_explorer.errors import ModelError, OptionError, nearest
+from vit_explorer.errors import ModelError, OptionError, closest, did_you_mean, nearest
 from vit_explorer.models.card import Pair, find_core
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, is_timm_name, read_checkpoint
 from vit_explorer.models.checkpoints.claims import fit_described
@@ -262,12 +262,13 @@ def _is_of_timm(name: str) -> bool:
 
 def _check_name(name: str) -> None:
     if ":" not in name and not _is_of_timm(name.partition(".")[0]):
+        near = closest(name, available_models())
         raise ModelError(
             "error.model.unknown",
             "There is no model {name!r}{near}; `vit-explorer models` lists the names.",
             name=name,
-            near=nearest(name, available_models()),
-        )
+            near=did_you_mean(near),
+        ).offering(*near)
 
 
 def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Built:

@@ -19,6 +19,7 @@ from vit_explorer.models.checkpoints.hub import offline_if_unreachable
 from vit_explorer.models.checkpoints.position_grids import find_grid, resampled
 from vit_explorer.models.loaded import Built
 from vit_explorer.models.provenance import NUMBERED, Provenance
+from vit_explorer.models.shipped import BUNDLED
 from vit_explorer.models.structure.measure import check_architecture
 from vit_explorer.sentences import Sentence
 
@@ -204,7 +205,7 @@ def _unreached(name: str, reason: str) -> ModelError:
         "a checkpoint file with weights, or use the model 'bundled'.",
         name=name,
         reason=reason,
-    )
+    ).offering(BUNDLED)
 
 
 def _placed(

@@ -288,6 +288,8 @@ interface Ready {
 interface State extends Ready {
   busy: string;
   problem: string;
+  /** Models that a problem names in place of the one that can't be had. */
+  instead: { of: string; models: string[] };
   told: string;
   tab: string;
   linked: Record<string, string>;

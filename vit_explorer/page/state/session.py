@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vit_explorer.errors import ModelError, PictureError, nearest
+from vit_explorer.errors import ModelError, PictureError, closest, did_you_mean
 from vit_explorer.explaining.explain import explain
 from vit_explorer.models.checkpoints.labels import read_labels
 from vit_explorer.models.finishing import with_outputs
@@ -255,12 +255,11 @@ class Workbench:
     def _check_name(name: str) -> None:
         # load_model also takes files, folders and addresses, which a page must not be able to name.
         if not is_model_name(name):
-            close = nearest(name, available_models()) or Sentence(
-                "part.choose", "; choose one of the list."
-            )
+            close = closest(name, available_models())
+            near = did_you_mean(close) or Sentence("part.choose", "; choose one of the list.")
             raise ModelError(
-                "error.load.unknown", "There is no model {name!r}{near}", name=name, near=close
-            )
+                "error.load.unknown", "There is no model {name!r}{near}", name=name, near=near
+            ).offering(*close)
 
     def is_loaded(self, name: str) -> bool:
         return name == self.start_name or self._models.get(self._version(name)) is not None

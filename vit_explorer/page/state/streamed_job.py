@@ -115,9 +115,11 @@ class Telling:
 
 
 def refused(error: ExplorerError) -> dict[str, Any]:
-    """The line that ends work with a refusal: its sentence, and the part that it is about."""
+    """The line that ends work with a refusal: its sentence, the part that it is about, and models
+    that can be had instead."""
     part = next((part for kind, part in PARTS.items() if isinstance(error, kind)), None)
-    return {"error": keyed(error.sentence), "part": part}
+    instead = error.instead if isinstance(error, ModelError) else ()
+    return {"error": keyed(error.sentence), "part": part, "instead": list(instead)}
 
 
 def paced(tell: Tell) -> Callable[[int, int], None]:

@@ -17,7 +17,8 @@ export function createActions({ store, setup, adopt }) {
   let pictures = 0;
   let results = 0;
 
-  const fail = (problem) => store.set({ busy: "", problem });
+  const fail = (problem, models = []) =>
+    store.set({ busy: "", problem, instead: { of: problem, models } });
   const analyse = createAnalyser({
     offline: () => t("state.offline"),
     onLoading: (model, seconds) => store.set({ busy: t("state.loading", { model, seconds }) }),
@@ -40,16 +41,17 @@ export function createActions({ store, setup, adopt }) {
   }
 
   /** Take back the one choice that failed, and go on with the others. */
-  function refuse(problem, part) {
+  function refuse(problem, part, instead = []) {
     const mended = Boolean(part) && wanted[part] !== accepted[part];
     if (mended) wanted[part] = part === "target" ? null : accepted[part];
     const others = wanted.picture !== accepted.picture || wanted.model !== accepted.model;
     if (mended && (others || !store.get().result)) {
       refused = problem;
+      store.set({ instead: { of: problem, models: instead } });
       request();
     } else {
       Object.assign(wanted, accepted);
-      fail(problem);
+      fail(problem, instead);
     }
   }
 

@@ -2,6 +2,7 @@
 
 import { el, setText } from "../base/dom.js";
 import { t } from "../base/words.js";
+import { createProblem } from "./problem.js";
 
 const TOLD_TIME = 2500;
 
@@ -68,21 +69,11 @@ export function createTabs(store, names) {
 }
 
 /** @param {Context} context */
-export function createStatus({ store, actions }) {
+export function createStatus(context) {
+  const { store, actions } = context;
   const doing = el("p", { role: "status" });
   const stop = el("button", { type: "button", onclick: actions.stop }, t("action.stop"));
   const busy = el("div", { class: "busy" }, doing, stop);
-  const words = el("p", { role: "alert" });
-  const dismiss = el(
-    "button",
-    {
-      type: "button",
-      "aria-label": t("action.dismiss"),
-      onclick: () => store.set({ problem: "" }),
-    },
-    "×",
-  );
-  const problem = el("div", { class: "problem", hidden: true }, words, dismiss);
   const told = el("p", { class: "told", role: "status" });
   let telling = 0;
   store.on(["told"], (state) => {
@@ -95,9 +86,5 @@ export function createStatus({ store, actions }) {
     busy.dataset.busy = String(Boolean(state.busy));
     stop.hidden = !state.result;
   });
-  store.on(["problem"], (state) => {
-    setText(words, state.problem);
-    problem.hidden = !state.problem;
-  });
-  return el("div", { class: "status" }, busy, told, problem);
+  return el("div", { class: "status" }, busy, told, createProblem(context));
 }

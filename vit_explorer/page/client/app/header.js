@@ -1,10 +1,9 @@
-// The header: which model on which device, what was detected, memory, and what is done with it all.
+// The header: which model on which device, what was detected, and what is done with it all.
 
 import { el, setText } from "../base/dom.js";
-import { megabytes } from "../base/format.js";
 import { allLanguages, browserLanguage, t } from "../base/words.js";
 import { summary } from "../controls/model_facts.js";
-import { readMemory, readModelNames } from "../server/requests.js";
+import { readModelNames } from "../server/requests.js";
 import { openModelDialog } from "./model_dialog.js";
 
 function remarkOf({ downloaded, shipped }, name) {
@@ -24,7 +23,7 @@ export function createHeader({ store, setup, actions }) {
     autocomplete: "off",
     "aria-label": t("models.label"),
     placeholder: t("models.hint"),
-    title: t("models.hint"),
+    title: t("models.hint.long"),
     onfocus: () => {
       model.select();
       offerAll();
@@ -51,6 +50,7 @@ export function createHeader({ store, setup, actions }) {
       class: "model-form",
       onsubmit: (event) => {
         event.preventDefault();
+        asked = true;
         actions.explainModel(model.value.trim());
       },
     },
@@ -63,8 +63,8 @@ export function createHeader({ store, setup, actions }) {
       t("action.file"),
     ),
   );
+  const named = el("strong", { class: "summary-line" });
   const line = el("span", { class: "summary-line" });
-  const memory = el("span", { class: "summary-line", title: t("memory.title") });
   const link = el(
     "button",
     {
@@ -112,7 +112,9 @@ export function createHeader({ store, setup, actions }) {
   );
 
   let shown = setup.model;
+  let asked = false;
   store.on(["result"], ({ result }) => {
+    setText(named, result.model.name);
     setText(line, summary(result.model));
     line.title = line.textContent;
     // What was typed and not yet loaded stays, unless another model came from elsewhere.
@@ -120,19 +122,15 @@ export function createHeader({ store, setup, actions }) {
     if (another && document.activeElement !== model) model.value = result.model.id;
     shown = result.model.id;
     download.href = result.download;
-    showMemory();
+  });
+  // A name that could not be loaded would stand above another model's results.
+  store.on(["busy", "problem"], ({ busy, result }) => {
+    if (busy || !asked) return;
+    asked = false;
+    if (result) model.value = result.model.id;
   });
   function openFiles() {
     openModelDialog({ store, setup, actions });
-  }
-
-  async function showMemory() {
-    try {
-      const { process, kept } = await readMemory();
-      setText(memory, t("memory", { process: megabytes(process), kept: megabytes(kept) }));
-    } catch {
-      setText(memory, ""); // A lost server is told of where something was asked of it.
-    }
   }
 
   return el(
@@ -140,7 +138,7 @@ export function createHeader({ store, setup, actions }) {
     { class: "header" },
     el("h1", {}, "ViT Explorer"),
     form,
-    el("p", { class: "summary" }, line, memory),
+    el("p", { class: "summary" }, named, line),
     link,
     download,
     language,

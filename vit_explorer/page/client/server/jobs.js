@@ -33,13 +33,13 @@ export async function* linesOf(path, order, signal) {
 }
 
 function told(line) {
-  if (line.error) throw new Refusal(said(line.error), line.part);
+  if (line.error) throw new Refusal(said(line.error), line.part, line.instead);
   return line;
 }
 
 /**
  * Ask for explanations, the newest only: to ask again, or to stop, hangs up on the one before.
- * `onLoading(model, seconds)` while a model comes, `onError(sentence, part)` or `onResult(result)`;
+ * `onLoading(model, seconds)` while a model comes, `onError(sentence, part, instead)` or `onResult(result)`;
  * `offline()` is what to say where there is no server.
  */
 export function createAnalyser({ offline, onLoading, onError, onResult }) {
@@ -56,7 +56,9 @@ export function createAnalyser({ offline, onLoading, onError, onResult }) {
         if (result) onResult(result);
       }
     } catch (error) {
-      if (!signal.aborted) onError(error instanceof TypeError ? offline() : error.message, error.part);
+      if (signal.aborted) return;
+      if (error instanceof TypeError) onError(offline());
+      else onError(error.message, error.part, error.instead);
     }
   }
 

@@ -10,15 +10,20 @@ const OF_PROXIES = {
   504: "state.unreached",
 };
 
-/** A refusal in the server's own sentence, and which of the page's choices it is about, if any. */
+/**
+ * A refusal in the server's own sentence, which of the page's choices it is about, if any, and the
+ * models that can be had instead.
+ */
 export class Refusal extends Error {
   /**
    * @param {string} sentence
    * @param {string} [part]
+   * @param {string[]} [instead]
    */
-  constructor(sentence, part) {
+  constructor(sentence, part, instead = []) {
     super(sentence);
     this.part = part;
+    this.instead = instead;
   }
 }
 

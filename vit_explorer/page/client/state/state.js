@@ -11,6 +11,7 @@ export const START = {
   ...NOTHING,
   busy: "",
   problem: "",
+  instead: { of: "", models: [] },
   told: "",
   tab: "explain",
   linked: {},

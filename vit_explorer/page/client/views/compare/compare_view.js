@@ -95,6 +95,7 @@ function createSecond({ store, setup, actions }) {
     spellcheck: "false",
     autocomplete: "off",
     placeholder: t("models.hint"),
+    title: t("models.hint.long"),
     "aria-label": t("compare.model"),
   });
   const form = el(

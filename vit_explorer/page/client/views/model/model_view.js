@@ -1,14 +1,17 @@
 // Model: the card of what was detected, and the very pixels that entered the first layer.
 
 import { el, fitCanvas, replace, setText } from "../../base/dom.js";
+import { megabytes } from "../../base/format.js";
 import { t } from "../../base/words.js";
 import { facts, pixelSize } from "../../controls/model_facts.js";
 import { cropAspect } from "../../maps/picture.js";
+import { readMemory } from "../../server/requests.js";
 
 /** @param {Context} context */
 export function createModelView({ store }) {
   const name = el("h3");
   const lines = el("dl", { class: "facts" });
+  const memory = el("p", { class: "note", title: t("memory.title") });
   const seen = el("img", { alt: t("model.saw") });
   const seenText = el("figcaption", { class: "caption" });
   const crop = el("canvas", { role: "img", "aria-label": t("model.crop") });
@@ -22,6 +25,7 @@ export function createModelView({ store }) {
       el("p", { class: "eyebrow" }, t("model.card")),
       name,
       lines,
+      memory,
     ),
     el("figure", { class: "card" }, el("h3", {}, t("model.saw")), seen, seenText),
     el("figure", { class: "card" }, el("h3", {}, t("model.crop")), crop, cropText),
@@ -54,6 +58,16 @@ export function createModelView({ store }) {
       t("model.crop.caption", { box: box.map((edge) => Math.round(edge)).join(", ") }),
     );
     drawCrop(state);
+    showMemory();
+  }
+
+  async function showMemory() {
+    try {
+      const { process, kept } = await readMemory();
+      setText(memory, t("memory", { process: megabytes(process), kept: megabytes(kept) }));
+    } catch {
+      setText(memory, ""); // A lost server is told of where something was asked of it.
+    }
   }
 
   store.effect(draw);

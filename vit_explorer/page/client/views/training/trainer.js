@@ -134,7 +134,7 @@ function createForm(order, store) {
 
   function describe() {
     const chosen = recipes.find(({ name }) => name === recipe.value);
-    epochs.placeholder = String(chosen.epochs);
+    epochs.placeholder = t("training.run.epochs.hint", { epochs: chosen.epochs });
     const described = `recipe.${chosen.name}`;
     setText(note, sentences(t(described), t("training.run.data.help")));
   }
