@@ -294,7 +294,7 @@ def test_arrays_are_pictures_too(small: vx.LoadedModel, tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
     np.save(tmp_path / "field.NPY.npy", values)
     (tmp_path / "notes.txt").write_text("none")
-    assert [path.name for path in find_pictures(tmp_path)] == ["field.NPY.npy"]
+    assert [path.name for path in find_pictures(tmp_path).files] == ["field.NPY.npy"]
     (outcome,) = vx.explain_folder(small, tmp_path, tmp_path / "out", ())
     expected = vx.explain(small, values, ()).predictions[0]
     assert (outcome.label, outcome.probability) == (expected.label, expected.probability)

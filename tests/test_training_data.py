@@ -142,7 +142,7 @@ def test_a_set_too_large_for_memory_is_refused(
     [
         ({"train": ["cat"], "test": ["cat"]}, "single class, 'cat'"),
         ({"train": ["cat", "dog"], "test": ["cat", "frog"]}, "dog only in set/train, frog only"),
-        ({"train": ["cat", "dog"]}, "none of test, val, validation"),
+        ({"train": ["cat", "dog"]}, "none of test, testing, val, valid"),
         ({"": []}, "does not exist"),
     ],
 )
@@ -164,7 +164,9 @@ def test_unreadable_pictures_are_all_listed(folders: Make) -> None:
     root = folders({"train": ["cat", "dog"], "test": ["cat", "dog"]})
     (root / "train/cat/text.png").write_text("not a picture")
     (root / "train/dog/empty.jpg").touch()
-    with pytest.raises(DataError, match=r"2 unreadable pictures: cat/text.png, dog/empty.jpg;"):
+    with pytest.raises(
+        DataError, match=r"2 unreadable pictures: train/cat/text.png, train/dog/empty.jpg;"
+    ):
         decode(find_pictures(root, "train"), (8, 8))
 
 

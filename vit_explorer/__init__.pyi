@@ -22,7 +22,8 @@ from .datasets.evaluate import Metrics, evaluate
 from .errors import ExplorerError
 from .explaining.explain import explain, explain_many
 from .explaining.explanation import Explanation
-from .explaining.folders import Outcome, explain_folder
+from .explaining.folders import explain_folder
+from .explaining.summary import Outcome
 from .explaining.views import VIEWS, View, save_views
 from .methods import METHODS, Heatmap, Method
 from .models.card import ModelCard

@@ -19,12 +19,14 @@ def fill_folder(
     write: Callable[[Path], dict[str, Any]],
     *,
     manifest: str,
+    scratch: Path | None = None,
 ) -> Path:
     """Write `parent/name/` and return it.
 
-    `write` puts files into a folder beside the place and returns the manifest's content; they are
-    moved when complete. Files of an earlier run, by its manifest, that are not written again are
-    removed, and no others.
+    `write` puts files into a folder beside the place, or in `scratch` on the same disk, and returns
+    the manifest's content; they are moved when complete. Files of an earlier run, by its manifest,
+    that are not written again are removed, and no others. The manifest comes last: a process that
+    is killed before leaves one whose `complete` is false, or nothing.
 
     Raises:
         OptionError: a name that is a path.
@@ -41,28 +43,49 @@ def fill_folder(
         parent.mkdir(parents=True, exist_ok=True)
         # Removed also where the process is told to end in the midst of this.
         with tempfile.TemporaryDirectory(
-            prefix=".vit-explorer-", dir=parent, ignore_cleanup_errors=True
-        ) as made:
-            work = Path(made)
-            content = write(work)
-            files = sorted([*(file.name for file in work.iterdir()), manifest])
-            text = json.dumps({**content, "files": files}, indent=2, ensure_ascii=False)
-            (work / manifest).write_text(text + "\n", "utf-8", "backslashreplace")
-            folder.mkdir(exist_ok=True)
-            for stale in _written_before(folder / manifest) - set(files):
-                (folder / stale).unlink(missing_ok=True)
-            for file in sorted(work.iterdir()):
-                os.replace(file, folder / file.name)
+            prefix=".vit-explorer-", dir=scratch or parent, ignore_cleanup_errors=True
+        ) as work:
+            made = Path(work, "made")  # with the permissions of any folder, which `work` has not
+            made.mkdir()
+            content = write(made)
+            files = sorted([*(file.name for file in made.iterdir()), manifest])
+            _write_manifest(made / manifest, {**content, "files": files})
+            if folder.exists():
+                _move(made, folder, manifest, set(files))
+            else:
+                os.rename(made, folder)
     except OSError as error:
-        reason = error.strerror or Sentence("part.reason", "no reason given")
-        raise OutputError(
-            "error.folder.write",
-            "Results can't be written to {folder} ({reason}); name a folder that can be made "
-            "and written to.",
-            folder=parent,
-            reason=reason,
-        ) from None
+        raise not_written(parent, error) from None
     return folder
+
+
+def not_written(folder: Path, error: OSError) -> OutputError:
+    """What to say of a folder for results that could not be written to."""
+    return OutputError(
+        "error.folder.write",
+        "Results can't be written to {folder} ({reason}); name a folder that can be made "
+        "and written to.",
+        folder=folder,
+        reason=error.strerror or Sentence("part.reason", "no reason given"),
+    )
+
+
+def _move(made: Path, folder: Path, manifest: str, files: set[str]) -> None:
+    """Move results to where others may be. Killed on the way, the manifest says what is there."""
+    before = _written_before(folder / manifest)
+    under_way = made.parent / manifest
+    _write_manifest(under_way, {"complete": False, "files": sorted(before | files)})
+    os.replace(under_way, folder / manifest)
+    for stale in before - files:
+        (folder / stale).unlink(missing_ok=True)
+    for name in sorted(files - {manifest}):
+        os.replace(made / name, folder / name)
+    os.replace(made / manifest, folder / manifest)
+
+
+def _write_manifest(file: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    file.write_text(text + "\n", "utf-8", "backslashreplace")
 
 
 def _written_before(manifest: Path) -> set[str]:

@@ -127,7 +127,8 @@ def batch(
 
     methods, options, opened = asked.names(), asked.options(), opening.options()
     check_out(out)
-    total = len(find_pictures(folder, out))
+    pictures = find_pictures(folder, out)
+    total = len(pictures.files)
     loaded = source.load()
     failed = 0
     with method_bars() as progress:
@@ -142,6 +143,8 @@ def batch(
                     failed += 1
                     tqdm.write(line(f"{outcome.picture}: {outcome.error}"), file=sys.stderr)
     say(f"{total - failed:,} of {total:,} pictures explained, written to {out}/ (summary.csv)")
+    if left := pictures.left_out.sentence():
+        say(left)
     raise typer.Exit(2 if failed else 0)
 
 

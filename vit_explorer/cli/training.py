@@ -11,7 +11,7 @@ import typer
 
 import vit_explorer as vx
 from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice
-from vit_explorer.cli.printing import say
+from vit_explorer.cli.printing import line, say
 
 
 def train(
@@ -47,6 +47,7 @@ def train(
         device=device,
         precision=precision,
         progress=True,
+        tell=_tell,
     )
     if not result.main:
         return
@@ -106,6 +107,10 @@ def export_images(
 
     count = write_images(data, out, progress=sys.stderr.isatty())
     say(f"{count:,} pictures written to {out}/")
+
+
+def _tell(note: str) -> None:
+    print(line(note), file=sys.stderr)
 
 
 def _print_metrics(metrics: vx.Metrics) -> None:

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm.auto import tqdm
 
 from vit_explorer.datasets.cifar import find_cifar10, read_cifar10
+from vit_explorer.datasets.label_tables import LabelTable, find_table, read_table
+from vit_explorer.datasets.labelled_files import Labelled, read_labelled
 from vit_explorer.datasets.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
 from vit_explorer.errors import DataError, PictureError
 from vit_explorer.pictures.decode import open_picture
+from vit_explorer.pictures.picture_files import LeftOut, folders_in
 from vit_explorer.sentences import Sentence, joined
 
 Split = Literal["train", "test"]
-SPLITS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val", "validation")}
+# What the folders of a split are called, in upper or lower case; the first that is there is read.
+SPLITS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "val", "valid", "validation", "dev"),
+}
+_TABLES = (".csv", ".tsv", ".jsonl")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled pictures that are not decoded yet: files, or arrays (H, W, 3) uint8."""
+    """Labelled pictures that are not decoded yet: files, or arrays (H, W, 3) uint8.
+
+    `folder` is what the files' names are told from. `left_out` counts the files of `place` that
+    aren't read, and `note` says where labels come from that are no folders' names.
+    """
 
     name: str
     items: Sequence[Path] | NDArray[np.uint8]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
+    folder: Path | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
+    note: Sentence | None = None
+    place: str = ""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -45,8 +60,9 @@ class Source:
                 )
             raise DataError(
                 "error.data.none",
-                "{data} has no class folders; expected one folder of pictures a class.",
+                "{data} has no labelled pictures{left}; expected one folder of pictures a class.",
                 data=self.name,
+                left=self.left_out.parenthesis(),
             )
         counts = Counter(self.labels)
         empty = [name for index, name in enumerate(self.classes) if not counts[index]]
@@ -61,22 +77,39 @@ class Source:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def notes(self) -> tuple[Sentence, ...]:
+        """What to say of these pictures before they are used."""
+        said = [one for one in (self.note, self.left_out.sentence()) if one is not None]
+        return tuple(
+            Sentence("note.data", "{data}: {what}", data=self.place, what=one) for one in said
+        )
+
+    def name_of(self, index: int) -> str:
+        """A picture's path in its folder; of arrays the name that `export_images` gives it."""
+        item = self.items[index]
+        if isinstance(item, Path):
+            return (item.relative_to(self.folder) if self.folder else item).as_posix()
+        name = self.classes[self.labels[index]]
+        return f"{name}/{name}_{index:05d}.png"
+
     def pictures(self, progress: bool = False) -> Iterator[Image.Image]:
         """Decode one after the other, PIL RGB; raises DataError that lists unreadable files."""
         unreadable: list[str] = []
-        for item in tqdm(
-            self.items, desc=f"reading {self.name}", disable=not progress, leave=False
-        ):
+        shown = tqdm(self.items, desc=f"reading {self.name}", disable=not progress, leave=False)
+        for index, item in enumerate(shown):
             if not isinstance(item, Path):
                 yield Image.fromarray(item)
                 continue
             try:
-                image = open_picture(item).image
+                picture = open_picture(item)
             except PictureError:
-                unreadable.append(f"{item.parent.name}/{item.name}")
+                unreadable.append(self.name_of(index))
                 continue
+            if picture.stack and picture.bands is not None and picture.bands.shape[2] != 3:
+                unreadable.append(self.name_of(index))  # three of many bands are no picture of it
             if not unreadable:
-                yield image
+                yield picture.image
         if unreadable:
             raise DataError(
                 "error.data.unreadable",
@@ -91,10 +124,12 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     """Find one split of a data set.
 
     Args:
-        data: "cifar10" (downloaded once), a folder with CIFAR-10's official archive or files or
-            with Tiny ImageNet's tiny-imagenet-200/, or a folder of class folders, directly or under
-            train/ and test/ or val/. Folders named by Tiny ImageNet's WNIDs get its class names.
-        split: of class folders without splits, every tenth picture of a class is the test split.
+        data: "cifar10" (downloaded once); a folder with CIFAR-10's official archive or files or
+            with Tiny ImageNet's tiny-imagenet-200/; a folder of labelled pictures, directly or
+            under train/ and test/ or val/; or a table of them. Labels are those of labels.csv or
+            metadata.csv, else the class folders' names, else in the files' names (cat_0001.jpg).
+            Folders named by Tiny ImageNet's WNIDs get its class names.
+        split: of pictures without splits, every tenth of a class is the test split.
 
     Raises:
         DataError: nothing there, a single class, or an empty class.
@@ -105,8 +140,28 @@ def find_pictures(data: str | Path, split: Split) -> Source:
         return Source(f"CIFAR-10 {split}", pixels, tuple(labels), classes)
     official = find_tiny_imagenet(data)
     if official is not None:
-        return Source(f"Tiny ImageNet {split}", *read_tiny_imagenet(official, split))
+        return Source(
+            f"Tiny ImageNet {split}", *read_tiny_imagenet(official, split), folder=official
+        )
+    root, table = _place_of(data)
+    if table is not None:
+        return _by_table(root, table, split)
+    folders = {path.name.casefold(): path for path in folders_in(root)}
+    called = _first(SPLITS[split], folders)
+    if called is not None:
+        own = folders[called]
+        return _source(f"{root.name}/{own.name}", root, read_labelled(own))
+    other = _first([name for names in SPLITS.values() for name in names], folders)
+    if other is not None:
+        raise _no_split(root, f"{folders[other].name}/", split)
+    return _share(_source(root.name, root, read_labelled(root)), split)
+
+
+def _place_of(data: str | Path) -> tuple[Path, LabelTable | None]:
+    """The folder of a data set, and the table in it or given that says its labels."""
     root = Path(data)
+    if root.is_file() and root.suffix.casefold() in _TABLES:
+        return root.parent, read_table(root)
     if not root.is_dir():
         found = (
             Sentence("part.is_file", "is a file")
@@ -115,24 +170,49 @@ def find_pictures(data: str | Path, split: Split) -> Source:
         )
         raise DataError(
             "error.data.folder",
-            "The data folder {root} {found}; give 'cifar10' or a folder with train/ and test/ "
+            "The data folder {root} {found}; give 'cifar10', or a folder with train/ and test/ "
             "that hold one folder of pictures a class.",
             root=root,
             found=found,
         )
-    own = [root / name for name in SPLITS[split] if (root / name).is_dir()]
-    if own:
-        return _class_folders(own[0], f"{root.name}/{own[0].name}")
-    others = [name for names in SPLITS.values() for name in names if (root / name).is_dir()]
-    if others:
-        raise DataError(
-            "error.data.split",
-            "The data folder {root} has {other}/ but none of {splits}; add that split.",
-            root=root,
-            other=others[0],
-            splits=", ".join(SPLITS[split]),
-        )
-    return _share(_class_folders(root, root.name), split)
+    table = find_table(root)
+    inner = folders_in(root)
+    # An archive unpacked into a folder of its own name: look where its pictures begin.
+    while table is None and len(inner) == 1 and folders_in(inner[0]) and not _is_split(inner[0]):
+        root = inner[0]
+        table, inner = find_table(root), folders_in(root)
+    return root, table
+
+
+def _is_split(folder: Path) -> bool:
+    return any(folder.name.casefold() in names for names in SPLITS.values())
+
+
+def _by_table(root: Path, table: LabelTable, split: Split) -> Source:
+    found = read_labelled(root, table)
+    source = _source(root.name, root, found)
+    called = _first(SPLITS[split], found.splits)
+    if called is not None:
+        mask = [one == called for one in found.splits]
+        return _chosen(source, f"{source.name} ({called})", mask)
+    other = _first([name for names in SPLITS.values() for name in names], found.splits)
+    if other is not None:
+        raise _no_split(table.path, other, split)
+    return _share(source, split)
+
+
+def _first(names: Sequence[str], present: Container[str]) -> str | None:
+    return next((name for name in names if name in present), None)
+
+
+def _no_split(root: Path, other: str, split: Split) -> DataError:
+    return DataError(
+        "error.data.split",
+        "The data in {root} has {other} but none of {splits}; add that split.",
+        root=root,
+        other=other,
+        splits=", ".join(SPLITS[split]),
+    )
 
 
 def find_splits(data: str | Path) -> tuple[Source, Source]:
@@ -187,19 +267,15 @@ def _chosen(source: Source, name: str, mask: Sequence[bool]) -> Source:
     items = source.items
     chosen = items[places] if isinstance(items, np.ndarray) else [items[int(i)] for i in places]
     labels = tuple(source.labels[place] for place in places)
-    return Source(name, chosen, labels, source.classes)
+    return replace(source, name=name, items=chosen, labels=labels)
 
 
-def _class_folders(root: Path, name: str) -> Source:
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    items: list[Path] = []
-    labels: list[int] = []
-    for index, folder in enumerate(classes):
-        files = sorted(p for p in (root / folder).rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
-        items += files
-        labels += [index] * len(files)
+def _source(name: str, folder: Path, found: Labelled) -> Source:
+    source = Source(
+        name, found.files, found.labels, found.classes, folder, found.left_out, found.note, name
+    )
     # What is wrong is said of the folders; then their classes get names.
-    return replace(Source(name, items, tuple(labels), tuple(classes)), classes=named(classes))
+    return replace(source, classes=named(found.classes))
 
 
 def _share(source: Source, split: Split) -> Source:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from vit_explorer.errors import DataError
 from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
+from vit_explorer.pictures.picture_files import find_picture_files
 from vit_explorer.sentences import Sentence
 
 FOLDER = "tiny-imagenet-200"
@@ -176,11 +177,7 @@ def _by_class(found: tuple[Path, int]) -> tuple[int, str]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS)
+    return list(find_picture_files(folder, deep=False).files) if folder.is_dir() else []
 
 
 def _lines(root: Path, name: str) -> list[str]:

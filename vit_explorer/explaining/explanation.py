@@ -168,12 +168,14 @@ class Explanation:
         """The crop cut into the model's patches, numbered from 1 row by row."""
         return render.numbered_patches(self.prepared.crop, self.card.grid)
 
-    def save(self, directory: str | Path, *, name: str | None = None) -> Path:
+    def save(
+        self, directory: str | Path, *, name: str | None = None, scratch: Path | None = None
+    ) -> Path:
         """Write `directory/name/`: an overlay a method, heatmaps.npz and explanation.json,
         patches.png, and positions.png where the model has absolute positions.
 
-        The files are made beside their place and moved there when complete. `name` is the
-        picture's name without its ending if not given.
+        The files are made beside their place, or in the folder `scratch` on the same disk, and
+        moved there when complete. `name` is the picture's name without its ending if not given.
 
         Returns:
             The folder written.
@@ -183,7 +185,7 @@ class Explanation:
             OptionError: a name that is a path.
         """
         chosen = folder_name(self.picture.name) if name is None else name
-        return fill_folder(Path(directory), chosen, self._write, manifest=MANIFEST)
+        return fill_folder(Path(directory), chosen, self._write, manifest=MANIFEST, scratch=scratch)
 
     def to_dict(self) -> dict[str, Any]:
         """What explanation.json holds."""

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import functools
 import hashlib
-import io
 import json
-import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from filelock import FileLock, Timeout
 
 from vit_explorer.errors import OutputError, PictureError
 from vit_explorer.explaining.explain import Progress, explain_many
-from vit_explorer.explaining.explanation import MANIFEST, folder_name
+from vit_explorer.explaining.explanation import MANIFEST, Explanation, folder_name
 from vit_explorer.explaining.plan import Request
+from vit_explorer.explaining.summary import Outcome, Summary
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.targets import Aim, Target, find_target
-from vit_explorer.pictures.decode import FORMATS, Picture, open_picture
+from vit_explorer.pictures.decode import Picture, open_picture
+from vit_explorer.pictures.picture_files import PictureFiles, find_picture_files
+from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.pictures.stretch import Stretch, check_stretch
-from vit_explorer.sentences import Sentence, cell
+from vit_explorer.result_folder import not_written
+from vit_explorer.sentences import Sentence
 
-SUMMARY = "summary"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one picture of a folder, with its top prediction where there are classes.
-
-    `probability` is None of a model of values, `score` the number that the model returned.
-    `picture` and `folder` are paths inside the two folders. A picture that can't be used has no
-    folder, and an `error` that says why.
-    """
-
-    picture: str
-    folder: str = ""
-    label: str | None = None
-    index: int | None = None
-    probability: float | None = None
-    score: float | None = None
-    error: str = ""
+# Where results are made before they are moved to their places, and the lock of who makes them.
+_WORK, _LOCK = ".vit-explorer", "lock"
+# Whoever looks whether another process works there holds its lock for a moment.
+_CLAIM_SECONDS = 1.0
 
 
 def explain_folder(
@@ -65,57 +52,151 @@ def explain_folder(
 ) -> Generator[Outcome, None, None]:
     """Explain every picture of a folder and its subfolders, and yield what became of each.
 
-    `out` gets a folder a picture, as `Explanation.save` writes it, in the same subfolders, and at
-    the end, or when stopped before, summary.csv and summary.json. A picture that can't be used is
-    passed over; those written stay. Memory does not grow with the number of pictures.
+    `out` gets a folder a picture, as `Explanation.save` writes it, in the same subfolders, a line
+    of summary.csv with each, and at the end, or when stopped before, summary.json. A picture that
+    can't be used is passed over; those written stay. A process that is killed leaves no results
+    that are half made: `resume` goes on to what it would have left. Of pictures only their
+    outcomes are kept in memory.
 
     Args:
         batch_size: pictures a pass, as in `explain_many`.
         resume: keep the results that the same picture, model, methods, options and target gave
-            before, where without it all are made anew.
+            before, which come first, where without it all are made anew.
         bands: which bands of a picture of many are shown, as in `open_picture`.
         stretch: which values become black and white, as in `open_picture`.
 
     Raises:
-        ExplorerError: as `explain`, for anything but a picture.
+        ExplorerError: as `explain`, for anything but a picture; OutputError also where another
+            process writes to `out`.
     """
-    root, target_root = Path(folder), Path(out)
+    root = Path(folder)
     request = Request.check(model, methods, options)
     size = request.batch_size(model, batch_size)
     aim = find_target(model, target)
-    expected = _expected(model, request, aim) if resume else None
-    opened = functools.partial(open_picture, bands=bands, stretch=check_stretch(stretch))
-    places = _places(root, find_pictures(root, target_root))
 
-    def explained() -> Iterator[Outcome]:
-        remaining = iter(places.items())
-        while batch := dict(islice(remaining, size)):
+    def explained(prepared: Sequence[Prepared]) -> Iterator[Explanation]:
+        return explain_many(
+            model, prepared, methods, aim,
+            options=options, top=top, progress=progress, batch_size=size,
+        )  # fmt: skip
+
+    task = _Task(
+        model=model,
+        root=root,
+        out=Path(out),
+        places=_places(root, find_pictures(root, Path(out)).files),
+        opened=functools.partial(open_picture, bands=bands, stretch=check_stretch(stretch)),
+        explained=explained,
+        size=size,
+        expected=_expected(model, request, aim) if resume else None,
+    )
+    return task.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A folder's pictures, each with its place in `out`, and how they are explained."""
+
+    model: LoadedModel
+    root: Path
+    out: Path
+    places: dict[Path, Path]
+    opened: functools.partial[Picture]
+    explained: Callable[[Sequence[Prepared]], Iterator[Explanation]]
+    size: int
+    expected: dict[str, Any] | None
+
+    def run(self) -> Generator[Outcome, None, None]:
+        about = {"name": self.model.card.name, "weights_sha256": self.model.sha256}
+        with _claimed(self.out) as scratch:
+            order = [_inside(self.root, picture) for picture in self.places]
+            summary = Summary(self.out, scratch, {"model": about}, order)
+            kept: dict[Path, Outcome] = {}
+            for picture, outcome in self._kept():
+                kept[picture] = outcome
+                yield outcome
+            if kept:
+                summary.begin(kept.values())
+            try:
+                for outcome in self._made([one for one in self.places if one not in kept], summary):
+                    summary.add(outcome)
+                    yield outcome
+            finally:
+                summary.finish()
+
+    def _kept(self) -> Iterator[tuple[Path, Outcome]]:
+        """What need not be made again."""
+        if self.expected is None:
+            return
+        for picture, place in self.places.items():
+            manifest = _kept(self.out / place, picture, self.expected, self.opened)
+            if manifest is not None:
+                yield picture, self._outcome(picture, manifest["predictions"])
+
+    def _made(self, pictures: Iterable[Path], summary: Summary) -> Iterator[Outcome]:
+        remaining = iter(pictures)
+        while batch := list(islice(remaining, self.size)):
             ready = {}
-            for picture, place in batch.items():
-                if expected is not None and (
-                    kept := _kept(target_root / place, picture, expected, opened)
-                ):
-                    yield _outcome(root, picture, place, kept["predictions"])
-                    continue
+            for picture in batch:
                 try:
-                    ready[picture] = model.prepare(opened(picture))
+                    ready[picture] = self.model.prepare(self.opened(picture))
                 except PictureError as error:
-                    yield Outcome(_inside(root, picture), error=error.sentence)
-            results = explain_many(
-                model, list(ready.values()), methods, aim,
-                options=options, top=top, progress=progress, batch_size=size,
-            )  # fmt: skip
+                    yield Outcome(_inside(self.root, picture), error=error.sentence)
+            results = self.explained(list(ready.values()))
             for picture, result in zip(list(ready), results, strict=True):
                 del ready[picture]
-                place = batch[picture]
-                result.save(target_root / place.parent, name=place.name)
-                yield _outcome(root, picture, place, [vars(p) for p in result.predictions])
+                place = self.places[picture]
+                summary.begin()  # an earlier one would be of results that are now replaced
+                result.save(self.out / place.parent, name=place.name, scratch=summary.scratch)
+                yield self._outcome(picture, [vars(p) for p in result.predictions])
 
-    return _summed_up(explained(), model, target_root)
+    def _outcome(self, picture: Path, predictions: Sequence[Mapping[str, Any]]) -> Outcome:
+        place = self.places[picture].as_posix()
+        return Outcome(_inside(self.root, picture), place, **(predictions or [{}])[0])
 
 
-def find_pictures(folder: str | Path, out: str | Path | None = None) -> list[Path]:
-    """Pictures in a folder and its subfolders by their endings, in order; hidden ones left out.
+@contextmanager
+def _claimed(out: Path) -> Iterator[Path]:
+    """A folder in `out` to make results in, which is this process's alone.
+
+    What a killed process left half made in it is removed.
+
+    Raises:
+        OutputError: another process works there, or it can't be written to.
+    """
+    scratch = out / _WORK
+    lock = FileLock(scratch / _LOCK)
+    try:
+        while not (lock.is_locked and (scratch / _LOCK).exists()):
+            lock.release()  # of a file that went with the work of whoever held it before
+            scratch.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_CLAIM_SECONDS)
+        for left in scratch.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != _LOCK:
+                left.unlink()
+    except Timeout:
+        raise OutputError(
+            "error.folder.busy",
+            "Another process is writing results to {out}; wait for its end, or name another "
+            "folder.",
+            out=out,
+        ) from None
+    except NotImplementedError:
+        pass  # a file system without locks
+    except OSError as error:
+        lock.release()
+        raise not_written(out, error) from None
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()
+
+
+def find_pictures(folder: str | Path, out: str | Path | None = None) -> PictureFiles:
+    """Pictures in a folder and its subfolders, as `find_picture_files` finds them.
 
     `out`, a folder for results, is not searched.
 
@@ -136,31 +217,20 @@ def find_pictures(folder: str | Path, out: str | Path | None = None) -> list[Pat
             root=root,
             found=found,
         )
-    skipped = None if out is None else Path(out).resolve()
-    if skipped == root.resolve():
+    if out is not None and Path(out).resolve() == root.resolve():
         raise OutputError(
             "error.folder.itself",
             "The results were to go into the picture folder {root} itself; name another folder.",
             root=root,
         )
-    Image.init()
-    endings = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
-    endings.add(".npy")
-    pictures: list[Path] = []
-    for place, folders, names in os.walk(root):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and Path(place, name).resolve() != skipped
-        )
-        files = (Path(place, name) for name in sorted(names) if not name.startswith("."))
-        pictures += [file for file in files if file.suffix.casefold() in endings]
-    if not pictures:
+    pictures = find_picture_files(root, skipped=None if out is None else Path(out))
+    if not pictures.files:
         raise PictureError(
             "error.folder.none",
-            "The folder {root} holds no pictures; those known end in .jpg, .png, .webp and the "
-            "like.",
+            "The folder {root} holds no pictures{left}; those known end in .jpg, .png, .webp and "
+            "the like.",
             root=root,
+            left=pictures.left_out.parenthesis(),
         )
     return pictures
 
@@ -192,12 +262,6 @@ def _places(root: Path, pictures: Sequence[Path]) -> dict[Path, Path]:
 
 def _inside(root: Path, picture: Path) -> str:
     return picture.relative_to(root).as_posix()
-
-
-def _outcome(
-    root: Path, picture: Path, place: Path, predictions: Sequence[Mapping[str, Any]]
-) -> Outcome:
-    return Outcome(_inside(root, picture), place.as_posix(), **(predictions or [{}])[0])
 
 
 def _expected(model: LoadedModel, request: Request, aim: Aim | None) -> dict[str, Any]:
@@ -248,47 +312,3 @@ def _opened_alike(
         return told == opened(picture).told()
     except PictureError:
         return False
-
-
-def _summed_up(
-    outcomes: Iterator[Outcome], model: LoadedModel, out: Path
-) -> Generator[Outcome, None, None]:
-    """Pass outcomes on and, when they end or are stopped, write them down."""
-    done: list[Outcome] = []
-    try:
-        for outcome in outcomes:
-            done.append(outcome)
-            yield outcome
-    finally:
-        if done:
-            _write_summary(done, model, out)
-
-
-def _write_summary(outcomes: Sequence[Outcome], model: LoadedModel, out: Path) -> None:
-    table = io.StringIO()
-    columns = [field.name for field in dataclasses.fields(Outcome)]
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    for outcome in outcomes:
-        writer.writerow({column: cell(value) for column, value in vars(outcome).items()})
-    about = {"name": model.card.name, "weights_sha256": model.sha256}
-    content = {"format": 1, "model": about, "pictures": [vars(outcome) for outcome in outcomes]}
-    texts = {
-        f"{SUMMARY}.csv": table.getvalue(),
-        f"{SUMMARY}.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            partial = out / f".{name}.partial"
-            partial.write_text(text, "utf-8", "backslashreplace")
-            os.replace(partial, out / name)
-    except OSError as error:
-        reason = error.strerror or Sentence("part.reason", "no reason given")
-        raise OutputError(
-            "error.folder.summary",
-            "The summary can't be written to {out} ({reason}); name a folder that can be made "
-            "and written to.",
-            out=out,
-            reason=reason,
-        ) from None

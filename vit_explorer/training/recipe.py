@@ -123,6 +123,7 @@ class Recipe(_Section):
     # Share of the training pictures that only measure the epochs; the test pictures are then
     # measured once, at the end.
     hold_out: float = Field(default=0.0, ge=0, le=0.5)
+    allow_leakage: bool = False  # train although a picture is in two splits
     full_epochs: int = Field(default=0, ge=0)  # last epochs without patch dropout
     batch_size: int = Field(default=128, ge=1)  # over all processes
     mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)

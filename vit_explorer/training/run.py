@@ -20,7 +20,6 @@ from accelerate.utils import InitProcessGroupKwargs
 from PIL import Image
 
 from vit_explorer.datasets.evaluate import Metrics, evaluate
-from vit_explorer.datasets.sources import find_splits, hold_out
 from vit_explorer.datasets.tiny_imagenet import about
 from vit_explorer.explaining.explanation import versions
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
@@ -30,7 +29,8 @@ from vit_explorer.models.shipped import asset
 from vit_explorer.models.zoo import load_model
 from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.preprocess import Preprocess
-from vit_explorer.training.data import decode
+from vit_explorer.sentences import Sentence
+from vit_explorer.training.data import decode_splits, find_run_splits
 from vit_explorer.training.film import Film, find_film, make_film
 from vit_explorer.training.interrupts import Stopped, interrupts
 from vit_explorer.training.loop import Trainer
@@ -78,6 +78,7 @@ def train(
     progress: bool = False,
     stop: threading.Event | None = None,
     watch: Callable[[Row], None] | None = None,
+    tell: Callable[[Sentence], None] | None = None,
     save_seconds: float = _SAVE_SECONDS,
 ) -> RunResult:
     """Train a recipe and measure the result.
@@ -93,6 +94,8 @@ def train(
             resumed, or bf16 where the processor has it.
         stop: once set, the run keeps its state at the next step and returns; so does Ctrl-C.
         watch: called with each epoch's row of the log.
+        tell: called with what is to be said of the pictures before the first step: files left out,
+            where labels come from, pictures in two splits.
         save_seconds: within an epoch the state is kept this often; several processes keep it at
             the end of each.
 
@@ -110,9 +113,7 @@ def train(
     if precision == "auto":
         precision = before.get("precision", precision)
     precision = choose_precision(precision, chosen)
-    sources = find_splits(data)
-    if settings.hold_out:
-        sources = hold_out(sources[0], settings.hold_out)
+    splits = find_run_splits(data, settings.hold_out)
     if chosen.type == "cuda" and chosen.index is not None:
         torch.cuda.set_device(chosen)  # accelerate takes the current one
     # The others wait while the first asks a teacher, which may take hours.
@@ -123,16 +124,21 @@ def train(
     shown = progress and accelerator.is_main_process
     try:
         torch.manual_seed(settings.seed)
-        model = build_model(settings, len(sources[0].classes))
+        model = build_model(settings, len(splits.train.classes))
         initial = read_initial_weights(settings, model)
         teacher = (
-            Teacher(settings.distill, sources[0].classes, accelerator.device)
+            Teacher(settings.distill, splits.train.classes, accelerator.device)
             if settings.distill
             else None
         )
         learner = make_student(settings, model, teacher)
-        pictures = [decode(source, image_size(model), shown) for source in sources]
-        trainer = Trainer(settings, learner, pictures[0], pictures[1], accelerator, teacher)
+        learned, measured, notes = decode_splits(
+            splits, image_size(model), settings.allow_leakage, shown
+        )
+        if tell is not None and accelerator.is_main_process:
+            for note in notes:
+                tell(note)
+        trainer = Trainer(settings, learner, learned, measured, accelerator, teacher)
         if accelerator.is_main_process:
             folder.prepare(settings, resume)
         accelerator.wait_for_everyone()

@@ -235,6 +235,7 @@ interface Training {
   epochs: number;
   state: "running" | "stopping" | "stopped" | "finished" | "failed";
   rows: RunRow[];
+  notes: Said[];
   measured: Measured;
   error: Said;
   has_weights: boolean;

@@ -47,6 +47,7 @@ class Training:
     epochs: int
     state: str = "running"  # running, stopping, stopped, finished or failed
     rows: list[Row] = field(default_factory=list)
+    notes: list[Sentence] = field(default_factory=list)  # on its pictures
     error: str = ""
 
     @property
@@ -169,6 +170,7 @@ class Trainings:
                 "epochs": one.epochs,
                 "state": one.state,
                 "rows": list(one.rows),
+                "notes": [keyed(note) for note in one.notes],
                 "measured": measured_on(one.rows),
                 "error": keyed(one.error),
                 "has_weights": (self.folder / one.run / WEIGHTS).is_file(),
@@ -205,6 +207,11 @@ class Trainings:
                     current.rows[int(row["epoch"]) - 1 :] = [row]
                     self._changed.notify_all()
 
+            def note(said: Sentence) -> None:
+                with self._changed:
+                    current.notes.append(said)
+                    self._changed.notify_all()
+
             def go() -> RunResult:
                 from vit_explorer.training.run import train
 
@@ -216,6 +223,7 @@ class Trainings:
                     device=self.device,
                     stop=stop,
                     watch=keep,
+                    tell=note,
                 )
 
             self._current, self._stop = current, stop

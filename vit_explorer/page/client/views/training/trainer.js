@@ -169,11 +169,13 @@ function createLive(order, actions) {
     t("training.run.stop"),
   );
   const open = el("button", { type: "button", class: "primary" }, t("training.run.open"));
+  const notes = el("p", { class: "note" });
   const curves = createCurves();
   const node = el(
     "div",
     { class: "card live", hidden: true },
     el("div", { class: "live-head" }, title, says, stop, open),
+    notes,
     curves.node,
   );
   let run = "";
@@ -193,6 +195,8 @@ function createLive(order, actions) {
     const measuring = rows.length === epochs && state === "running";
     const doing = measuring ? t("training.run.measuring") : t(`training.run.state.${state}`, values);
     setText(says, sentences(doing, said(training.error) || speed));
+    setText(notes, training.notes.map(said).join(" · "));
+    notes.hidden = !training.notes.length;
     const held = document.activeElement === stop;
     stop.hidden = !ACTIVE.includes(state);
     stop.disabled = state === "stopping";
