@@ -14,7 +14,7 @@ from tests.browser import open_explorer, pixels, settle, show, wait_quiet
 from vit_explorer.methods.attention import rollout_by_layer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
 
@@ -79,6 +79,18 @@ def test_rolling_out_and_keeping_the_strongest_need_no_server(
     assert silent()[asked:] == []
 
 
+def points_at_each_dot(page: Page, plot: Locator, values: np.ndarray, written: str) -> None:
+    """Whichever of overlapping dots lies on top, the nearest to the pointer is told at once."""
+    dots = plot.locator(".dot")
+    for at, value in enumerate(values.ravel()):
+        box = dots.nth(at).bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        layer, head = np.unravel_index(at, values.shape)
+        said = f"Layer {layer + 1}, head {head + 1}: " + written.format(value)
+        assert plot.locator(".head-here").inner_text() == said
+
+
 KEPT = """async ([values, share]) => {
   const { keepMass } =
     await import(new URL("explorer/static/controls/attention_tools.js", document.baseURI));
@@ -104,15 +116,28 @@ def test_plots_show_the_library_s_numbers_and_choose_heads(
     dots = page.locator('[data-measure="entropy"] .dot')
     dots.first.wait_for(state="attached")
     assert dots.count() == entropy.size
-    assert f"Layer 2, head 3: entropy {entropy[1, 2]:.2g}" in dots.nth(5).text_content()
     distance = vx.attention_distance(trace, renormalise=True)
-    far = page.locator('[data-measure="distance"] .dot').nth(5).text_content()
-    assert f"Layer 2, head 3: {distance[1, 2]:.0f} pixels" in str(far)
-    dots.nth(5).dispatch_event("click")
+    written = {"entropy": "entropy {:.2g}", "distance": "{:.0f} pixels"}
+    for measure, values in (("entropy", entropy), ("distance", distance)):
+        plot = page.locator(f'[data-measure="{measure}"]')
+        plot.scroll_into_view_if_needed()
+        points_at_each_dot(page, plot, values, written[measure])
+        for end, at in (("least", values.argmin()), ("most", values.argmax())):
+            layer, head = np.unravel_index(at, values.shape)
+            named = plot.locator(f'[data-end="{end}"]').inner_text()
+            assert named == f"Layer {layer + 1}, head {head + 1}: " + written[measure].format(
+                values[layer, head]
+            )
+    box = dots.nth(5).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     settle(page)
     assert page.inner_text('output[for="vx-layer"]') == "2/4"
+    page.click('[data-measure="entropy"] [data-end="least"]')
+    settle(page)
+    layer, head = np.unravel_index(entropy.argmin(), entropy.shape)
     assert page.locator(".matrix [aria-pressed=true]").get_attribute("aria-label") == (
-        "Layer 2, head 3"
+        f"Layer {layer + 1}, head {head + 1}"
     )
     page.get_by_role("button", name="is looked at by").click()
     page.locator("#vx-mass").fill("50")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import said, settle, show, wait_for_picture, wait_idle
+from tests.browser import open_explorer, said, settle, show, wait_for_picture, wait_idle
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -41,6 +42,23 @@ def test_a_link_pasted_into_an_open_page_begins_anew(page: Page) -> None:
     assert page.inner_text(LAYER) == "4/4"
 
 
+def test_what_an_address_names_and_is_not_here_is_said(page: Page, address: str) -> None:
+    problem = page.locator(".problem [role=alert]")
+    page.goto("about:blank")
+    open_explorer(page, address, "attention?layer=99&picture=nowhere.png&head=2")
+    told = problem.inner_text()
+    assert "layer “99”" in told
+    assert "picture “nowhere.png”" in told
+    assert "head" not in told
+    assert page.inner_text(LAYER) == "4/4"
+    page.locator(f"""{ATTENTION} [data-value="1"][aria-pressed="true"]""").wait_for()
+    page.keyboard.press("Escape")
+    page.evaluate("location.hash = 'atention?layer=2'")
+    problem.filter(has_text="view “atention”").wait_for()
+    page.evaluate("location.hash = 'explain?model=what is this'")
+    problem.filter(has_text="model “what is this”").wait_for()
+
+
 def test_another_tab_keeps_what_was_chosen_and_back_returns(page: Page) -> None:
     show(page, "attention")
     page.focus(CANVAS)
@@ -55,21 +73,23 @@ def test_another_tab_keeps_what_was_chosen_and_back_returns(page: Page) -> None:
     assert page.inner_text(LAYER) == "3/4"
 
 
-def test_a_reload_keeps_an_own_picture_and_a_link_says_that_it_does_not(
+def test_a_link_and_a_reload_keep_an_own_picture_and_it_is_said_who_sees_it(
     page: Page, coffee: Path, tmp_path: Path
 ) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("#vx-link")
     page.locator(".told", has_text="The link is copied.").wait_for()
-    assert "your own" not in page.inner_text(".told")
+    assert "your picture" not in page.inner_text(".told")
     own = tmp_path / "mine.png"
     own.write_bytes(coffee.read_bytes())
     page.set_input_files(".sidebar input[type=file]", own)
     wait_for_picture(page, "mine.png")
     page.click("#vx-link")
-    page.locator(".told", has_text="It opens with cat.png").wait_for()
+    page.locator(".told", has_text="Whoever has it and can open this page").wait_for()
     link = str(page.evaluate("navigator.clipboard.readText()"))
-    assert "picture=" not in link
+    assert link == page.url
+    key = hashlib.sha256(own.read_bytes()).hexdigest()
+    assert f"picture={key}" in link
     page.reload()
     wait_for_picture(page, "mine.png")
     page.evaluate("location.hash = 'explain?picture=" + "0" * 64 + "'")

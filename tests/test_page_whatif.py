@@ -255,6 +255,35 @@ def test_the_keyboard_paints_and_the_slider_removes_by_a_method(
 
 
 @pytest.mark.browser
+def test_a_map_s_claim_is_tested_by_a_press_and_every_method_can_rank(
+    page: Page, small_checkpoint: Path, cat: Path
+) -> None:
+    model = vx.load_model(small_checkpoint)
+    result = vx.explain(model, cat, methods=("grad_cam", "occlusion"))
+    card = page.locator('.card[data-method="grad_cam"]')
+    best = int(result.heatmaps["grad_cam"].values.argmax())
+    row, column = (int(at) + 1 for at in np.unravel_index(best, model.card.grid))
+    assert f"Strongest: row {row}, column {column}." in card.inner_text()
+    card.get_by_role("button", name="Test it").click()
+    page.wait_for_selector(f"{VIEW} .shift")
+    page.locator(f"{VIEW} .says", has_text="Without this patch").wait_for()
+    page.wait_for_function(f"location.hash.includes('without=p{best}&')")
+    pinned = page.locator(f"{VIEW} .whatif-pinned")
+    assert f"patch row {row}, column {column}" in pinned.inner_text()
+    pinned.get_by_role("button", name="Bring it back").click()
+    page.wait_for_function("!location.hash.includes('without=')")
+    pinned.get_by_role("button", name="Take it away").click()
+    page.wait_for_function(f"location.hash.includes('without=p{best}&')")
+    page.click(f'{VIEW} [data-act="reset"]')
+    page.select_option("#vx-ranking", "occlusion")
+    page.wait_for_selector("#vx-removed:not([disabled])")
+    page.fill("#vx-removed", "1")
+    first = int(result.heatmaps["occlusion"].values.argmax())
+    page.wait_for_function(f"location.hash.includes('without=p{first}&')")
+    page.go_back()
+    page.wait_for_selector("#vx-view-explain:visible")
+
+
 def test_a_link_gives_back_what_was_taken_away(browser: Browser, address: str) -> None:
     with watched_page(browser, address) as (page, wrong):
         page.goto(f"{address}#whatif?without=p3-5.9_h4_grey&ranking=grad_cam")

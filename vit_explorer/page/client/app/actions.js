@@ -121,8 +121,7 @@ export function createActions({ store, setup, adopt }) {
       const link = new URL(placeOf(store.get(), setup), location.href);
       await navigator.clipboard.writeText(link.href);
       const example = setup.examples.some((one) => one.name === accepted.picture);
-      const other = { name: setup.examples[0].name };
-      store.set({ told: t(example ? "action.linked" : "action.linked.own", other) });
+      store.set({ told: t(example ? "action.linked" : "action.linked.own") });
     } catch {
       fail(t("action.link.failed")); // Forbidden, or a page without https.
     }

@@ -2,9 +2,12 @@
 
 import { el, setText } from "../base/dom.js";
 import { t } from "../base/words.js";
+import { openTab } from "../state/link.js";
 import { createProblem } from "./problem.js";
 
+// Milliseconds: at least so long, and so much for each character.
 const TOLD_TIME = 2500;
+const READING = 60;
 
 /** @param {Store} store */
 export function createTabs(store, names) {
@@ -24,12 +27,10 @@ export function createTabs(store, names) {
   const narrow = window.matchMedia("(max-width: 800px)");
   const showTabs = () => node.scrollIntoView({ block: "start" });
 
-  /** Another view of the same choices; an address from elsewhere would begin anew. */
   function open(event, name) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    if (store.get().tab !== name) history.pushState({ explorer: true }, "", `#${name}`);
-    store.set({ tab: name, hover: null });
+    openTab(store, name);
     // Under the picture and the predictions of a narrow page the view would change out of sight.
     // It is drawn in the next frame, and may be shorter than the one before until then.
     if (narrow.matches) requestAnimationFrame(() => requestAnimationFrame(showTabs));
@@ -76,10 +77,11 @@ export function createStatus(context) {
   const busy = el("div", { class: "busy" }, doing, stop);
   const told = el("p", { class: "told", role: "status" });
   let telling = 0;
+  const forget = () => store.set({ told: "" });
   store.on(["told"], (state) => {
     setText(told, state.told);
     clearTimeout(telling);
-    if (state.told) telling = setTimeout(() => store.set({ told: "" }), TOLD_TIME);
+    if (state.told) telling = setTimeout(forget, Math.max(TOLD_TIME, READING * state.told.length));
   });
   store.on(["busy", "result"], (state) => {
     setText(doing, state.busy);

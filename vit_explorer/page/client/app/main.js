@@ -155,12 +155,11 @@ async function adopt(store, result, isNewest, problem) {
   store.set({
     ...ready,
     busy: "",
-    problem,
     hover: null,
     ...(alike
       ? {}
       : { ...beginningOf(model), brushAt: null, head: "mean", direction: "from" }),
-    ...choicesOf(before.linked, result),
+    ...choicesOf(before.linked, result, problem),
     linked: {},
   });
   if (result.attention.whole)

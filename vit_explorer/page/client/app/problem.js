@@ -67,7 +67,12 @@ export function createProblem({ store, actions, signal }) {
     { capture: true, signal },
   );
   signal.addEventListener("abort", stay);
-  store.on(["problem"], show);
-  store.on(["tab"], dismiss);
+  let shown = "";
+  store.on(["problem", "tab"], (state) => {
+    // What goes wrong as the reader turns to another view is news; what went wrong before is not.
+    if (state.problem !== shown) show(state);
+    else if (shown) dismiss();
+    shown = state.problem;
+  });
   return node;
 }

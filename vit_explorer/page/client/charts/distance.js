@@ -1,12 +1,13 @@
 // One number a head as dots, a column a layer: how far heads look, how widely they spread.
 
-import { el, setText } from "../base/dom.js";
+import { el, replace, setText } from "../base/dom.js";
 import { short } from "../base/format.js";
 import { svg } from "../base/svg.js";
 import { t } from "../base/words.js";
 import { createFigureMenu } from "../controls/figure_menu.js";
 import { numbersOf } from "../server/packed.js";
 import { axisName, dot, feet, planeOf, show } from "./axes.js";
+import { extremeHeads, nearestDot } from "./picking.js";
 import { endsOf, footing, numbersIn, rangeOf } from "./scales.js";
 
 const HEIGHT = 170;
@@ -24,16 +25,53 @@ const MEASURES = {
 
 /**
  * One dot a head; `layers` is a list of [layer, its heads' values of the measure], `reach` the
- * largest value on the axis, and `chosen(layer, head)` says which dots stand out.
+ * largest value on the axis, and `chosen(layer, head)` says which dots stand out. The dot nearest to
+ * the pointer is the one that is meant: `onPoint` hears of it, or of null, and `onChoose` of a click.
  * @param {{
  *   height?: number,
- *   onChoose?: ((layer: number, head: number) => void) | null,
+ *   onChoose?: ((dot: import("./picking.js").HeadDot) => void) | null,
+ *   onPoint?: (dot: import("./picking.js").HeadDot | null) => void,
  *   measure?: string,
  * }} [options]
  */
-export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "distance" } = {}) {
+export function createHeadPlot({
+  height = HEIGHT,
+  onChoose = null,
+  onPoint = () => {},
+  measure = "distance",
+} = {}) {
   const { format } = MEASURES[measure];
   const node = svg("svg", { role: "img", height });
+  /** @type {(import("./picking.js").HeadDot & { circle: SVGCircleElement })[]} */
+  let dots = [];
+  /** @type {(typeof dots)[number] | null} */
+  let pointed = null;
+  if (onChoose) {
+    node.addEventListener("pointermove", (event) => point(under(event)));
+    node.addEventListener("pointerleave", () => point(null));
+    node.addEventListener("click", (event) => {
+      const meant = under(event);
+      if (meant) onChoose(meant);
+    });
+  }
+
+  /**
+   * @param {MouseEvent} event
+   * @returns {typeof pointed}
+   */
+  function under(event) {
+    const { left, top } = node.getBoundingClientRect();
+    return nearestDot(dots, [event.clientX - left, event.clientY - top]);
+  }
+
+  function point(meant) {
+    if (meant === pointed) return;
+    pointed?.circle.classList.remove("pointed");
+    meant?.circle.classList.add("pointed");
+    node.classList.toggle("choosable", Boolean(meant));
+    pointed = meant;
+    onPoint(meant);
+  }
 
   /**
    * @param {{
@@ -49,6 +87,7 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
     const axes = { across: [-0.5, depth - 0.5], up: rangeOf(all, [0, reach]), count: 3 };
     const plane = planeOf({ width, height }, axes, MARGINS);
     const [low, high] = endsOf(all).map(format);
+    [dots, pointed] = [[], null];
     const title = t(`measure.${measure}`);
     const parts = [
       ...plane.rules,
@@ -69,17 +108,28 @@ export function createHeadPlot({ height = HEIGHT, onChoose = null, measure = "di
    * @param {boolean} chosen
    */
   function one(plane, [layer, value], head, chosen) {
-    const name = ["dot", chosen ? "chosen" : "", onChoose ? "choosable" : ""].join(" ").trim();
-    const circles = dot(plane, [layer, value], { r: chosen ? 5 : 4, class: name });
+    const circles = dot(plane, [layer, value], {
+      r: chosen ? 5 : 4,
+      class: chosen ? "dot chosen" : "dot",
+    });
     for (const circle of circles) {
-      const values = { layer: layer + 1, head: head + 1, value: format(value) };
-      circle.append(svg("title", {}, t(`measure.${measure}.one`, values)));
-      if (onChoose) circle.addEventListener("click", () => onChoose(layer, head));
+      const [x, y] = [plane.x(layer), plane.y(value)];
+      dots.push({ x, y, layer, head, value, circle });
+      // Where one can point at it, its words stand below.
+      if (!onChoose) circle.append(svg("title", {}, headInWords(measure, { layer, head, value })));
     }
     return circles;
   }
   return { node, paint };
 }
+
+/** A head and its value of a measure, such as "Layer 3, head 2: 24 pixels". */
+const headInWords = (measure, { layer, head, value }) =>
+  t(`measure.${measure}.one`, {
+    layer: layer + 1,
+    head: head + 1,
+    value: MEASURES[measure].format(value),
+  });
 
 /**
  * A measure's values, head by head and layer by layer, as `paint` takes them.
@@ -123,9 +173,11 @@ export function createMeasurePlots(context) {
 /** @param {Context} context */
 function createMeasurePlot(context, measure) {
   const { store } = context;
-  /** @param {number} layer */
-  const onChoose = (layer, head) => store.set({ layer, head });
-  const plot = createHeadPlot({ onChoose, measure });
+  const onChoose = ({ layer, head }) => store.set({ layer, head });
+  const plot = createHeadPlot({ onChoose, onPoint: tell, measure });
+  const here = el("p", { class: "note head-here", role: "status" });
+  const ends = el("p", { class: "note head-ends" });
+  let usual = "";
   const menu = createFigureMenu(context, measure, {
     title: () => t(`measure.${measure}`),
     figure: () => ({ svg: plot.node }),
@@ -138,8 +190,25 @@ function createMeasurePlot(context, measure) {
     { class: "distance", dataset: { measure } },
     el("h3", {}, el("span", {}, t(`measure.${measure}`)), menu),
     plot.node,
+    here,
+    ends,
     el("p", { class: "note" }, t(`measure.${measure}.help`)),
   );
+
+  /** What the dot that is meant shows; without one, the head that is chosen. */
+  function tell(meant) {
+    setText(here, meant ? headInWords(measure, meant) : usual);
+  }
+
+  /** The two heads that stand out, each a button that shows it. */
+  function nameEnds(layers) {
+    const one = ([end, head]) => {
+      const choose = { class: "in-text", dataset: { end }, onclick: () => onChoose(head) };
+      const button = el("button", { type: "button", ...choose }, headInWords(measure, head));
+      return el("span", {}, t(`measure.${measure}.${end}`), " ", button);
+    };
+    replace(ends, Object.entries(extremeHeads(layers) ?? {}).map(one));
+  }
 
   /**
    * @param {State} state
@@ -151,7 +220,13 @@ function createMeasurePlot(context, measure) {
     const chosen = (index, number) =>
       index === layer && (typeof head !== "number" || head === number);
     const reach = MEASURES[measure].reach(model);
-    plot.paint({ width, layers: values ? byLayer(values, heads) : [], depth, reach, chosen });
+    const layers = values ? byLayer(values, heads) : [];
+    plot.paint({ width, layers, depth, reach, chosen });
+    const single = values && typeof head === "number";
+    const value = single ? values[layer * heads + head] : null;
+    usual = single ? headInWords(measure, { layer, head, value }) : t("measure.point");
+    tell(null);
+    nameEnds(layers);
   }
   return { node, measure, paint };
 }

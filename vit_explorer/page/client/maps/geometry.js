@@ -33,6 +33,19 @@ export function valueAt(map, model, token) {
   return map.values[at[0] * map.grid[1] + at[1]];
 }
 
+/**
+ * The cell of another grid over the same picture in which the middle of a grid's cell lies.
+ * @param {number} index
+ * @param {Pair} grid
+ * @param {Pair} other
+ * @returns {Pair}
+ */
+export function cellAt(index, [rows, columns], other) {
+  const middle = [Math.floor(index / columns) + 0.5, (index % columns) + 0.5];
+  const [row, column] = middle.map((at, axis) => Math.floor((at * other[axis]) / [rows, columns][axis]));
+  return [row, column];
+}
+
 /** @param {Model} model */
 export function tokenAt(model, row, column) {
   return model.prefix.length + row * model.grid[1] + column;

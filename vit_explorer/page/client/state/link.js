@@ -1,6 +1,6 @@
 // What is shown, in the address: a reload, or a link someone else opens, shows the same.
 
-import { browserLanguage, isLanguage } from "../base/words.js";
+import { browserLanguage, isLanguage, list, sentences, t } from "../base/words.js";
 import { isColormap } from "../maps/colours.js";
 import { cellOf, startToken, tokenAt } from "../maps/geometry.js";
 import { counted } from "./link_entries.js";
@@ -11,6 +11,8 @@ const REST = 250;
 // The key under which the server holds a picture that was sent to it.
 const MODEL = /^[\w:./-]{1,120}$/;
 const SENT = /^[0-9a-f]{64}$/;
+// As much of a text that is not understood as a message shows.
+const LONGEST = 60;
 
 /**
  * What of the store goes into a link: under which `name`, `write`n as text (null where it is what
@@ -84,54 +86,64 @@ const KEPT = [
 export const addLinks = (entries) => KEPT.push(...entries);
 
 /**
- * The tab, the language, whichever of model, example picture and target are known, and as `linked`
- * the texts of what only a result can check.
+ * The tab, the language, whichever of model, example picture and target can be asked for, and as
+ * `linked` the texts of all else that an address names.
  * @param {Setup} setup
  */
 export function readPlace(tabs, setup) {
   const [tab, query = ""] = location.hash.slice(1).split("?");
-  const named = new URLSearchParams(query);
+  const linked = Object.fromEntries(new URLSearchParams(query));
   const place = {};
-  const [model, picture, target] = ["model", "picture", "target"].map((key) => named.get(key));
+  /** What is understood is none of the texts that remain. */
+  const take = (name, value) => {
+    if (value === null) return;
+    delete linked[name];
+    place[name] = value;
+  };
+  const { model = "", picture = "", target = "" } = linked;
   // The server says what it doesn't know, and the page goes on with the model that it opened with.
-  if (MODEL.test(model ?? "")) place.model = model;
+  take("model", MODEL.test(model) ? model : null);
   const example = setup.examples.some(({ name }) => name === picture);
-  if (example || SENT.test(picture ?? "")) place.picture = picture;
-  const aim = /^(not )?(\d{1,6})$/.exec(target ?? "");
-  if (aim) place.target = aim[1] ? target : Number(target);
-  const language = isLanguage(named.get("lang")) ? named.get("lang") : "";
-  /** @type {Record<string, string>} */
-  const linked = {};
-  for (const { name } of KEPT) {
-    const text = named.get(name);
-    if (text !== null) linked[name] = text;
-  }
-  return { tab: tabs.includes(tab) ? tab : "explain", place, language, linked };
+  take("picture", example || SENT.test(picture) ? picture : null);
+  const aim = /^(not )?(\d{1,6})$/.exec(target);
+  take("target", aim && (aim[1] ? target : Number(target)));
+  take("lang", isLanguage(linked.lang) ? linked.lang : null);
+  const { lang: language = "", ...asked } = place;
+  const known = tabs.includes(tab);
+  if (tab && !known) linked.view = tab;
+  return { tab: known ? tab : "explain", place: asked, language, linked };
 }
 
 /**
- * What a link chose, as far as the result has it.
+ * What a link chose, as far as the result has it; the rest is told after whatever else went wrong.
+ * @param {Record<string, string>} linked
  * @param {Result} result
  */
-export function choicesOf(linked, result) {
-  const found = KEPT.filter(({ name }) => name in linked).map(({ name, read }) =>
-    read(linked[name], result),
-  );
-  return Object.assign({}, ...found);
+export function choicesOf(linked, result, problem = "") {
+  const choices = {};
+  const left = [];
+  for (const [name, text] of Object.entries(linked)) {
+    const found = KEPT.find((entry) => entry.name === name)?.read(text, result) ?? null;
+    if (found) Object.assign(choices, found);
+    else left.push(t("link.part", { name, text: text.slice(0, LONGEST) }));
+  }
+  const told = left.length ? t("link.unread", { parts: list(left) }) : "";
+  return { ...choices, problem: sentences(problem, told) };
 }
 
 /**
- * The part of the address after the #; a picture that was sent is in it where `own` is.
+ * The part of the address after the #. A picture that was sent is in it by its key, which is its
+ * bytes' hash: whoever has the address, and may open the page, sees it while the server keeps it.
  * @param {State} state
  * @param {Setup} setup
  */
-export function placeOf(state, setup, { own = false } = {}) {
+export function placeOf(state, setup) {
   const { tab, result, language } = state;
   const { model, picture, target } = result.place;
   const named = new URLSearchParams();
   const example = setup.examples.findIndex(({ name }) => name === picture);
   if (model !== setup.model) named.set("model", model);
-  const sent = own && example < 0 && SENT.test(picture);
+  const sent = example < 0 && SENT.test(picture);
   if (example > 0 || sent) named.set("picture", picture);
   if ((example >= 0 || sent) && target !== null) named.set("target", String(target));
   for (const { name, write } of KEPT) {
@@ -141,6 +153,18 @@ export function placeOf(state, setup, { own = false } = {}) {
   const spoken = language || browserLanguage();
   if (spoken !== "en" || browserLanguage() !== "en") named.set("lang", spoken);
   return `#${tab}${named.size ? `?${named}` : ""}`;
+}
+
+/**
+ * Turn to another view of the same choices, from which the browser's Back returns.
+ * @param {Store} store
+ * @param {string} tab
+ * @param {Partial<State>} [changes]
+ */
+export function openTab(store, tab, changes = {}) {
+  // The address is the tab's alone: one from elsewhere would begin anew.
+  if (store.get().tab !== tab) history.pushState({ explorer: true }, "", `#${tab}`);
+  store.set({ tab, hover: null, ...changes });
 }
 
 /**
@@ -169,7 +193,7 @@ export function keepPlace(store, tabs, setup, onPlace) {
   const write = () => {
     const state = store.get();
     if (!state.result) return;
-    history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup, { own: true }));
+    history.replaceState({ ...history.state, explorer: true }, "", placeOf(state, setup));
   };
   store.on(["tab", "result", "language", "film"], write);
   store.on(

@@ -4,7 +4,6 @@ import { chosen, mapOf, oneOf, only } from "../../state/link_entries.js";
 
 const PARTS = oneOf(["attention", "positions"]);
 const SIDES = /^(model|picture):([\w.:-]{1,120})$/;
-const KEY = /^[0-9a-f]{64}$/;
 
 /** @type {LinkEntry[]} */
 export const LINKS = [
@@ -29,9 +28,8 @@ export const LINKS = [
   {
     name: "beside",
     keys: ["otherWanted"],
-    // A picture that was sent is held by this server for a while, and is no one else's.
     write: only("compare", ({ otherWanted: wanted }) =>
-      wanted && !KEY.test(wanted.name) ? `${wanted.kind}:${wanted.name}` : null,
+      wanted ? `${wanted.kind}:${wanted.name}` : null,
     ),
     read: (text) => {
       const [, kind, name] = SIDES.exec(text) ?? [];

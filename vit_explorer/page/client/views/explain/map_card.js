@@ -15,6 +15,7 @@ import { overlay } from "../../maps/pixels.js";
 import { mapTitle, shownMaps } from "../../state/chosen_maps.js";
 import { mapCode } from "../../state/code_orders.js";
 import { queryToken } from "../../state/store.js";
+import { createStrongest } from "./strongest.js";
 import { createTrustLine } from "./trust_line.js";
 
 /**
@@ -60,6 +61,7 @@ export function createMapCard(context, id, map) {
   const same = model.classes && !map.class_specific ? t(`explain.noClass${twinOf(model)}`) : "";
   const remark = empty ? t("explain.zero") : same;
   const trust = createTrustLine(context, map);
+  const strongest = createStrongest(context, map);
   const { caveat, button } = createCaveat(map, title);
   const menu = createFigureMenu(context, id, {
     targeted: () => map.class_specific,
@@ -84,7 +86,7 @@ export function createMapCard(context, id, map) {
       here,
       caveat,
     ),
-    el("figcaption", {}, el("h3", {}, el("span", { class: "heading" }, title), button, menu), trust.node, bar.node),
+    el("figcaption", {}, el("h3", {}, el("span", { class: "heading" }, title), button, menu), trust.node, bar.node, strongest.node),
   );
 
   /** @param {State} state */
@@ -118,6 +120,7 @@ export function createMapCard(context, id, map) {
     here.hidden = value === null;
     setText(here, value === null ? "" : short(value));
     trust.draw(state);
+    strongest.draw(state);
   }
   return { node, draw, focus: () => button.focus() };
 }

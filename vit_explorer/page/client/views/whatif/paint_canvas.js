@@ -1,9 +1,9 @@
 // The picture with patches painted away: dragging takes them or brings them back, as does the keyboard.
 
-import { el } from "../../base/dom.js";
+import { el, setText } from "../../base/dom.js";
 import { t } from "../../base/words.js";
-import { createPatchCanvas, OUTLINE } from "../../controls/patch_canvas.js";
-import { cellOf } from "../../maps/geometry.js";
+import { createPatchCanvas, markCell, OUTLINE } from "../../controls/patch_canvas.js";
+import { cellOf, tokenName } from "../../maps/geometry.js";
 import { change, redo, undo } from "../../state/edits.js";
 
 /** Patches under a square brush of `size` patches a side, around a cell. */
@@ -29,7 +29,8 @@ function between([fromRow, fromColumn], [row, column]) {
 /** @param {Context} context */
 export function createPaintCanvas({ store }) {
   const label = t("whatif.canvas");
-  const patches = createPatchCanvas({ store, label, paint, marker: "brushAt", taps: false });
+  const patches = createPatchCanvas({ store, label, paint: paintMarked, marker: "brushAt", taps: false });
+  const pinned = createPinned(store);
   const { canvas } = patches;
   let stroke = null;
 
@@ -100,6 +101,18 @@ export function createPaintCanvas({ store }) {
   }
 
   /**
+   * The picture as it is painted, with the patch that is pinned in every view.
+   * @param {Painter} context
+   * @param {number} width
+   * @param {number} height
+   * @param {State} state
+   */
+  function paintMarked(context, width, height, state) {
+    paint(context, width, height, state);
+    markCell(context, [0, 0, width, height], state.result.model, state.pinned, width / canvas.clientWidth, true);
+  }
+
+  /**
    * @param {Painter} context
    * @param {number} width
    * @param {number} height
@@ -154,9 +167,43 @@ export function createPaintCanvas({ store }) {
       "div",
       { class: "paint" },
       canvas,
+      pinned.node,
       el("p", { class: "note" }, t("whatif.canvas.help")),
     ),
-    draw: patches.draw,
+    draw: () => {
+      patches.draw();
+      pinned.draw(store.get());
+    },
     paint,
   };
+}
+
+/**
+ * The pinned patch by its name, and a button that takes it away or brings it back.
+ * @param {Store} store
+ */
+function createPinned(store) {
+  const words = el("span");
+  const button = el("button", { type: "button", class: "in-text", onclick: turn });
+  const node = el("p", { class: "note whatif-pinned" }, words, " ", button);
+
+  /** @param {State} state */
+  const patchOf = ({ pinned, result }) => pinned - result.model.prefix.length;
+
+  function turn() {
+    const state = store.get();
+    const { patches } = state.edit;
+    const patch = patchOf(state);
+    const gone = patches.includes(patch);
+    change(store, { patches: gone ? patches.filter((one) => one !== patch) : [...patches, patch] });
+  }
+
+  /** @param {State} state */
+  function draw(state) {
+    const { pinned, result, edit } = state;
+    node.hidden = !cellOf(result.model, pinned);
+    setText(words, t("whatif.pinned", { patch: tokenName(result.model, pinned) }));
+    setText(button, t(edit.patches.includes(patchOf(state)) ? "whatif.pinned.back" : "whatif.pinned.take"));
+  }
+  return { node, draw };
 }

@@ -1,11 +1,14 @@
 // "Remove the k most important patches by a method": a slider, and the probability at every k.
 
 import { el, replace, setText } from "../../base/dom.js";
+import { lackOfMethod } from "../../base/lacks.js";
 import { isValued, targetName, twinOf, writerOf } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
 import { createLineChart } from "../../charts/line_chart.js";
 import { valueAt } from "../../charts/scales.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
+import { analysesOf, jobOf, mapOf } from "../../state/analyses.js";
+import { askForMap } from "../../state/chosen_maps.js";
 import { editCode } from "../../state/code_orders.js";
 import { answerTo, changeOf, createAsker, removalOf } from "../../state/edit_answers.js";
 import { change } from "../../state/edits.js";
@@ -30,16 +33,28 @@ function rankingOf(map) {
 /** @param {State} state */
 const isQuick = ({ result, curveAsked }) => result.seconds < QUICK_SECONDS || curveAsked;
 
-/** @param {State} state */
+/** @param {Pick<State, "result">} state */
 const mapsOf = ({ result }) => result.maps;
 
 /**
- * The map that ranks: the chosen one, where this picture has it.
+ * The map that ranks: the chosen one, once this picture has it.
  * @param {State} state
  */
 function rankedBy(state) {
-  const maps = mapsOf(state);
-  return maps.find(({ name }) => name === state.ranking) ?? maps[0];
+  return mapOf(state.result, state.ranking) ?? mapsOf(state)[0];
+}
+
+/**
+ * Methods by name that can rank: those whose maps are here, then those that can be had.
+ * @param {State} state
+ * @param {Setup} setup
+ */
+function rankings({ result }, setup) {
+  const here = mapsOf({ result }).map(({ name }) => name);
+  const others = setup.methods
+    .filter((method) => !lackOfMethod(result.model, method) && !(method.name in result.skipped))
+    .map(({ name }) => name);
+  return [...new Set([...here, ...others])];
 }
 
 /**
@@ -55,7 +70,7 @@ function countGone(state) {
 
 /** @param {Context} context */
 export function createRemoval(context) {
-  const { store } = context;
+  const { store, setup } = context;
   let dragging = false;
   const count = el("output", { for: "vx-removed" });
   const slider = el("input", {
@@ -131,7 +146,19 @@ export function createRemoval(context) {
     const gone = countGone(store.get());
     store.set({ ranking: name });
     dragging = false;
-    if (gone) remove(gone);
+    if (gone && mapOf(store.get().result, name)) remove(gone);
+  }
+
+  /**
+   * Whether the chosen method's map is still to come; it is asked for, as it was chosen.
+   * @param {State} state
+   */
+  function awaits(state) {
+    const { result, ranking } = state;
+    if (mapOf(result, ranking) || !rankings(state, setup).includes(ranking)) return false;
+    const { failed } = analysesOf(result);
+    if (!(ranking in failed) && !jobOf(result, ranking)) askForMap(result, ranking);
+    return true;
   }
 
   /** @param {State} state */
@@ -143,14 +170,13 @@ export function createRemoval(context) {
 
   /** @param {State} state */
   function wanted(state) {
-    if (state.tab !== "whatif" || !state.result?.target || !mapsOf(state).length) return null;
+    if (state.tab !== "whatif" || !state.result?.target || !mapsOf(state).length || awaits(state)) return null;
     // The prediction is what moves at once: the curve comes after it.
     if (!answerTo(state, changeOf(state))) return null;
     return isQuick(state) ? questionOf(state) : null;
   }
 
-  function list(maps) {
-    const names = maps.map(({ name }) => name);
+  function list(names) {
     if (names.join() === listed) return;
     listed = names.join();
     replace(
@@ -164,14 +190,23 @@ export function createRemoval(context) {
     const maps = mapsOf(state);
     node.hidden = !maps.length;
     if (!maps.length) return;
-    list(maps);
+    list(rankings(state, setup));
+    const coming = awaits(state);
     const { model, target } = state.result;
     const patches = model.grid[0] * model.grid[1];
     const gone = countGone(state);
-    methods.value = rankedBy(state).name;
+    methods.value = coming ? state.ranking : rankedBy(state).name;
+    slider.disabled = coming;
     slider.max = String(patches);
     slider.value = String(gone ?? 0);
     setText(count, gone === null ? "–" : `${gone}/${patches}`);
+    if (coming) {
+      const failed = analysesOf(state.result).failed[state.ranking];
+      setText(says, failed || t("whatif.ranking.coming", { title: t(`method.${state.ranking}.title`) }));
+      node.classList.add("waiting");
+      menu.hidden = start.hidden = true;
+      return;
+    }
     const answer = answerTo(state, questionOf(state));
     start.hidden = Boolean(answer) || isQuick(state);
     menu.hidden = !answer?.value;

@@ -2,7 +2,9 @@
 
 import { lacks } from "../../base/lacks.js";
 import { readEdit, writeEdit } from "../../state/edits.js";
-import { mapOf } from "../../state/link_entries.js";
+import { chosen } from "../../state/link_entries.js";
+
+const METHOD = /^[a-z_+]{1,60}$/;
 
 /** @type {LinkEntry[]} */
 export const LINKS = [
@@ -20,6 +22,7 @@ export const LINKS = [
     name: "ranking",
     keys: ["ranking"],
     write: ({ ranking }) => ranking || null,
-    read: mapOf("ranking"),
+    // A map that is not here is worked out once the view is open.
+    read: chosen("ranking", (text) => (METHOD.test(text) ? text : null)),
   },
 ];
