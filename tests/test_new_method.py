@@ -164,7 +164,7 @@ def test_a_slow_method_and_one_shown_first(new: registry.Method) -> None:
     facts = {"summary": "s", "formula": "f", "source": "s", "caveat": "c"}
     try:
 
-        @registry.method(title="Slow", passes="few", rank=0, first_of=(2,), **facts)
+        @registry.method(title="Slow", passes="few", rank=-1, first_of=(2,), **facts)
         def slow(trace: Trace, *, progress: object = None) -> torch.Tensor:
             """A docstring."""
             return trace.grid(trace.readout())

@@ -13,12 +13,13 @@ from vit_explorer.analysis.intervention_result import Change, How, Intervention,
 from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
-from vit_explorer.models.interception import evaluating, switching
+from vit_explorer.models.interception import evaluating
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import require
 from vit_explorer.models.outputs import answer, measured, no_classes
 from vit_explorer.models.predictions import best, first_aims, predicted
 from vit_explorer.models.readout import read_end
+from vit_explorer.models.switching import switching
 from vit_explorer.models.targets import Target, find_target
 from vit_explorer.options import is_whole, one_of
 from vit_explorer.pictures.preprocess import Prepared

@@ -56,6 +56,12 @@ ROWS = (
         "≤ 1.15",
     ),
     Row(
+        "the balanced backward pass (libra_input_x_gradient) / forward + backward",
+        "balanced",
+        "forward + backward",
+        "",
+    ),
+    Row(
         "explicit rollout + grad-cam package / ours",
         "explicit rollout + grad-cam package",
         "rollout + Grad-CAM",
@@ -103,6 +109,7 @@ def _jobs(model: vx.LoadedModel, prepared: vx.Prepared) -> dict[str, Callable[[]
         best = passed.measured.topk(5)
         return shown, best, passed.attention(len(model.blocks) // 2), vx.position_similarity(model)
 
+    passed = vx.trace(model, prepared)
     explicit, package = peers.ExplicitRollout(model), peers.grad_cam_package(model)
     extracted, captum = peers.ExtractedRollout(model), peers.captum_grad_cam(model)
     return {
@@ -113,6 +120,7 @@ def _jobs(model: vx.LoadedModel, prepared: vx.Prepared) -> dict[str, Callable[[]
         "rollout + Grad-CAM": lambda: maps(*FIRST_PAGE),
         "first page": first_page,
         "one backward": lambda: maps(*ONE_BACKWARD),
+        "balanced": lambda: vx.METHODS["libra_input_x_gradient"](passed),
         "explicit rollout": lambda: explicit(pixels),
         "AttentionExtract rollout": lambda: extracted(pixels),
         "grad-cam package": lambda: package(pixels),

@@ -1,4 +1,4 @@
-"""Reading and changing a model's attention while it runs as it is.
+"""Reading a model's attention while it runs as it is.
 
 A `TorchFunctionMode` sees the few calls that compute attention: the fused one, torch's own
 multi-head attention, and a softmax over tokens. What goes in and comes out of the fused call is
@@ -7,7 +7,7 @@ kept, and no (N, N) matrix is made; a softmax that a module writes out is its at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -71,7 +71,7 @@ class AttentionCall:
         return replace(self, **changed)
 
 
-class _BlockWatch(Watch):
+class BlockWatch(Watch):
     """Knows which block's attention runs, None outside of them."""
 
     def __init__(self, anatomy: Anatomy, pictures: int) -> None:
@@ -95,9 +95,11 @@ class _BlockWatch(Watch):
         )
 
 
-class _Recorder(_BlockWatch):
+class Recorder(BlockWatch):
+    """Keeps each attention of a block as an `AttentionCall`, in order."""
+
     def __init__(
-        self, anatomy: Anatomy, pictures: int, *, explicit: bool, shapes_alone: bool
+        self, anatomy: Anatomy, pictures: int, *, explicit: bool = False, shapes_alone: bool = False
     ) -> None:
         super().__init__(anatomy, pictures)
         self.explicit, self.shapes_alone = explicit, shapes_alone
@@ -170,113 +172,45 @@ def recording(
     Borrowed and given back on leaving, also after an error: evaluation mode, fused attention
     where it was off, and hooks on the blocks.
     """
-    recorder = _Recorder(anatomy, pictures, explicit=explicit, shapes_alone=shapes_alone)
-    with _watching(module, recorder, on_output):
+    recorder = Recorder(anatomy, pictures, explicit=explicit, shapes_alone=shapes_alone)
+    with watching(module, recorder, on_output):
         yield recorder.calls
 
 
-class _Switch(_BlockWatch):
-    def __init__(
-        self, anatomy: Anatomy, pictures: int, keys: Tensor | None, heads: Mapping[int, Tensor]
-    ) -> None:
-        super().__init__(anatomy, pictures)
-        self.keys, self.heads = keys, heads
-        self.turns: dict[int, int] = {}
-
-    def fused(self, call: Fused) -> Tensor:
-        if self.block is None:
-            return call.run()
-        layout = self.anatomy.layout
-        if self.keys is not None:
-            call = call.hiding(self._allowed(layout, call.query.ndim))
-        output = call.run()
-        if self.block in self.heads:
-            output = self._silenced(output, self.block)
-        return output
-
-    def written(self, run: Callable[[Tensor], Tensor], scores: Tensor, axis: int) -> Tensor:
-        if self.block is None or not self.attends(scores, axis):
-            return run(scores)
-        if self.keys is not None:
-            allowed = self._allowed(self.anatomy.layout, scores.ndim)
-            scores = scores.masked_fill(~allowed, -torch.inf)
-        output = run(scores)
-        return self._silenced(output, self.block) if self.block in self.heads else output
-
-    def _allowed(self, layout: Layout, axes: int) -> Tensor:
-        """Which keys are seen, in a shape that fits scores as the module lays them out."""
-        assert self.keys is not None  # noqa: S101 - the callers have looked
-        allowed = self.keys[:, None, None]  # (B, 1, 1, N)
-        if layout.merged is not None:
-            heads = self.anatomy.heads_at_once
-            allowed = allowed.expand(-1, heads, -1, -1)
-        if axes == 4 and layout == PLAIN:
-            return allowed
-        return layout.restore(allowed)
-
-    def _silenced(self, output: Tensor, block: int) -> Tensor:
-        """With zeros for the heads that are off; several calls of a block share its heads."""
-        arranged = self.anatomy.layout.arrange(output, self.pictures)
-        count, on = arranged.shape[1], self.heads[block]
-        if count != on.shape[1]:
-            turn = self.turns.get(block, 0)
-            self.turns[block] = turn + count
-            on = on[:, turn : turn + count]
-        return self.anatomy.layout.restore(arranged.masked_fill(~on[:, :, None, None], 0.0))
-
-
 @contextmanager
-def switching(
+def watching(
     module: nn.Module,
-    anatomy: Anatomy,
-    *,
-    pictures: int,
-    keys: Tensor | None,
-    heads: Mapping[int, Tensor],
+    watch: BlockWatch,
     on_output: BlockOutput | None = None,
-) -> Iterator[None]:
-    """Hide tokens from attention, and silence heads, in the forward pass made meanwhile.
-
-    Borrowed and given back as by `recording`.
-
-    Args:
-        pictures: how many the pass is over.
-        keys: (B, N) in the module's own order, False for tokens that no query of any block sees;
-            None hides none.
-        heads: by block (B, h), False for heads whose attention output is set to 0.
-    """
-    with _watching(module, _Switch(anatomy, pictures, keys, heads), on_output):
-        yield
-
-
-@contextmanager
-def _watching(
-    module: nn.Module, watch: _BlockWatch, on_output: BlockOutput | None
+    *,
+    whole: bool = False,
 ) -> Iterator[None]:
     """A forward pass under a watch, which costs each call of torch a little: while attention is
     computed, and from a list's last part to the next attention, where its sum is made. All of the
-    pass where it must be seen that the network cuts a graph.
+    pass where it must be seen that the network cuts a graph, or where `whole` asks for it.
     """
     anatomy = watch.anatomy
+    whole = whole or anatomy.cut
     watch.on_output = on_output
     with ExitStack() as borrowed:
         borrowed.enter_context(evaluating(module))
         borrowed.enter_context(answering(watch, anatomy.foreign))
         if anatomy.cut:
             watch.keep_gradients()
+        if whole:
             borrowed.enter_context(watch)
         else:
             borrowed.callback(watch.leave)
         hooks = borrowed.enter_context(capture())
         for index, block in enumerate(anatomy.blocks):
             for owner in block.owners:
-                _mark(hooks, owner, watch, index, enter=not anatomy.cut)
+                _mark(hooks, owner, watch, index, enter=not whole)
             if on_output is not None:
-                _end(hooks, block, watch, index, on_output)
+                _end(hooks, block, watch, index, on_output, enter=not whole)
         yield
 
 
-def _mark(hooks: Hooks, owner: nn.Module, watch: _BlockWatch, index: int, *, enter: bool) -> None:
+def _mark(hooks: Hooks, owner: nn.Module, watch: BlockWatch, index: int, *, enter: bool) -> None:
     """Tell the watch while a block's attention runs."""
 
     def begin(*_: Any) -> None:
@@ -294,7 +228,9 @@ def _mark(hooks: Hooks, owner: nn.Module, watch: _BlockWatch, index: int, *, ent
     hooks.leaving(owner, end)
 
 
-def _end(hooks: Hooks, block: Block, watch: _BlockWatch, index: int, told: BlockOutput) -> None:
+def _end(
+    hooks: Hooks, block: Block, watch: BlockWatch, index: int, told: BlockOutput, *, enter: bool
+) -> None:
     """Tell of a block's output, which its last part's is only where the block is a module."""
     anatomy = watch.anatomy
 
@@ -309,7 +245,7 @@ def _end(hooks: Hooks, block: Block, watch: _BlockWatch, index: int, told: Block
         if found is None:
             return None
         if not block.whole:
-            if not (anatomy.cut or watch.stays):
+            if enter and not watch.stays:
                 watch.enter()
                 watch.stays = True
             watch.await_result(found.shape, anatomy.steps, tell)

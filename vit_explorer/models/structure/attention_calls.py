@@ -186,7 +186,10 @@ class Watch(Functions):
         return self.written(run, scores, axis % scores.ndim)
 
     def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        output = func(*args, **kwargs)
+        return self._as_softmax(func(*args, **kwargs))
+
+    def _as_softmax(self, output: Any) -> Any:
+        """What was made, which is attention where it is shares."""
         axis = axis_of_shares(output)
         if axis is None:
             return output
