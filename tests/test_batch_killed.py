@@ -8,8 +8,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,11 @@ import pytest
 from filelock import FileLock
 
 import vit_explorer as vx
+from tests.killed import forked
 from vit_explorer.errors import OutputError
 
 NAMES = ("a.png", "b.png", "c.png", "sub/d.png")
 METHODS = ("rollout", "grad_cam")
-# What changes a file or a folder, as Python tells whoever audits it.
-CHANGES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 MOMENTS = 8
 
 
@@ -37,35 +34,6 @@ def album(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         shutil.copy(assets / picture, root / name)
     return root
-
-
-def forked(work: Callable[[], Any], out: Path, moment: int | None) -> int:
-    """Run `work` in a process that is killed at its `moment`-th change under `out`; tells how many
-    changes it made, -1 where it was killed."""
-    told, tells = os.pipe()
-    process = os.fork()
-    if process == 0:
-        made = 0
-
-        def watch(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal made
-            if event in CHANGES and str(arguments[0]).startswith(str(out)):
-                made += 1
-                if made == moment:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            sys.addaudithook(watch)
-            work()
-            os.write(tells, str(made).encode())
-        finally:
-            os._exit(1)
-    os.close(tells)
-    _, status = os.waitpid(process, 0)
-    with os.fdopen(told) as pipe:
-        text = pipe.read()
-    assert text or os.WIFSIGNALED(status), "the process failed"
-    return int(text) if text else -1
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:

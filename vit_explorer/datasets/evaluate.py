@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from vit_explorer.datasets.sources import Source, find_pictures
 from vit_explorer.datasets.tiny_imagenet import named
-from vit_explorer.errors import DataError, OptionError, TargetError
+from vit_explorer.errors import DataError, ModelError, OptionError, TargetError
 from vit_explorer.models.devices import choose_precision
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import answer, measured, no_classes
@@ -97,6 +97,7 @@ def predict(
 
     Raises:
         DataError: unreadable pictures, or classes that aren't the model's.
+        ModelError: answers that are no numbers.
     """
     order = class_columns(model, source.classes)
     answers = []
@@ -108,6 +109,16 @@ def predict(
             answers.append(answer(model, batch.to(model.device)).raw.float().cpu()[:, order])
             bar.update(len(batch))
     raw = torch.cat(answers)
+    broken = int((raw.isnan() | raw.isposinf()).any(dim=1).sum())
+    if broken:
+        raise ModelError(
+            "error.evaluate.nan",
+            "{model} answers {count:,} of {total:,} pictures with what is no number; its weights "
+            "overflow, or were damaged in training: load it in float32, or train it anew.",
+            model=model.card.name,
+            count=broken,
+            total=len(raw),
+        )
     return _as_logits(raw, model.card.outputs)
 
 

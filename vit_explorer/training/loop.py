@@ -288,9 +288,21 @@ class Trainer:
         return loss
 
     def finish_epoch(self) -> tuple[Row, Metrics]:
-        """Measure on the test or the held-out pictures and start the next epoch's sums."""
+        """Measure on the test or the held-out pictures and start the next epoch's sums.
+
+        Raises:
+            RecipeError: the model's answers are no numbers.
+        """
         place, measured = self.position, self.recipe.measured
         metrics = self.evaluate()
+        if not math.isfinite(metrics.nll):
+            # The loss was a number before each step, and the last step's weights may not be.
+            raise RecipeError(
+                "error.loop.measured",
+                "What the model answers after epoch {epoch} is no number; start again with a lower "
+                "optimizer.lr, or with precision 'no'.",
+                epoch=place.epoch + 1,
+            )
         loss, right, seen = self._sums()
         row: Row = {
             "epoch": place.epoch + 1,

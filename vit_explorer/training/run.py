@@ -101,7 +101,7 @@ def train(
 
     Raises:
         RecipeError, DataError, ModelError, OptionError: before anything is written; RecipeError
-            also where the loss is no number any more.
+            also where the loss, or what an epoch is measured as, is no number any more.
         OutputError: the run folder can't be written; what was written before is whole.
     """
     settings = load_recipe(recipe, overrides)
@@ -139,10 +139,10 @@ def train(
             for note in notes:
                 tell(note)
         trainer = Trainer(settings, learner, learned, measured, accelerator, teacher)
-        if accelerator.is_main_process:
-            folder.prepare(settings, resume)
-        accelerator.wait_for_everyone()
         place = str(data) if data == "cifar10" else str(Path(data).absolute())
+        if accelerator.is_main_process:
+            folder.prepare(settings, resume, {"data": place, "precision": precision})
+        accelerator.wait_for_everyone()
         run = _Run(trainer, folder, place, shown, watch, initial)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:

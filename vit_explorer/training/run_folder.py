@@ -11,7 +11,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,17 +73,15 @@ class RunFolder:
         if resume:
             self._check_same(recipe, load_recipe(before))
 
-    def prepare(self, recipe: Recipe, resume: bool) -> None:
-        """Make the folder, or take the run in it over.
+    def prepare(self, recipe: Recipe, resume: bool, facts: Mapping[str, Any]) -> None:
+        """Make the folder, or take the run in it over; what a killed process left is removed.
+
+        `facts` are what a run needs to go on, which is known before the first step.
 
         Raises:
             OutputError: not writable, another process trains in it, or as `check`.
             RecipeError: as `check`.
         """
-        self.check(recipe, resume)
-        if resume:
-            self._claim()
-            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,7 +92,18 @@ class RunFolder:
                 reason=error.strerror,
             ) from None
         self._claim()
-        self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
+        self.check(recipe, resume)  # another process may have been here before the lock was ours
+        self._remove_partial()
+        if not resume:
+            # The recipe comes last: where it is, the run can be resumed.
+            self.write_json("run.json", facts)
+            self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
+
+    def _remove_partial(self) -> None:
+        """Files that a killed process was writing: a teacher's tokens may be gigabytes."""
+        for file in self.path.glob(".*.partial"):
+            with suppress(OSError):
+                file.unlink()
 
     def _claim(self) -> None:
         """Keep other processes out until `release`; a process that dies lets go."""
@@ -156,7 +165,7 @@ class RunFolder:
         temporary = None
         try:
             with tempfile.NamedTemporaryFile(
-                dir=self.path, prefix=f".{name}.", delete=False
+                dir=self.path, prefix=f".{name}.", suffix=".partial", delete=False
             ) as file:
                 temporary = Path(file.name)
                 yield file
