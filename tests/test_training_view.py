@@ -31,7 +31,7 @@ from tests.browser import (
 from tests.packed import unpack
 from vit_explorer.errors import DataError, ModelError, OptionError
 from vit_explorer.page import Workbench, build_app, find_film
-from vit_explorer.page.payloads.film import film_bytes
+from vit_explorer.page.payloads.film import DEAD, film_bytes
 from vit_explorer.page.state.trainings import Training, Trainings
 from vit_explorer.training import load_recipe
 from vit_explorer.training.film import Film
@@ -119,13 +119,21 @@ SHOWN = """() => new Promise((done) => requestAnimationFrame(() => requestAnimat
 
 
 @pytest.mark.browser
-def test_each_epoch_of_the_film_looks_different_and_needs_no_server(page: Page) -> None:
+def test_each_epoch_of_the_film_looks_different_and_needs_no_server(
+    page: Page, checkpoint: Path
+) -> None:
     made: list[str] = []
     page.on("request", lambda request: made.append(request.url))
     seen = [page.evaluate(SHOWN)]
     assert seen[0]["where"] == "Epoch 4 of 4 · test accuracy 43.0&nbsp;%"
     values = page.locator(".film .curve .value").all_inner_texts()
     assert values == ["0.4", "0.42", "41.0\u00a0%", "43.0\u00a0%"]
+    with np.load(checkpoint.with_name("film.npz")) as film:
+        dead = int((film["attention_variation"][-1, 0] < DEAD).sum())
+        heads, standing = film["attention_variation"][-1, 0].size, int(film["artifacts"][-1, 0])
+    told = page.inner_text(".film-health")
+    assert told.startswith(f"{dead} of {heads} heads give every token the same attention")
+    assert f"; {standing} of " in told
     page.focus("#vx-frame")
     for _ in range(EPOCHS):
         page.keyboard.press("ArrowLeft")

@@ -2,7 +2,11 @@
 
 from .analysis.disagreement import disagreements
 from .analysis.faithfulness import Faithfulness, Score, faithfulness
-from .analysis.head_statistics import attention_distance, attention_entropy
+from .analysis.head_statistics import (
+    attention_distance,
+    attention_entropy,
+    attention_variation,
+)
 from .analysis.intervention_result import Change, Intervention
 from .analysis.interventions import intervene, intervene_many
 from .analysis.logit_lens import LogitLens, logit_lens
@@ -33,6 +37,7 @@ from .models.zoo import available_models, load_model
 from .pictures.decode import Picture, open_picture
 from .pictures.preprocess import Prepared
 from .tracing.trace import Trace, trace
+from .training.film_callback import TrainingFilm
 from .version import __version__
 
 __all__ = [
@@ -59,11 +64,13 @@ __all__ = [
     "ReadoutPath",
     "Score",
     "Trace",
+    "TrainingFilm",
     "View",
     "__version__",
     "artifacts",
     "attention_distance",
     "attention_entropy",
+    "attention_variation",
     "available_models",
     "check_patch_embedding",
     "disagreements",

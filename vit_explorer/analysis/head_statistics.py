@@ -1,4 +1,5 @@
-"""One number a head a layer: how far its attention reaches, and how widely it spreads."""
+"""One number a head a layer: how far its attention reaches, how widely it spreads, how much it
+depends on the query."""
 
 from __future__ import annotations
 
@@ -54,6 +55,28 @@ def attention_entropy(trace: Trace) -> npt.NDArray[np.float32]:
     """
     most = math.log(max(trace.card.tokens, 2))
     return _by_head(trace, lambda attention, _: torch.special.entr(attention).sum(dim=-1) / most)
+
+
+def attention_variation(trace: Trace) -> npt.NDArray[np.float32]:
+    """How much each head's attention depends on who asks: (L, h), 0 to 1.
+
+    The mean over queries of the total variation between a query's attention and the mean of all:
+    ½ Σ |A - mean A|. A head of 0 gives every token the same, whatever it is: a dead one, as all are
+    before training.
+    """
+    require(trace.card, "attention")
+    found = []
+    for layer in trace.layers:
+        heads, tokens = layer.shape
+        mean = torch.zeros(heads, tokens, device=trace.logits.device)
+        apart = torch.zeros(heads, device=trace.logits.device)
+        for rows in layer.chunks():
+            mean += layer.attention(rows).float().sum(dim=1) / tokens
+        for rows in layer.chunks():
+            attention = layer.attention(rows).float()
+            apart += (attention - mean[:, None]).abs().sum(dim=(1, 2)) / 2
+        found.append(apart / tokens)
+    return torch.stack(found).cpu().numpy()
 
 
 def _by_head(trace: Trace, measure: Callable[[Tensor, int], Tensor]) -> npt.NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_explorer.analysis.head_statistics import attention_distance
+from vit_explorer.analysis.head_statistics import attention_distance, attention_variation
+from vit_explorer.analysis.tokens import artifacts
 from vit_explorer.analysis.weights import patch_filters, position_similarity
 from vit_explorer.datasets.tiny_imagenet import named
 from vit_explorer.errors import UnsupportedModelError
@@ -30,7 +32,11 @@ _COLUMNS = {
     "test_accuracy": "{measured}_accuracy",
     "lr": "lr",
 }
-_OF_PROBES = ("probabilities", "rollout", "attention_distance")
+# Pictures of the package that a film may be of.
+SHIPPED_PROBES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
+_OF_PROBES = (
+    "probabilities", "rollout", "attention_distance", "attention_variation", "artifacts",
+)  # fmt: skip
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -41,9 +47,12 @@ class Film:
     Arrays of `film.npz`, F frames, P probe pictures, n = gh·gw patches, L layers, h heads:
     `epoch` (F,); `probes` (P, H, W, 3) uint8, what the model sees; `probe_names` (P,); `labels`;
     `position_similarity` (F, n, n) float16, cosines, left out where positions are not added;
-    `filters` (F, 28, ph, pw, 3) uint8, principal components of the patch embedding;
+    `filters` (F, 28, ph, pw, 3) uint8, principal components of the patch embedding, left out where
+    that is no one convolution;
     `probabilities` (F, P, classes) float16; `rollout` (F, P, gh, gw) float16;
-    `attention_distance` (F, P, L, h) float16 in pixels; and `train_loss`, `train_accuracy`,
+    `attention_distance` (F, P, L, h) float16 in pixels; `attention_variation` (F, P, L, h) float16;
+    `artifacts` (F, P), how many patches stand out by their norm after the last block: films of
+    older versions lack these two; and `train_loss`, `train_accuracy`,
     `test_loss`, `test_accuracy`, `lr` (F - 1,), which frame 0 has none of; `measured`, "test" or
     "held_out", names the pictures that the `test` columns are of.
     """
@@ -69,13 +78,14 @@ class Film:
         passes = [trace(self.model, probe) for probe in self.probes]
         frame: Arrays = {
             "epoch": np.array(epoch + len(self.begun["lr"])),
-            "filters": patch_filters(self.model).filters,
             "probabilities": _small([one.measured for one in passes]),
             "rollout": _small([rollout(one) for one in passes]),
-            "attention_distance": np.stack([attention_distance(one) for one in passes]).astype(
-                np.float16
-            ),
+            "attention_distance": _halves(attention_distance(one) for one in passes),
+            "attention_variation": _halves(attention_variation(one) for one in passes),
+            "artifacts": np.array([artifacts(one).count for one in passes], np.int32),
         }
+        with suppress(UnsupportedModelError):  # its patches come from more than one convolution
+            frame["filters"] = patch_filters(self.model).filters
         if self.model.card.position_maps:
             patches = self.model.card.grid[0] * self.model.card.grid[1]
             similarity = position_similarity(self.model).reshape(patches, patches)
@@ -92,7 +102,7 @@ class Film:
     def restore(self, film: Mapping[str, NDArray[Any]], epoch: int) -> None:
         """Take back the frames up to an epoch of this run from what `arrays` gave before."""
         count = int((film["epoch"] <= epoch + len(self.begun["lr"])).sum())
-        names = self.frames[0]
+        names = [name for name in self.frames[0] if name in film]
         self.frames = [{n: film[n][index] for n in names} for index in range(count)]
 
     def follow(self, film: Mapping[str, NDArray[Any]]) -> None:
@@ -113,9 +123,10 @@ class Film:
         if not shared or labels != own_labels:
             return
         before, now = (list(places) for places in zip(*shared, strict=True))
-        own = {n: v[now] if n in _OF_PROBES else v for n, v in self.frames[0].items()}
+        both = {name: one for name, one in self.frames[0].items() if name in film}
+        own = {n: v[now] if n in _OF_PROBES else v for n, v in both.items()}
         earlier = {n: v[:, before] if n in _OF_PROBES else v for n, v in film.items()}
-        if all(n in earlier and earlier[n].shape[1:] == own[n].shape for n in own):
+        if all(earlier[n].shape[1:] == own[n].shape for n in own):
             self.begun = {n: earlier[n] for n in _COLUMNS}
             self.frames = [{n: earlier[n][i] for n in own} for i in range(len(film["epoch"]))]
             self.probes = tuple(self.probes[place] for place in now)
@@ -140,11 +151,12 @@ def _on_grid(film: Mapping[str, NDArray[Any]], like: Arrays) -> Arrays:
         for axis, times in enumerate((high, wide, high, wide), start=1):
             cosines = cosines.repeat(times, axis=axis)
         finer["position_similarity"] = cosines.reshape(frames, grid[0] * grid[1], -1)
-    filters = film["filters"][:, : len(like["filters"])]
-    _, count, ph, pw, channels = filters.shape
-    if ph % high == 0 and pw % wide == 0:
-        cells = filters.reshape(frames, count, ph // high, high, pw // wide, wide, channels)
-        finer["filters"] = cells.mean(axis=(3, 5)).round().astype(filters.dtype)
+    if "filters" in film and "filters" in like:
+        filters = film["filters"][:, : len(like["filters"])]
+        _, count, ph, pw, channels = filters.shape
+        if ph % high == 0 and pw % wide == 0:
+            cells = filters.reshape(frames, count, ph // high, high, pw // wide, wide, channels)
+            finer["filters"] = cells.mean(axis=(3, 5)).round().astype(filters.dtype)
     return {**film, **{name: one.astype(film[name].dtype) for name, one in finer.items()}}
 
 
@@ -170,6 +182,10 @@ def make_film(
     except (UnsupportedModelError, AttributeError):
         return None
     return film
+
+
+def _halves(values: Iterable[NDArray[np.float32]]) -> NDArray[np.float16]:
+    return np.stack(list(values)).astype(np.float16)
 
 
 def _small(values: Sequence[Tensor]) -> NDArray[np.float16]:

@@ -31,7 +31,7 @@ from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.preprocess import Preprocess
 from vit_explorer.sentences import Sentence
 from vit_explorer.training.data import decode_splits, find_run_splits
-from vit_explorer.training.film import Film, find_film, make_film
+from vit_explorer.training.film import SHIPPED_PROBES, Film, find_film, make_film
 from vit_explorer.training.interrupts import Stopped, interrupts
 from vit_explorer.training.loop import Trainer
 from vit_explorer.training.recipe import Measured, Recipe, load_recipe
@@ -48,7 +48,6 @@ from vit_explorer.training.teacher import Teacher
 
 _SAVE_SECONDS = 300.0
 _PROBES = 5
-_SHIPPED_PROBES = ("cat.png", "coffee.png", "astronaut.png", "rocket.jpg")
 
 
 @dataclass(frozen=True)
@@ -340,7 +339,7 @@ class _Run:
         """Shipped pictures; or the cat, then the first picture that an epoch is measured on of
         classes spread over the whole."""
         if self.trainer.recipe.probes == "shipped":
-            return [open_picture(asset(name)) for name in _SHIPPED_PROBES]
+            return [open_picture(asset(name)) for name in SHIPPED_PROBES]
         test = self.trainer.test
         classes = range(0, len(test.classes), -(-len(test.classes) // (_PROBES - 1)))
         probes = [open_picture(asset("cat.png"))]

@@ -82,6 +82,17 @@ class RunFolder:
             OutputError: not writable, another process trains in it, or as `check`.
             RecipeError: as `check`.
         """
+        self.make()
+        self._claim()
+        self.check(recipe, resume)  # another process may have been here before the lock was ours
+        self._remove_partial()
+        if not resume:
+            # The recipe comes last: where it is, the run can be resumed.
+            self.write_json("run.json", facts)
+            self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
+
+    def make(self) -> None:
+        """Make the folder where there is none; raises OutputError."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -91,13 +102,6 @@ class RunFolder:
                 folder=self.path,
                 reason=error.strerror,
             ) from None
-        self._claim()
-        self.check(recipe, resume)  # another process may have been here before the lock was ours
-        self._remove_partial()
-        if not resume:
-            # The recipe comes last: where it is, the run can be resumed.
-            self.write_json("run.json", facts)
-            self.write("recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
 
     def _remove_partial(self) -> None:
         """Files that a killed process was writing: a teacher's tokens may be gigabytes."""

@@ -17,9 +17,10 @@ from vit_explorer.page.payloads.packing import pack
 
 # More than this would keep a browser busy; then the position maps stay out.
 MAX_SIMILARITY_BYTES = 64 * 2**20
+# A head whose attention differs less from query to query is dead.
+DEAD = 0.01
 _NEEDED = (
-    "epoch", "probes", "probe_names", "labels",
-    "filters", "probabilities", "rollout", "attention_distance",
+    "epoch", "probes", "probe_names", "labels", "probabilities", "rollout", "attention_distance",
 )  # fmt: skip
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -31,7 +32,9 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
 
     Of F frames and P probe pictures: `probabilities` (F, P, classes), `rollout` (F, P, gh, gw) and
     `distance` (F, P, L, h) as float32; `probes` (P, H, W, 3) and `filters` (F, n, ph, pw, 3) as
-    uint8; `similarity` (F, gh·gw, gh·gw), cosines times 127 as int8.
+    uint8, `filters` only where there are any; `similarity` (F, gh·gw, gh·gw), cosines times 127 as
+    int8. The facts' `dead` are how many heads of all attend alike from every token, and `artifacts`
+    how many patches stand out by their norm, both (F, P), None in a film that lacks them.
 
     Raises:
         DataError: the file is damaged, or of another model.
@@ -43,8 +46,9 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
         "rollout": film["rollout"],
         "distance": film["attention_distance"],
         "probes": film["probes"],
-        "filters": film["filters"],
     }
+    if "filters" in film:
+        parts["filters"] = film["filters"]
     similarity = film.get("position_similarity")
     if similarity is not None and similarity.size <= MAX_SIMILARITY_BYTES:
         parts["similarity"] = np.rint(similarity.astype(np.float32) * 127).astype(np.int8)
@@ -53,6 +57,8 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
         "names": film["probe_names"].tolist(),
         "labels": list(model.labels),
         "measured": str(film.get("measured", "test")),
+        "dead": _dead(film),
+        "artifacts": film["artifacts"].tolist() if "artifacts" in film else None,
         "curves": {name: _numbers(film[name]) for name in _CURVES},
     }
     return pack(facts, parts)
@@ -91,6 +97,11 @@ def _check_fits(film: Arrays, path: Path, model: LoadedModel) -> None:
             heads=found[1],
             classes=len(film["labels"]),
         )
+
+
+def _dead(film: Arrays) -> list[list[int]] | None:
+    variation = film.get("attention_variation")
+    return None if variation is None else (variation < DEAD).sum(axis=(2, 3)).tolist()
 
 
 def _numbers(values: npt.NDArray[Any]) -> list[float | None]:

@@ -21,6 +21,10 @@ export class Film {
     this.measured = facts.measured;
     /** @type {Record<string, (number | null)[]>} */
     this.curves = facts.curves;
+    /** @type {number[][] | null} */
+    this.dead = facts.dead;
+    /** @type {number[][] | null} */
+    this.artifacts = facts.artifacts;
     this.shapes = shapes;
     this.parts = arrays;
     this.rolloutLimits = wideLimits(this.parts.rollout);
@@ -32,6 +36,21 @@ export class Film {
 
   get lastEpoch() {
     return this.epochs.at(-1);
+  }
+
+  /**
+   * How many heads are dead and how many patches stand out, of how many; null in a film without.
+   * @param {number} frame
+   * @param {number} probe
+   */
+  health(frame, probe) {
+    if (!this.dead || !this.artifacts) return null;
+    const [, , depth, heads] = this.shapes.distance;
+    const [rows, columns] = this.grid;
+    return {
+      dead: this.dead[frame][probe], heads: depth * heads,
+      artifacts: this.artifacts[frame][probe], patches: rows * columns,
+    };
   }
 
   /**

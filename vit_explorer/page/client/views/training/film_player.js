@@ -26,6 +26,7 @@ export function createFilmPlayer(context) {
   const filters = createFilters(context);
   const plot = createHeadPlot({ height: PLOT_HEIGHT });
   const plotText = el("p", { class: "note" });
+  const health = el("p", { class: "note film-health" });
   const probes = el("div", { class: "probes", role: "group", "aria-label": t("training.film.probes") });
   const bar = createColourBar(short);
   const menu = createFigureMenu(context, "film-distance", {
@@ -41,6 +42,7 @@ export function createFilmPlayer(context) {
     el("h3", {}, el("span", {}, t("training.film.distance")), menu),
     plot.node,
     plotText,
+    health,
   );
   const node = el(
     "div",
@@ -87,6 +89,8 @@ export function createFilmPlayer(context) {
     for (const card of cards) card.draw(state);
     bar.show(tableFor(state.colormap), film.rolloutLimits);
     setText(plotText, t("training.film.distance.help", { name: film.names[probe] }));
+    const counts = film.health(frame, probe);
+    setText(health, counts ? t("training.film.health", counts) : "");
     const [, , depth, heads] = film.shapes.distance;
     const layers = byLayer(film.at("distance", frame, probe), heads);
     const [, high, wide] = film.shapes.probes;
@@ -137,14 +141,24 @@ function createScrubber(store) {
     setText(play, t(playing ? "training.film.pause" : "training.film.play"));
     const epoch = film.epochs[frame];
     const accuracy = film.curves.test_accuracy[epoch - 1];
-    const key = epoch === 0 ? "training.film.start" : "training.film.where";
     const measured = t(`curves.${film.measured}`);
-    const values = { epoch, last: film.lastEpoch, measured, accuracy: percent(accuracy ?? 0) };
-    const text = t(key, values);
+    const text = t(whereKey(epoch, accuracy), {
+      epoch, last: film.lastEpoch, measured, accuracy: percent(accuracy ?? 0),
+    });
     setText(where, text);
     range.setAttribute("aria-valuetext", text);
   }
   return { node, draw };
+}
+
+/**
+ * A training of someone's own may say no accuracy.
+ * @param {number} epoch
+ * @param {number | null | undefined} accuracy
+ */
+function whereKey(epoch, accuracy) {
+  if (epoch === 0) return "training.film.start";
+  return accuracy === null || accuracy === undefined ? "training.film.at" : "training.film.where";
 }
 
 /** A drawing of the film, by the key of its name. */
@@ -193,7 +207,7 @@ function createFilters(context) {
     detail: epochOf,
     figure: () => canvasFigure(canvas),
   });
-  const note = el("p", { class: "note" }, t("training.film.filters.help"));
+  const note = el("p", { class: "note" });
   const node = filmPart("training.film.filters", menu, canvas, note);
 
   /**
@@ -201,6 +215,10 @@ function createFilters(context) {
    * @param {number} frame
    */
   function draw(film, frame) {
+    const there = "filters" in film.parts;
+    canvas.hidden = menu.hidden = !there;
+    setText(note, t(there ? "training.film.filters.help" : "training.film.filters.none"));
+    if (!there) return;
     const [, count, high, wide] = film.shapes.filters;
     const rows = Math.ceil(count / FILTER_COLUMNS);
     canvas.width = FILTER_COLUMNS * (wide + 1) - 1;
