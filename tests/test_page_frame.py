@@ -274,15 +274,38 @@ def test_a_stopped_loading_frees_its_place(
     release.set()
 
 
-def test_exact_numbers_are_refused_where_there_are_none(
+def test_a_figure_s_file_has_what_it_shows_and_of_what(
     client: TestClient, workbench: Workbench
 ) -> None:
-    key = workbench.analyse("cat.png", workbench.start_name, None).key
-    for path in ("maps/none", "maps/attention@9", "attention/9", "attention/x", "nothing"):
-        assert client.get(f"/explorer/results/{key}/data/{path}.npz").status_code == 404
-    answer = client.get(f"/explorer/results/{key}/data/attention/1.npz")
-    with np.load(io.BytesIO(answer.content)) as arrays:
-        np.testing.assert_allclose(arrays["attention"].sum(-1), 1, atol=1e-5)
+    result = workbench.analyse("cat.png", workbench.start_name, None)
+    trace, card = result.explanation.trace, result.model.card
+    rows, columns = card.grid
+    shown = trace.attention(1)[2, 0, card.prefix_tokens :].numpy()
+    cells = [[at // columns + 1, at % columns + 1, float(v)] for at, v in enumerate(shown)]
+    asked: dict[str, Any] = {
+        "figure": "attention", "title": "Attention", "shows": "Layer 2, head 3", "targeted": True,
+        "columns": ["row", "column", "attention"], "rows": cells, "grid": [rows, columns],
+        "whole": "attention/1",
+    }  # fmt: skip
+    address = f"/explorer/results/{result.key}/figure.npz"
+    with np.load(io.BytesIO(client.post(address, json=asked).content)) as arrays:
+        assert arrays["attention"].dtype == np.float32
+        np.testing.assert_array_equal(arrays["attention"], shown.reshape(rows, columns))
+        np.testing.assert_array_equal(arrays["attention_of_all_heads"], trace.attention(1))
+        told = json.loads(str(arrays["metadata"]))
+    assert told["shows"] == "Layer 2, head 3" and told["figure"] == "attention"
+    assert told["picture"]["sha256"] == result.picture.sha256
+    assert told["weights_sha256"] == result.model.sha256
+    assert told["target"]["label"] == result.explanation.predictions[0].label
+    assert told["versions"]["vit-explorer"] == vx.__version__
+    for wrong in (
+        {"whole": "attention/9"}, {"whole": "attention/x"}, {"whole": "nothing"},
+        {"whole": "positions/1"}, {"grid": [rows, columns + 1]},
+        {"rows": [[1, 1, "high"]], "grid": [1, 1]},
+    ):  # fmt: skip
+        refused = client.post(address, json={**asked, **wrong})
+        assert refused.status_code in (404, 422)
+        assert refused.json()["error"]["text"].endswith(".")
 
 
 def test_the_attention_endpoint_gives_the_trace_s_row(address: str, small_checkpoint: Path) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -55,7 +54,7 @@ def test_result_is_small_and_its_parts_are_there(
     result = explained(workbench)["result"]
     assert len(client.get("/").content) < 30_000
     assert len(str(result)) < 20_000
-    for path in ("picture", "seen", "positions", "layers/2", "queries/3", "explanation.zip"):
+    for path in ("picture", "seen", "positions", "layers/2", "queries/3/to", "explanation.zip"):
         answer = client.get(f"/explorer/results/{result['key']}/{path}")
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-cache"
@@ -63,17 +62,24 @@ def test_result_is_small_and_its_parts_are_there(
     assert np.array_equal(
         np.asarray(seen), np.asarray(vx.trace(small, "assets/cat.png").prepared.shown)
     )
-    for path in ("layers/3", "layers/-1", "queries/13", "nothing"):
+    for path in ("layers/3", "layers/-1", "queries/13/from", "nothing"):
         assert client.get(f"/explorer/results/{result['key']}/{path}").status_code == 404
     assert client.get("/explorer/results/0123/picture").status_code == 404
 
 
-def test_packed_rows_are_exact_for_prefix_tokens_and_close_for_thin_rows() -> None:
-    attention = torch.tensor([[0.9, 0.04, 0.06], [0.9999, 0.00003, 0.00007]])
-    _, read = unpack(payload.pack_rows(attention, prefix=1))
-    exact, levels = read["exact"], read["levels"]
-    np.testing.assert_array_equal(exact[:, 1], attention[:, 0])
-    np.testing.assert_allclose(levels / 255 * exact[:, :1], attention[:, 1:], rtol=5e-3)
+def test_attention_is_sent_as_it_was_computed(
+    client: TestClient, workbench: Workbench, small: vx.LoadedModel
+) -> None:
+    key = explained(workbench)["result"]["key"]
+    trace = vx.trace(small, "assets/cat.png")
+    whole = np.stack([trace.attention(layer).numpy() for layer in range(3)])  # (L, h, N, N)
+
+    def sent(path: str) -> np.ndarray:
+        return unpack(client.get(f"/explorer/results/{key}/{path}").content)[1]["attention"]
+
+    np.testing.assert_allclose(sent("layers/1"), whole[1], rtol=1e-6)
+    np.testing.assert_allclose(sent("queries/3/from"), whole[:, :, 3], rtol=1e-6)
+    np.testing.assert_allclose(sent("queries/3/to"), whole[:, :, :, 3], rtol=1e-6)
 
 
 def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
@@ -240,11 +246,8 @@ def test_addresses_never_break_the_header_of_an_answer(
     asked = {"params": {"name": '漢 "字".png'}, "content": png(), "headers": BYTES}
     picture = client.post("/explorer/pictures", **asked).json()["picture"]
     key = workbench.analyse(picture, workbench.start_name, None).key
-    for item in ("漢", "a%0D%0ASet-Cookie: b=c", '%22; filename="x'):
-        answer = client.get(f"/explorer/results/{key}/data/positions/{item}.npz")
-        assert answer.status_code == 404 and answer.json()["error"]["text"].endswith(".")
-    answer = client.get(f"/explorer/results/{key}/data/positions.npz")
-    shown = 'attachment; filename="_ ___-positions.npz"'
+    answer = client.get(f"/explorer/results/{key}/explanation.zip")
+    shown = 'attachment; filename="_ ___-explanation.zip"'
     assert answer.headers["content-disposition"] == shown
 
 
@@ -266,15 +269,22 @@ def test_an_archive_that_can_t_be_written_is_said(
         )
 
 
-def test_a_table_s_columns_may_have_any_name(client: TestClient) -> None:
-    columns = ["file", "allow_pickle", "漢/字"]
-    answer = client.post("/explorer/table.npz", json={"columns": columns, "rows": [[1, "a", 2]]})
+def test_a_table_s_columns_may_have_any_name(client: TestClient, workbench: Workbench) -> None:
+    key = explained(workbench)["result"]["key"]
+    about = {"figure": "f", "title": "F", "shows": "", "targeted": False}
+
+    def post(columns: list[str], rows: list[list[Any]]) -> Any:
+        asked = {**about, "columns": columns, "rows": rows}
+        return client.post(f"/explorer/results/{key}/figure.npz", json=asked)
+
+    answer = post(["file", "allow_pickle", "漢/字"], [[1, "a", 2]])
     with np.load(io.BytesIO(answer.content)) as arrays:
-        assert {name: arrays[name].tolist() for name in arrays} == {
+        assert {name: arrays[name].tolist() for name in arrays if name != "metadata"} == {
             "file": [1], "allow_pickle": ["a"], "漢/字": [2],
         }  # fmt: skip
-    refused = client.post("/explorer/table.npz", json={"columns": ["a" * 70_000], "rows": []})
-    assert refused.status_code == 422 and refused.json()["error"]["text"].endswith(".")
+    for columns in (["a" * 70_000], ["metadata"]):
+        refused = post(columns, [])
+        assert refused.status_code == 422 and refused.json()["error"]["text"].endswith(".")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is ended without a signal there")

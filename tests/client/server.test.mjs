@@ -4,7 +4,10 @@ import { load, serve } from "./page.mjs";
 
 const { rowsOf, unpack } = await load("server/packed.js");
 const { createAnalyser, linesOf } = await load("server/jobs.js");
-const { Attention, PackedRows } = await load("server/attention_data.js");
+const { Attention } = await load("server/attention_data.js");
+const { decimal } = await load("base/format.js");
+const { csv } = await load("base/csv.js");
+const { gridTable } = await load("controls/figure_menu.js");
 const { speak } = await load("base/words.js");
 
 /** A file in safetensors' layout, by its description. */
@@ -26,7 +29,7 @@ test("facts and arrays are read from safetensors' layout", () => {
       {
         __metadata__: { facts: '{"scale":0.125,"names":["ü"]}' },
         a: { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] },
-        b: { dtype: "I8", shape: [3], data_offsets: [16, 19] },
+        b: { dtype: "U8", shape: [3], data_offsets: [16, 19] },
         none: { dtype: "U8", shape: [2, 0], data_offsets: [19, 19] },
       },
       [...floats, 255, 0, 7],
@@ -34,34 +37,54 @@ test("facts and arrays are read from safetensors' layout", () => {
   );
   assert.deepEqual(read.facts, { scale: 0.125, names: ["ü"] });
   assert.deepEqual([...read.arrays.a], [1.5, -2, 3, 0.25]);
-  assert.deepEqual([...read.arrays.b], [-1, 0, 7]);
+  assert.deepEqual([...read.arrays.b], [255, 0, 7]);
   assert.deepEqual(rowsOf(read, "a"), [[1.5, -2], [3, 0.25]]);
   assert.deepEqual(rowsOf(read, "none"), [[], []]);
 });
 
-test("attention rows are exact for prefix tokens and shares of the largest patch for others", () => {
-  const arrays = { exact: new Float32Array([0.5, 0.1, 0.2, 0.3]), levels: Uint8Array.of(255, 51, 0, 255) };
-  const rows = new PackedRows({ facts: {}, arrays, shapes: {} }, { tokens: 3, prefix: 1 });
-  assert.ok(Math.abs(rows.value(0, 0) - 0.1) < 1e-7);
-  assert.ok(Math.abs(rows.value(0, 2) - 0.1) < 1e-7);
-  assert.ok(Math.abs(rows.value(1, 2) - 0.2) < 1e-7);
+test("a file's numbers are float32 in the fewest digits that read back the same", () => {
+  for (const value of [0.1, 1 / 3, 1.2345e-12, -7.25, 3.4e38, 16777217 / 16]) {
+    const text = decimal(Math.fround(value));
+    assert.equal(Math.fround(Number(text)), Math.fround(value));
+    assert.ok(text.replace(/e.*|[-.]/g, "").replace(/^0+/, "").length <= 9, text);
+  }
+  assert.deepEqual([0, 12, 0.1, 2 ** 31, NaN, -Infinity].map(decimal), ["0", "12", "0.1", "2147483648", "NaN", "-Infinity"]);
+  const { columns, rows, grid } = gridTable(Float32Array.of(0.1, 0.25), [1, 2], "cosine");
+  assert.deepEqual(grid, [1, 2]);
+  assert.equal(csv([columns, ...rows]), "row,column,cosine\r\n1,1,0.1\r\n1,2,0.25\r\n");
+});
+
+test("what a token gives and gets is read from its own rows where layers are too large", async () => {
+  const info = { url: "http://page.test/explorer/r", depth: 2, heads: 1, tokens: 2, prefix: 0 };
+  const attention = new Attention(info);
+  const answer = (values) => () => {
+    const header = {
+      __metadata__: { facts: "{}" },
+      attention: { dtype: "F32", shape: [2, 1, 2], data_offsets: [0, 16] },
+    };
+    return new Response(packed(header, new Uint8Array(Float32Array.from(values).buffer)));
+  };
+  serve({ "r/queries/1/from": answer([0.5, 0.5, 1, 0]), "r/queries/1/to": answer([0.25, 0.5, 0, 0]) });
+  const asked = { layer: 0, head: 0, query: 1 };
+  await attention.loadQuery(1);
+  assert.deepEqual([...attention.map({ ...asked, direction: "from" })], [0.5, 0.5]);
+  assert.equal(attention.map({ ...asked, direction: "to" }), null);
+  await attention.loadQuery(1, "to");
+  assert.deepEqual([...attention.map({ ...asked, direction: "to" })], [0.25, 0.5]);
 });
 
 test("rollout is the product of the mean attention and the identity", async () => {
-  // Two tokens, one head, no prefix: rows as shares of their largest.
+  // Two tokens, one head, no prefix.
   const info = { url: "http://page.test/explorer/r", depth: 2, heads: 1, tokens: 2, prefix: 0 };
   const attention = new Attention(info);
   const answers = {};
   const [one, two] = [[[1, 0], [0.5, 0.5]], [[0, 1], [0, 1]]];
   for (const [layer, matrix] of [one, two].entries()) {
-    const exact = Float32Array.from(matrix, (row) => Math.max(...row));
-    const levels = Uint8Array.from(matrix.flatMap((row) => row.map((v) => (255 * v) / Math.max(...row))));
     const header = {
       __metadata__: { facts: "{}" },
-      exact: { dtype: "F32", shape: [2, 1], data_offsets: [0, 8] },
-      levels: { dtype: "U8", shape: [2, 2], data_offsets: [8, 12] },
+      attention: { dtype: "F32", shape: [1, 2, 2], data_offsets: [0, 16] },
     };
-    const bytes = [...new Uint8Array(exact.buffer), ...levels];
+    const bytes = new Uint8Array(Float32Array.from(matrix.flat()).buffer);
     answers[`r/layers/${layer}`] = () => new Response(packed(header, bytes));
   }
   assert.equal(attention.rollout({ layer: 1, fusion: "mean", query: 0, direction: "from" }), null);

@@ -1,10 +1,11 @@
-"""The exact numbers behind the page's figures, as named arrays."""
+"""A figure of the page as NumPy's file: the numbers of its CSV, and what it shows of what."""
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,30 +15,129 @@ import numpy.typing as npt
 
 from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.errors import OptionError
-from vit_explorer.methods import METHODS
 from vit_explorer.options import index_from_text
 from vit_explorer.page.state.results import Result
 from vit_explorer.sentences import Sentence
 
 LONGEST_NAME = 1000
+METADATA = "metadata"
+# Of a grid's table, the value's column comes after its row and its column.
+GRID_COLUMNS = 3
+# What JSON has no number for: missing ones, and those that are not finite by their names.
+BESIDE_NUMBERS = ("", "Infinity", "-Infinity", "NaN")
 
 Arrays = dict[str, npt.NDArray[Any]]
+Cell = float | str | None
 
 
-def npz_bytes(result: Result, name: str, item: str = "") -> bytes:
-    """Arrays of a figure, in NumPy's format.
+@dataclass(frozen=True)
+class Saved:
+    """What the page shows and saves: rows of numbers and names as its CSV has them.
+
+    Of a `grid` (rows, columns) a line holds a cell's row, column and value, cells row by row.
+    `whole` names what the result holds besides, such as "attention/3".
+    """
+
+    figure: str
+    title: str
+    shows: str
+    targeted: bool
+    columns: list[str]
+    rows: list[list[Cell]]
+    grid: tuple[int, int] | None = None
+    whole: str = ""
+
+
+def npz_bytes(result: Result, saved: Saved) -> bytes:
+    """A figure's arrays, in NumPy's format: of a grid one float32 array of its shape, else one a
+    column, what is missing being not a number; and `metadata`, what it shows as JSON.
 
     Raises:
-        OptionError: no such figure, or no such part of it.
+        OptionError: a row is not as long as there are columns, names that are long or repeated, a
+            grid of other cells, or `whole` that is not there.
     """
-    if name not in DATA:
+    _check_names(saved.columns)
+    width = len(saved.columns)
+    if any(len(row) != width for row in saved.rows):
         raise OptionError(
-            "error.numbers.unknown",
-            "There are no numbers called {name!r}; choose one of {known}.",
-            name=name,
-            known=", ".join(DATA),
+            "error.table.rows",
+            "The table's rows should have {width} different columns.",
+            width=width,
         )
-    return _packed(DATA[name](result, item))
+    arrays = _columns(saved) if saved.grid is None else {saved.columns[-1]: _grid(saved)}
+    if saved.whole:
+        arrays |= _whole(result, saved.whole)
+    arrays[METADATA] = np.array(json.dumps(_metadata(result, saved), ensure_ascii=False))
+    return _packed(arrays)
+
+
+def _check_names(columns: Sequence[str]) -> None:
+    names = {*columns, METADATA}
+    if len(names) <= len(columns):
+        raise OptionError(
+            "error.table.rows",
+            "The table's rows should have {width} different columns.",
+            width=len(columns),
+        )
+    if any(len(name) > LONGEST_NAME for name in columns):
+        raise OptionError(
+            "error.table.name",
+            "A column's name has more than {most} characters; shorten it.",
+            most=LONGEST_NAME,
+        )
+
+
+def _columns(saved: Saved) -> Arrays:
+    columns = zip(*saved.rows, strict=True) if saved.rows else ((),) * len(saved.columns)
+    return {name: _column(cells) for name, cells in zip(saved.columns, columns, strict=True)}
+
+
+def _column(cells: Sequence[Cell]) -> npt.NDArray[Any]:
+    """Names as they are, counts as integers, and everything measured as float32."""
+    if any(isinstance(cell, str) and cell not in BESIDE_NUMBERS for cell in cells):
+        return np.array(["" if cell is None else str(cell) for cell in cells])
+    numbers = np.array([_number(cell) for cell in cells])
+    counts = bool(np.all(np.isfinite(numbers) & (numbers == np.rint(numbers))))
+    return numbers.astype(np.int64 if counts else np.float32)
+
+
+def _number(cell: Cell) -> float:
+    return np.nan if cell is None or cell == "" else float(cell)
+
+
+def _grid(saved: Saved) -> npt.NDArray[np.float32]:
+    rows, columns = saved.grid or (0, 0)
+    if rows * columns != len(saved.rows) or len(saved.columns) != GRID_COLUMNS:
+        raise OptionError(
+            "error.table.grid",
+            "The table has {given} rows, expected a row, a column and a value for each of the "
+            "{rows}×{columns} cells.",
+            given=len(saved.rows),
+            rows=rows,
+            columns=columns,
+        )
+    if any(isinstance(cell, str) and cell not in BESIDE_NUMBERS for *_, cell in saved.rows):
+        raise OptionError(
+            "error.table.number", "The table of a grid has words for values; send numbers."
+        )
+    values = [_number(cell) for *_, cell in saved.rows]
+    return np.array(values, np.float32).reshape(rows, columns)
+
+
+def _metadata(result: Result, saved: Saved) -> dict[str, Any]:
+    """Where a figure's numbers come from."""
+    explanation = result.explanation
+    target = explanation.target if saved.targeted else None
+    return {
+        "figure": saved.figure,
+        "title": saved.title,
+        "shows": saved.shows,
+        "target": None if target is None else {"name": result.aim_name, "label": target.label},
+        "picture": {"name": result.picture.name, "sha256": result.picture.sha256},
+        "model": result.model.card.name,
+        "weights_sha256": result.model.sha256,
+        "versions": dict(explanation.versions),
+    }
 
 
 def _packed(arrays: Arrays) -> bytes:
@@ -50,65 +150,22 @@ def _packed(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of a figure's numbers and names, as the page's CSV has them."""
-
-    columns: list[str]
-    rows: list[list[float | str | None]]
-
-
-def table_bytes(table: Table) -> bytes:
-    """A table in NumPy's format, an array a column; what is missing is not a number.
-
-    Raises:
-        OptionError: a row is not as long as there are columns, or names that are long or repeated.
-    """
-    width = len(table.columns)
-    if len(set(table.columns)) < width or any(len(row) != width for row in table.rows):
+def _whole(result: Result, path: str) -> Arrays:
+    name, _, item = path.partition("/")
+    if name not in WHOLE:
         raise OptionError(
-            "error.table.rows",
-            "The table's rows should have {width} different columns.",
-            width=width,
+            "error.numbers.unknown",
+            "There are no numbers called {name!r}; choose one of {known}.",
+            name=name,
+            known=", ".join(WHOLE),
         )
-    if any(len(name) > LONGEST_NAME for name in table.columns):
-        raise OptionError(
-            "error.table.name",
-            "A column's name has more than {most} characters; shorten it.",
-            most=LONGEST_NAME,
-        )
-    found: Arrays = {}
-    for name, *cells in zip(table.columns, *table.rows, strict=True):
-        given = ["" if cell is None else cell for cell in cells]
-        words = any(isinstance(cell, str) and cell for cell in given)
-        found[name] = np.array(
-            [str(cell) for cell in given]
-            if words
-            else [np.nan if cell == "" else cell for cell in given]
-        )
-    return _packed(found)
-
-
-def _maps(result: Result, name: str) -> Arrays:
-    """A map of the one pass, or with "METHOD@LAYER" the method's map of another layer."""
-    explanation = result.explanation
-    method, _, layer = name.partition("@")
-    if method not in explanation.heatmaps:
-        raise OptionError(
-            "error.numbers.map",
-            "There is no map of the method {method!r}; show it on the page first.",
-            method=method,
-        )
-    heatmap = explanation.heatmaps[method]
-    if layer:
-        index = index_from_text(Sentence("part.layer", "layer"), layer, result.model.card.depth)
-        heatmap = METHODS[method](explanation.trace, layer=index)
-    return {method: heatmap.values}
+    return WHOLE[name](result, item)
 
 
 def _attention(result: Result, layer: str) -> Arrays:
     number = index_from_text(Sentence("part.layer", "layer"), layer, result.model.card.depth)
-    return {"attention": result.explanation.trace.attention(number).cpu().numpy()}
+    attention = result.explanation.trace.attention(number).float()
+    return {"attention_of_all_heads": attention.cpu().numpy()}
 
 
 def _positions(result: Result, item: str) -> Arrays:
@@ -119,7 +176,7 @@ def _positions(result: Result, item: str) -> Arrays:
     return {"similarity": position_similarity(result.model)}
 
 
-# By the first part of the address; the second part says which of them.
-DATA: Mapping[str, Callable[[Result, str], Arrays]] = MappingProxyType(
-    {"maps": _maps, "attention": _attention, "positions": _positions}
+# What is too large to be sent back by the page, which has it from here.
+WHOLE: Mapping[str, Callable[[Result, str], Arrays]] = MappingProxyType(
+    {"attention": _attention, "positions": _positions}
 )

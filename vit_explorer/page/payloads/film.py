@@ -30,11 +30,11 @@ Arrays = dict[str, npt.NDArray[Any]]
 def film_bytes(path: Path, model: LoadedModel) -> bytes:
     """A film packed for the browser: its epochs, names and curves, and the arrays.
 
-    Of F frames and P probe pictures: `probabilities` (F, P, classes), `rollout` (F, P, gh, gw) and
-    `distance` (F, P, L, h) as float32; `probes` (P, H, W, 3) and `filters` (F, n, ph, pw, 3) as
-    uint8, `filters` only where there are any; `similarity` (F, gh·gw, gh·gw), cosines times 127 as
-    int8. The facts' `dead` are how many heads of all attend alike from every token, and `artifacts`
-    how many patches stand out by their norm, both (F, P), None in a film that lacks them.
+    Of F frames and P probe pictures: `probabilities` (F, P, classes), `rollout` (F, P, gh, gw),
+    `distance` (F, P, L, h) and cosines `similarity` (F, gh·gw, gh·gw) as float32; `probes`
+    (P, H, W, 3) and `filters` (F, n, ph, pw, 3) as uint8, `filters` only where there are any. The
+    facts' `dead` are how many heads of all attend alike from every token, and `artifacts` how many
+    patches stand out by their norm, both (F, P), None in a film that lacks them.
 
     Raises:
         DataError: the file is damaged, or of another model.
@@ -50,8 +50,8 @@ def film_bytes(path: Path, model: LoadedModel) -> bytes:
     if "filters" in film:
         parts["filters"] = film["filters"]
     similarity = film.get("position_similarity")
-    if similarity is not None and similarity.size <= MAX_SIMILARITY_BYTES:
-        parts["similarity"] = np.rint(similarity.astype(np.float32) * 127).astype(np.int8)
+    if similarity is not None and 4 * similarity.size <= MAX_SIMILARITY_BYTES:
+        parts["similarity"] = similarity
     facts = {
         "epochs": film["epoch"].tolist(),
         "names": film["probe_names"].tolist(),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 
 from vit_explorer.analysis.logit_lens import logit_lens
 from vit_explorer.analysis.readout_path import readout_path
@@ -21,7 +20,6 @@ from vit_explorer.sentences import keyed
 
 # Larger ones are not sent whole; the page then asks for one token's similarities at a time.
 MAX_TOKEN_NUMBERS = 8 * 2**20
-LEVELS = 2**15 - 1
 
 
 def depth_bytes(result: Result) -> bytes:
@@ -86,11 +84,9 @@ def _norms(found: Artifacts) -> dict[str, Any]:
 
 
 def token_bytes(result: Result) -> bytes:
-    """Every block's output as directions of length 1: `tokens` int16 (L, N, D), 32767 being 1."""
+    """Every block's output as directions of length 1: `tokens` (L, N, D)."""
     blocks = torch.stack(result.explanation.trace.blocks).float()
-    unit = F.normalize(blocks, dim=-1)
-    levels: NDArray[np.float32] = (unit * LEVELS).round().cpu().numpy()
-    return pack({}, {"tokens": levels.astype(np.int16)})
+    return pack({}, {"tokens": F.normalize(blocks, dim=-1).cpu().numpy()})
 
 
 def similarity_bytes(result: Result, token: int) -> bytes:

@@ -19,7 +19,6 @@ from vit_explorer.page.state.results import Result
 
 # So many of a vector's numbers are shown; the others only enter its length.
 SHOWN = 6
-LEVELS = 127
 # What the parts that formulas name are called in timm and in transformers, as names' endings.
 FUSED_BIASES = ("qkv.bias", "in_proj_bias")
 BIASES = {
@@ -37,11 +36,12 @@ SECOND_HEADS = ("head_dist", "distillation_classifier")
 def walk_bytes(result: Result) -> bytes:
     """The stages of a picture's tokens, and what each block adds to each.
 
-    `matrices` are whole, as shares of their largest size: patches (n, D), positions and tokens
-    (N, D), each under its name with its `limits`. `parts` (L, N, 3, 1 + 6) hold of every block's
-    input, attention and MLP the length and the first numbers; `first` (3, N, 6) the first numbers
-    of patches, positions and tokens. `logits` are those of the predictions, `total` the logarithm
-    of the sum of all exponentials. What the formulas depend on is that of `describe_build`.
+    `matrices` are whole: patches (N, D), of which prefix tokens' rows are 0, positions and tokens
+    (N, D), each under its name with the largest size in it among the `limits`. `parts`
+    (L, N, 3, 1 + 6) hold of every block's input, attention and MLP the length and the first
+    numbers; `first` (3, N, 6) the first numbers of patches, positions and tokens. `logits` are
+    those of the predictions, `total` the logarithm of the sum of all exponentials. What the
+    formulas depend on is that of `describe_build`.
     """
     passed = result.explanation.trace
     found = stages(result.model, result.explanation.prepared)
@@ -54,7 +54,7 @@ def walk_bytes(result: Result) -> bytes:
     )
     named = {"patches": padded, "positions": found.positions, "tokens": found.tokens}
     arrays: dict[str, npt.NDArray[Any]] = {
-        f"{name} matrix": _levels(of) for name, of in named.items() if of is not None
+        f"{name} matrix": _numbers(of) for name, of in named.items() if of is not None
     }
     limits = {name: float(of.abs().max()) for name, of in named.items() if of is not None}
     empty = torch.zeros_like(found.tokens)
@@ -144,11 +144,6 @@ def _has_part(module: nn.Module, names: tuple[str, ...]) -> bool:
 def _summary(tokens: Tensor) -> Tensor:
     """Length and first numbers of vectors (…, D): (…, 1 + 6)."""
     return torch.cat((tokens.norm(dim=-1, keepdim=True), tokens[..., :SHOWN]), dim=-1)
-
-
-def _levels(tokens: Tensor) -> npt.NDArray[np.int8]:
-    largest = tokens.abs().max().clamp(min=1e-12)
-    return (tokens / largest * LEVELS).round().to(torch.int8).cpu().numpy()
 
 
 def _numbers(values: Tensor) -> npt.NDArray[np.float32]:

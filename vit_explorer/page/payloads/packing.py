@@ -16,7 +16,7 @@ MEDIA_TYPE = "application/octet-stream"
 def pack(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """A safetensors file of the arrays, with the facts as JSON in its metadata.
 
-    The page reads float32, int16, int8 and uint8; wider floats are made float32.
+    The page reads float32, and uint8 for pictures; floats of other widths are made float32.
     """
     parts = {
         name: np.ascontiguousarray(values, np.float32 if values.dtype.kind == "f" else None)

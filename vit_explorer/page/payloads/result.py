@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -32,7 +30,7 @@ from vit_explorer.version import __version__
 
 LONGEST_SIDE = 1280
 # What is larger is not sent whole; the page then asks for single queries.
-MAX_ATTENTION_BYTES = 64 * 2**20
+MAX_ATTENTION_BYTES = 100 * 2**20
 MAX_POSITIONS = 1600
 # So many classes are named under the predictions: what else a picture could have been.
 FEW_CLASSES = 20
@@ -76,7 +74,7 @@ def describe_result(result: Result) -> dict[str, Any]:
             "heads": card.heads,
             "tokens": card.tokens,
             "prefix": card.prefix_tokens,
-            "whole": card.depth * card.heads * card.tokens**2 <= MAX_ATTENTION_BYTES,
+            "whole": 4 * card.depth * card.heads * card.tokens**2 <= MAX_ATTENTION_BYTES,
         },
         "positions": describe_positions(result),
         "patches": _patch_check(result),
@@ -223,38 +221,27 @@ def _patch_check(result: Result) -> dict[str, float] | None:
     return {"error": check.error, "largest": check.largest}
 
 
-def pack_rows(attention: torch.Tensor, prefix: int) -> bytes:
-    """Rows (…, N) of probabilities, small enough to send and exact where it matters.
-
-    For each row `exact` (rows, 1 + prefix): its largest patch value, then its `prefix` tokens'
-    values; and `levels` (rows, patches): the patches as uint8 shares of that largest value. Rows
-    have scales of their own, and prefix tokens none: or rows that spread thin, or that give nearly
-    all to the class token, would become zeros.
-    """
-    rows: npt.NDArray[np.float32] = attention.float().flatten(0, -2).cpu().numpy()
-    patches = rows[:, prefix:]
-    largest = patches.max(axis=1, keepdims=True)
-    exact = np.concatenate([largest, rows[:, :prefix]], axis=1)
-    shares = patches / np.where(largest > 0, largest, 1)
-    levels = np.rint(shares * 255).astype(np.uint8)
-    return pack({}, {"exact": exact, "levels": levels})
-
-
 def layer_bytes(result: Result, layer: int) -> bytes:
-    """All heads' attention (h, N, N) of one layer, packed. Raises IndexError."""
+    """All heads' `attention` (h, N, N) of one layer. Raises IndexError."""
     if not 0 <= layer < result.model.card.depth:
         raise IndexError(f"There is no layer {layer}.")
-    prefix = result.model.card.prefix_tokens
-    return pack_rows(result.explanation.trace.attention(layer), prefix)
+    return _pack_attention(result.explanation.trace.attention(layer))
 
 
-def query_bytes(result: Result, query: int) -> bytes:
-    """One query's row in every layer and head (L, h, N), packed. Raises IndexError."""
+def query_bytes(result: Result, query: int, direction: Literal["from", "to"] = "from") -> bytes:
+    """`attention` (L, h, N) of one token to all, or of all to it. Raises IndexError."""
     trace, card = result.explanation.trace, result.model.card
     if not 0 <= query < card.tokens:
         raise IndexError(f"There is no token {query}.")
-    rows = [trace.attention_rows(layer, [query])[:, 0] for layer in range(card.depth)]
-    return pack_rows(torch.stack(rows), card.prefix_tokens)
+    if direction == "from":
+        rows = [trace.attention_rows(layer, [query])[:, 0] for layer in range(card.depth)]
+    else:
+        rows = [trace.attention(layer)[:, :, query] for layer in range(card.depth)]
+    return _pack_attention(torch.stack(rows))
+
+
+def _pack_attention(attention: torch.Tensor) -> bytes:
+    return pack({}, {"attention": attention.float().cpu().numpy()})
 
 
 def picture_bytes(image: Image.Image, longest: int = LONGEST_SIDE) -> bytes:

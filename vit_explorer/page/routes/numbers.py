@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -49,9 +49,9 @@ def layer(result: Held, layer: int) -> Packed:
     return Packed(payload.layer_bytes(result, layer))
 
 
-@router.get("/queries/{query:int}")
-def query(result: Held, query: int) -> Packed:
-    return Packed(payload.query_bytes(result, query))
+@router.get("/queries/{query:int}/{direction}")
+def query(result: Held, query: int, direction: Literal["from", "to"]) -> Packed:
+    return Packed(payload.query_bytes(result, query, direction))
 
 
 @router.get("/heads")

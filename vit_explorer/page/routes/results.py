@@ -19,14 +19,13 @@ from starlette.concurrency import run_in_threadpool
 
 from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import ExplorerError
-from vit_explorer.explaining.explanation import folder_name
 from vit_explorer.methods import METHODS
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.code.figures import AnyFigure
 from vit_explorer.page.payloads.code.script import describe_code
-from vit_explorer.page.payloads.downloads import Table, npz_bytes, table_bytes
+from vit_explorer.page.payloads.downloads import Saved, npz_bytes
 from vit_explorer.page.payloads.maps import describe_methods
 from vit_explorer.page.routes.held import BYTES, Bench, Held
 from vit_explorer.page.routes.request_bodies import check_type, read_body, read_order
@@ -50,7 +49,7 @@ LARGEST_ORDER = 10**4
 LARGEST_TABLE = 16 * 2**20
 # A change may name every patch of the largest grids, and every head.
 LARGEST_FIGURE = 100_000
-TABLE = TypeAdapter(Table)
+SAVED = TypeAdapter(Saved)
 FIGURE: TypeAdapter[AnyFigure] = TypeAdapter(AnyFigure)
 JPEG, PNG, ZIP = "image/jpeg", "image/png", "application/zip"
 
@@ -183,22 +182,10 @@ def labels(result: Held) -> list[str]:
     return list(result.model.labels)
 
 
-@router.get("/results/{key}/data/{name}.npz")
-def figure_numbers(result: Held, name: str) -> Response:
-    return figure_part(result, name, "")
-
-
-@router.get("/results/{key}/data/{name}/{item}.npz")
-def figure_part(result: Held, name: str, item: str) -> Response:
-    content = npz_bytes(result, name, item)
-    stem = "-".join(filter(None, (folder_name(result.picture.name), name, item)))
-    return Response(content, media_type=BYTES, headers=_as_file(f"{stem}.npz"))
-
-
-@router.post("/table.npz")
-async def table(request: Request) -> Response:
-    given = await read_order(request, TABLE, LARGEST_TABLE)
-    return Response(await run_in_threadpool(table_bytes, given), media_type=BYTES)
+@router.post("/results/{key}/figure.npz")
+async def figure_numbers(result: Held, request: Request) -> Response:
+    given = await read_order(request, SAVED, LARGEST_TABLE)
+    return Response(await run_in_threadpool(npz_bytes, result, given), media_type=BYTES)
 
 
 @router.post("/results/{key}/code")

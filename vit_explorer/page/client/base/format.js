@@ -12,6 +12,21 @@ export function fixed(value, digits) {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212");
 }
 
+/**
+ * A number as files have it: counts as they are, and what is measured as float32, in the fewest
+ * digits that read back the same.
+ * @param {number} value
+ */
+export function decimal(value) {
+  const single = Math.fround(value);
+  if (Number.isSafeInteger(value) || !Number.isFinite(single)) return String(value);
+  for (let digits = 1; digits < 9; digits += 1) {
+    const found = Number(single.toPrecision(digits));
+    if (Math.fround(found) === single) return String(found);
+  }
+  return String(Number(single.toPrecision(9)));
+}
+
 /** Three significant digits; powers of ten only where the number would be long. */
 export function short(value) {
   if (value === 0) return "0";

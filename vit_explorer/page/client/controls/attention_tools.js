@@ -5,7 +5,7 @@ import { childrenOf, el, segmented, setText } from "../base/dom.js";
 import { percent } from "../base/format.js";
 import { t } from "../base/words.js";
 import { tokenName } from "../maps/geometry.js";
-import { fusionOf } from "../state/fusion.js";
+import { directionOf, fusionOf } from "../state/fusion.js";
 import { queryToken } from "../state/store.js";
 
 /** @param {Store} store */
@@ -94,9 +94,9 @@ export function createAttentionTools(store) {
       const single = !["mean", "max"].includes(button.dataset.value);
       button.disabled = state.rolled && (single || !attention.whole);
     }
-    direction.show(state.direction);
+    direction.show(directionOf(state));
     rolled.show(state.rolled);
-    direction.node.hidden = !attention.whole;
+    direction.node.hidden = state.rolled && !attention.whole;
     mass.show(state, kept);
     const token = queryToken(state);
     for (const chip of childrenOf(prefixes)) {

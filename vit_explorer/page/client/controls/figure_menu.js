@@ -1,6 +1,5 @@
 // The menu at a figure: save it as PNG or SVG with a caption, its numbers as CSV or NPZ, copy the code.
 
-import { address } from "../base/address.js";
 import { csv } from "../base/csv.js";
 import { childrenOf, el, placeUnder } from "../base/dom.js";
 import { targetName } from "../base/outputs.js";
@@ -17,23 +16,21 @@ const NOTHING = { wanted: "", answer: Promise.resolve({ python: "", command: nul
  * `title`: the figure's heading; `detail`: what the caption adds to model, target and picture, such
  * as "Layer 3"; `targeted`: whether it depends on the class, which is then named; `figure`:
  * { paint(context, width, height), aspect, bar?: { table, limits, format } }, or { svg }; `table`: rows
- * of a CSV, the names of its columns first; `tabled`: whether there is one, if not always; `npz`: the
- * path of the exact numbers under results/KEY/data/, without its ending, or null where the table's
- * columns are all there is; `code`: what code is to make, null where there is none, by its name and
- * choices as vit_explorer/page/payloads/code/figures.py knows them. An entry is not offered where its
- * part is left out.
+ * of a CSV, the names of its columns first, or what `gridTable` makes; `tabled`: whether there is one,
+ * if not always; `whole`: what the NPZ has besides, as `Saved` of vit_explorer/page/payloads/downloads.py
+ * names it, and `{ path, alone: true }` where that is the table already; `code`: what code is to make,
+ * null where there is none, by its name and choices as vit_explorer/page/payloads/code/figures.py knows
+ * them. An entry is not offered where its part is left out. `name` is what its files are called, which
+ * may depend on what is shown.
  * @param {Context} context
+ * @param {string | ((state: State) => string)} name
  */
 export function createFigureMenu({ store, actions }, name, parts) {
   const entries = {
     png: async (state) => save(await toPng(makeSvg(state)), "png"),
     svg: (state) => save(new Blob([makeSvg(state).text], { type: "image/svg+xml" }), "svg"),
-    csv: (state) => save(new Blob([csv(parts.table(state))], { type: "text/csv" }), "csv"),
-    npz: async (state) => {
-      const path = parts.npz?.(state);
-      if (path) follow(address(`results/${state.result.key}/data/${path}.npz`));
-      else save(await makeNpz(parts.table(state)), "npz");
-    },
+    csv: (state) => save(new Blob([csv(rowsOf(parts.table(state)))], { type: "text/csv" }), "csv"),
+    npz: async (state) => save(await makeNpz(state.result, savedOf(state)), "npz"),
     python: (state) => copy("python", state),
     command: (state) => copy("command", state),
   };
@@ -138,9 +135,29 @@ export function createFigureMenu({ store, actions }, name, parts) {
     });
   }
 
+  /** @param {State} state */
+  const nameOf = (state) => (typeof name === "function" ? name(state) : name);
+
+  /**
+   * The numbers of the CSV, and what they are of.
+   * @param {State} state
+   */
+  function savedOf(state) {
+    const { path, alone } = parts.whole?.(state) ?? { path: "", alone: false };
+    return {
+      figure: nameOf(state),
+      title: parts.title(state),
+      shows: parts.detail?.(state) ?? "",
+      targeted: Boolean(parts.targeted?.(state)),
+      ...(alone ? { columns: [], rows: [], grid: null } : tableOf(parts.table(state))),
+      whole: path,
+    };
+  }
+
   function save(blob, ending) {
     const url = URL.createObjectURL(blob);
-    follow(url, `${fileStem(store.get())}-${name}.${ending}`);
+    const state = store.get();
+    follow(url, `${fileStem(state)}-${nameOf(state)}.${ending}`);
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
 
@@ -185,6 +202,16 @@ function fileStem({ result }) {
   return result.picture.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "_") || "picture";
 }
 
+/** @param {any} given a figure's `table` */
+const rowsOf = (given) => (Array.isArray(given) ? given : [given.columns, ...given.rows]);
+
+/** @param {any} given */
+const tableOf = (given) => {
+  if (!Array.isArray(given)) return given;
+  const [columns, ...rows] = given;
+  return { columns, rows, grid: null };
+};
+
 /**
  * What a canvas shows, as a `figure`; its cells stay sharp.
  * @param {HTMLCanvasElement} canvas
@@ -197,12 +224,18 @@ export const canvasFigure = (canvas) => ({
   aspect: canvas.width / canvas.height,
 });
 
-/** Values of a grid as rows for `table`: row, column and value a line, counted from 1. */
-export function gridTable(values, [, columns], name = "value") {
+/**
+ * Values of a grid for `table`: row, column and value a line, counted from 1; an NPZ has them as one
+ * array of the grid's shape, under their name.
+ * @param {Numbers} values
+ * @param {Pair} grid
+ * @param {string} name
+ */
+export function gridTable(values, grid, name) {
   const rows = Array.from(values, (value, at) => [
-    Math.floor(at / columns) + 1,
-    (at % columns) + 1,
+    Math.floor(at / grid[1]) + 1,
+    (at % grid[1]) + 1,
     value,
   ]);
-  return [["row", "column", name], ...rows];
+  return { columns: ["row", "column", name], rows, grid };
 }

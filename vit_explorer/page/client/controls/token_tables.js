@@ -217,10 +217,7 @@ export const positions = {
         const matrix = walk.arrays[`${name} matrix`];
         strip.node.hidden = !matrix || !partsOf(walk.facts).includes(name);
         if (strip.node.hidden) return;
-        const values = Float32Array.from(
-          matrix.subarray(token * model.dim, (token + 1) * model.dim),
-          (level) => (level / 127) * limits[name],
-        );
+        const values = matrix.subarray(token * model.dim, (token + 1) * model.dim);
         strip.show(values, [-largest, largest]);
       });
       numbers.show([], sumRows(walk, token));

@@ -1,28 +1,25 @@
-// Attention as the server packs it: of each row its largest patch value and its prefix tokens' values,
-// and its patches as shares of that largest value in 255 steps.
+// Attention as the model computed it, in float32: what is shown, said and saved is one number.
 
 import { fetchPacked } from "./packed.js";
 import { Resources } from "./resources.js";
 
-const LEVELS = 255;
-
-/** Attention rows over all tokens, of which `prefix` come before the patches. */
-export class PackedRows {
+/** Attention rows over all tokens. */
+class Rows {
   /**
    * @param {Packed} packed
-   * @param {{ tokens: number, prefix: number }} info
+   * @param {{ tokens: number }} info
    */
-  constructor({ arrays }, { tokens, prefix }) {
-    this.prefix = prefix;
-    this.patches = tokens - prefix;
-    this.exact = arrays.exact;
-    this.levels = arrays.levels;
+  constructor({ arrays }, { tokens }) {
+    this.tokens = tokens;
+    this.values = arrays.attention;
   }
 
+  /**
+   * @param {number} row
+   * @param {number} key
+   */
   value(row, key) {
-    const start = row * (1 + this.prefix);
-    if (key < this.prefix) return this.exact[start + 1 + key];
-    return (this.levels[row * this.patches + key - this.prefix] * this.exact[start]) / LEVELS;
+    return this.values[row * this.tokens + key];
   }
 }
 
@@ -63,24 +60,26 @@ export class Attention {
   }
 
   /**
-   * Fetch every layer's and head's row of one query, for thumbnails when whole layers are too large.
+   * Fetch of every layer and head what one token gives ("from") or gets ("to"), when whole layers are
+   * too large.
    * @param {number} query
+   * @param {"from" | "to"} direction
    */
-  loadQuery(query) {
-    return this.#fetch(`queries/${query}`);
+  loadQuery(query, direction = "from") {
+    return this.#fetch(`queries/${query}/${direction}`);
   }
 
   /** Fetch rows; null where they can't be had, which maps then say. */
   #fetch(path) {
     const load = async () =>
-      new PackedRows(await fetchPacked(`${this.info.url}/${path}`), this.info);
+      new Rows(await fetchPacked(`${this.info.url}/${path}`), this.info);
     return this.#packs.load(path, load).catch(() => null);
   }
 
   /**
    * A layer's rows of all queries, or null.
    * @param {number} layer
-   * @returns {PackedRows | null}
+   * @returns {Rows | null}
    */
   layer(layer) {
     return this.#packs.peek(`layers/${layer}`).value;
@@ -114,8 +113,8 @@ export class Attention {
         ),
       );
     }
-    const rows = this.#packs.peek(`queries/${query}`).value;
-    if (rows && direction === "from") {
+    const rows = this.#packs.peek(`queries/${query}/${direction}`).value;
+    if (rows) {
       return Float32Array.from({ length: tokens }, (_, key) =>
         fuse(heads, head, (h) => rows.value(layer * heads + h, key)),
       );

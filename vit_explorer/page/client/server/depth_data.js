@@ -4,8 +4,6 @@ import { address } from "../base/address.js";
 import { fetchPacked, rowsOf } from "./packed.js";
 import { Resources } from "./resources.js";
 
-const FULL = 32767;
-
 const KEPT = 20;
 const held = new Resources(KEPT);
 // The newest comparison of each pass's tokens.
@@ -81,7 +79,7 @@ function compare(values, token, { depth, dim, tokens: count, prefix }) {
       const at = start + (patch + prefix.length) * dim;
       let sum = 0;
       for (let i = 0; i < dim; i += 1) sum += own[i] * values[at + i];
-      maps[patch] = sum / FULL / FULL;
+      maps[patch] = sum;
     }
     return maps;
   });

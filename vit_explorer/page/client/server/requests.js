@@ -82,9 +82,15 @@ export async function loadFiles(order, signal) {
   throw new TypeError("no answer");
 }
 
-/** A table's rows, the names of its columns first, as a file of one array a column. */
-export async function makeNpz([columns, ...rows]) {
-  return (await post("table.npz", { columns, rows })).blob();
+/**
+ * What a figure shows as NumPy's file, whose metadata say of what it is.
+ * @param {Result} result
+ * @param {{ rows: any[][] }} saved as `Saved` of vit_explorer/page/payloads/downloads.py has it
+ */
+export async function makeNpz({ key }, saved) {
+  // JSON knows no infinity; the server reads one by its name.
+  const rows = saved.rows.map((row) => row.map((one) => (Number.isFinite(one) || typeof one !== "number" ? one : String(one))));
+  return (await post(`results/${key}/figure.npz`, { ...saved, rows })).blob();
 }
 
 /**

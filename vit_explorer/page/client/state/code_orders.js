@@ -1,7 +1,7 @@
 // What copied code is to make: a figure by its name, and what is chosen for it. The server writes it.
 
 import { headsOf } from "./edit_answers.js";
-import { fusionOf } from "./fusion.js";
+import { directionOf, fusionOf } from "./fusion.js";
 
 /**
  * A heatmap; `limits` are those of its colours where maps share a scale.
@@ -29,7 +29,7 @@ export const attentionCode = (state) => ({
   layer: state.layer,
   head: fusionOf(state),
   token: state.pinned,
-  direction: state.direction,
+  direction: directionOf(state),
   rolled: state.rolled,
   mass: state.mass,
 });

@@ -2,9 +2,6 @@
 
 import { range } from "../maps/pixels.js";
 
-// Similarities are cosines times 127.
-export const SIMILARITY_LIMITS = [-127, 127];
-
 /** @param {number[]} sizes */
 const product = (sizes) => sizes.reduce((size, next) => size * next, 1);
 

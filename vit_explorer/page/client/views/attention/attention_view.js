@@ -16,7 +16,7 @@ import { cropAspect } from "../../maps/picture.js";
 import { maximum, overlay, range } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
 import { attentionCode } from "../../state/code_orders.js";
-import { fusionOf } from "../../state/fusion.js";
+import { directionOf, fusionOf } from "../../state/fusion.js";
 import { createRest } from "../../state/pointer_rest.js";
 import { queryToken } from "../../state/store.js";
 
@@ -33,7 +33,8 @@ export function createAttentionView(context) {
   const measures = createMeasurePlots(context);
   const canvas = createPatchCanvas({ store, label: t("attention.canvas"), paint });
   const tools = createAttentionTools(store);
-  const menu = createFigureMenu(context, "attention", {
+  const kindOf = ({ rolled }) => (rolled ? "rollout" : "attention");
+  const menu = createFigureMenu(context, kindOf, {
     title: ({ rolled, layer }) =>
       rolled ? t("figure.rolled", { layer: layer + 1 }) : t("tab.attention"),
     detail: describeQuery,
@@ -45,8 +46,8 @@ export function createAttentionView(context) {
       aspect: cropAspect(state.result),
       bar: { table: tableFor(state.colormap), limits: limitsOf(state), format: percent },
     }),
-    table: (state) => gridTable(patchValues(state), state.result.model.grid),
-    npz: ({ rolled, layer }) => (rolled ? null : `attention/${layer}`),
+    table: (state) => gridTable(patchValues(state), state.result.model.grid, kindOf(state)),
+    whole: ({ rolled, layer }) => (rolled ? null : { path: `attention/${layer}` }),
     code: attentionCode,
   });
   const node = el(
@@ -77,8 +78,8 @@ export function createAttentionView(context) {
    * @param {State} state
    */
   function currentMap(state) {
-    const { layer, direction, rolled, result } = state;
-    const [query, head] = [queryToken(state), fusionOf(state)];
+    const { layer, rolled, result } = state;
+    const [query, head, direction] = [queryToken(state), fusionOf(state), directionOf(state)];
     const key = [result.pass, layer, direction, rolled, query, head].join();
     // What is not here yet has to be looked for again.
     if (known.key !== key || !known.map) {
@@ -133,7 +134,7 @@ export function createAttentionView(context) {
     const [low, high] = range(patches);
     const top = percent(high);
     const query = tokenName(model, queryToken(state));
-    const { direction } = state;
+    const direction = directionOf(state);
     const shares = model.prefix.map(
       (_, token) => `${tokenName(model, token)} ${percent(map[token])}`,
     );
@@ -154,7 +155,7 @@ export function createAttentionView(context) {
   function draw(state) {
     if (!state.result || state.tab !== "attention") return;
     const { model } = state.result;
-    needMap(store, state);
+    needMap(state, rests);
     node.style.setProperty("--aspect", cropAspect(state.result).toFixed(4));
     const map = currentMap(state);
     const patches = map?.subarray(model.prefix.length);
@@ -174,13 +175,13 @@ export function createAttentionView(context) {
 
 /** @param {State} state */
 function describeQuery(state) {
-  const { layer, direction, rolled, mass, result } = state;
+  const { layer, rolled, mass, result } = state;
   const head = fusionOf(state);
   const words = t(rolled ? "figure.rollout" : "figure.attention", {
     layer: layer + 1,
     head: typeof head === "number" ? head + 1 : t(`heads.${head}`),
     query: tokenName(result.model, state.pinned),
-    direction: t(`heads.${direction}`),
+    direction: t(`heads.${directionOf(state)}`),
   });
   return mass < 1 ? t("figure.mass", { words, share: percent(mass) }) : words;
 }
@@ -202,14 +203,16 @@ function rolledMap(store, state, query, rests) {
 }
 
 /**
- * Whole layers come by themselves where they are small; else each query is fetched when chosen.
- * @param {Store} store
+ * Whole layers come by themselves where they are small; else each query is fetched when chosen. What
+ * a token gets takes all attention, so that of each patch on the pointer's way would queue up.
  * @param {State} state
+ * @param {(token: number) => boolean} rests
  */
-function needMap(store, state) {
+function needMap(state, rests) {
   const { data, whole } = state.result.attention;
   if (whole) return;
+  const direction = directionOf(state);
   for (const token of new Set([state.pinned, queryToken(state)])) {
-    data.loadQuery(token);
+    if (direction === "from" || token === state.pinned || rests(token)) data.loadQuery(token, direction);
   }
 }

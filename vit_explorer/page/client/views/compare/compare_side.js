@@ -23,7 +23,7 @@ import { queryToken, withChanges } from "../../state/store.js";
 import { timesEven } from "./compare_scale.js";
 
 /**
- * The chosen map of a side: { values, limits, signed, unit }, or null where there is none yet.
+ * The chosen map of a side: { values, limits, signed, unit, name }, or null where there is none yet.
  * @param {State} state
  * @returns {import("./compare_scale.js").SideMap | null}
  */
@@ -33,7 +33,7 @@ export function mapOf(state) {
   const { model, maps, positions, attention } = result;
   if (comparePart === "positions") {
     if (!positions.values) return null;
-    return { values: positionsOf(state).values, limits: COSINES, signed: false, unit: "cosine" };
+    return { values: positionsOf(state).values, limits: COSINES, signed: false, unit: "cosine", name: "cosine" };
   }
   if (comparePart === "attention") {
     if (lacks(result, "attention")) return null;
@@ -41,7 +41,7 @@ export function mapOf(state) {
     const map = attention.data.map({ layer, head, query: queryToken(state), direction: "from" });
     if (!map) return null;
     const values = map.subarray(model.prefix.length);
-    return { values, limits: [0, maximum(values) || 1], signed: false, unit: "share" };
+    return { values, limits: [0, maximum(values) || 1], signed: false, unit: "share", name: "attention" };
   }
   const map = maps.find(({ name }) => name === state.compareMethod);
   if (!map) return null;
@@ -79,7 +79,7 @@ export function createSide(context, store, { label, name }) {
         bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: write },
       };
     },
-    table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
+    table: (state) => gridTable(mapOf(state).values, state.result.model.grid, mapOf(state).name),
     code: (state) => codeOf(state, limits),
   });
   const missing = el("p", { class: "compare-missing" });

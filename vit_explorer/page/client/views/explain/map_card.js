@@ -71,8 +71,7 @@ export function createMapCard(context, id, map) {
       aspect: mapAspect(state),
       bar: { table: tableFor(state.colormap, map.signed), limits: limits(state), format: short },
     }),
-    table: () => gridTable(map.values, map.grid),
-    npz: ({ result }) => (result.maps.includes(map) || map.layer !== undefined ? `maps/${id}` : null),
+    table: () => gridTable(map.values, map.grid, map.name),
     code: (state) => mapCode(map, state, limits(state)),
   });
   const node = el(

@@ -148,7 +148,7 @@ export const scores = {
   }),
   map: (store, state) => {
     const values = patchValues(store, state, "scores");
-    return values && { values: finite(values), limits: range(finite(values)) };
+    return values && { name: "score", exact: values, values: finite(values), limits: range(finite(values)) };
   },
   detail: captionOf(),
   opens: showHere,
@@ -240,7 +240,7 @@ export const softmax = {
   map: (store, state) => {
     const { attention } = headOf(store, state).numbers?.arrays ?? {};
     const values = attention?.subarray(state.result.model.prefix.length);
-    return values ? { values, limits: [0, maximum(values) || 1] } : null;
+    return values ? { name: "attention", values, limits: [0, maximum(values) || 1] } : null;
   },
   detail: captionOf(),
   opens: showHere,

@@ -103,7 +103,7 @@ export const depth = {
   }),
   map: (_, state) => {
     const values = rowOf(state, "mean");
-    return values && { values, limits: [0, maximum(values) || 1] };
+    return values && { name: "attention", values, limits: [0, maximum(values) || 1] };
   },
   detail: captionOf("mean"),
   code: codeOf("mean"),

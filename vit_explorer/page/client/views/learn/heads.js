@@ -19,7 +19,7 @@ export const heads = {
   }),
   map: (_, state) => {
     const found = rowOf(state, oneHead(state));
-    return found && { values: found, limits: [0, maximum(found) || 1] };
+    return found && { name: "attention", values: found, limits: [0, maximum(found) || 1] };
   },
   detail: captionOf(),
   opens: showHere,

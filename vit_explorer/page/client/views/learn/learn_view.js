@@ -51,7 +51,11 @@ export function createLearnView(context) {
       };
     },
     tabled: (state) => Boolean(mapOf(state)),
-    table: (state) => gridTable(mapOf(state).values, state.result.model.grid),
+    // What no token may attend to has no colour, and stands in the file as it is.
+    table: (state) => {
+      const { exact, values, name } = mapOf(state);
+      return gridTable(exact ?? values, state.result.model.grid, name);
+    },
     code: (state) => (mapOf(state) ? (STEPS[NAMES[state.step]].code?.(state) ?? null) : null),
   });
   const picture = el(

@@ -9,7 +9,6 @@ import { prefixName } from "../../maps/geometry.js";
 import { cropIn } from "../../maps/picture.js";
 import { level } from "../../maps/pixels.js";
 
-const LEVELS = 127;
 const by = (...sizes) => sizes.join(" × ");
 
 /**
@@ -72,7 +71,7 @@ export function stageImage(name, state, walk) {
   const whole = new OffscreenCanvas(dim, result.model.tokens);
   const context = whole.getContext("2d");
   const { limits, arrays } = { limits: walk.facts.limits, arrays: walk.arrays };
-  const read = (matrix) => (at) => (arrays[`${matrix} matrix`][at] / LEVELS) * limits[matrix];
+  const read = (matrix) => (at) => arrays[`${matrix} matrix`][at];
   const token = read("tokens");
   if (name === "positions") return put(context, dim, 0, result.model.tokens, token, limits.tokens);
   if (!arrays["patches matrix"]) return null;

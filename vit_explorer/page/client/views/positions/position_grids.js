@@ -77,7 +77,7 @@ export function createOtherGrid(context) {
     title: () => t("positions.grid"),
     detail: ({ result, gridScale }) => scaledGrid(result.model.grid, gridScale).join("×"),
     figure: () => ({ ...canvasFigure(maps[1].canvas), bar: positionBar() }),
-    table: (state) => gridTable(movedOf(state), scaledGrid(state.result.model.grid, state.gridScale)),
+    table: (state) => gridTable(movedOf(state), scaledGrid(state.result.model.grid, state.gridScale), "cosine"),
     code: (state) => {
       const { model } = state.result;
       const grid = scaledGrid(model.grid, state.gridScale);

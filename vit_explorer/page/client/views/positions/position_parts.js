@@ -66,7 +66,7 @@ export function createAllMaps(context) {
     title: () => t("positions.all"),
     figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
     table: ({ result: { model, positions } }) => similarityTable(positions.values, model.grid),
-    npz: () => "positions",
+    whole: () => ({ path: "positions", alone: true }),
     code: () => ({ figure: "positions" }),
   });
   const node = part(

@@ -40,11 +40,10 @@ export function attentionByDistance(pack, { heads, tokens, prefix }, grid, head)
   for (const each of chosen) {
     for (let query = 0; query < patches; query += 1) {
       const line = each * tokens + prefix + query;
-      const scale = pack.exact[line * (1 + prefix)] / 255;
       const [row, column] = [Math.floor(query / grid[1]), query % grid[1]];
       for (let key = 0; key < patches; key += 1) {
         const apart = Math.hypot(Math.floor(key / grid[1]) - row, (key % grid[1]) - column);
-        sums[Math.round(apart)] += pack.levels[line * patches + key] * scale;
+        sums[Math.round(apart)] += pack.value(line, prefix + key);
         counts[Math.round(apart)] += 1;
       }
     }

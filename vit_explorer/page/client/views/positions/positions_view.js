@@ -39,8 +39,7 @@ export function createPositionsView(context) {
       aspect: state.result.model.grid[1] / state.result.model.grid[0],
       bar: positionBar(),
     }),
-    table: (state) => gridTable(positionsOf(state).values, state.result.model.grid),
-    npz: () => "positions",
+    table: (state) => gridTable(positionsOf(state).values, state.result.model.grid, "cosine"),
     code: (state) => ({
       figure: "positions",
       place: cellOf(state.result.model, positionsOf(state).token),

@@ -7,9 +7,9 @@ import { createCurves } from "../../charts/curves.js";
 import { byLayer, createHeadPlot, headTable } from "../../charts/distance.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { canvasFigure, createFigureMenu } from "../../controls/figure_menu.js";
-import { drawPositionMaps, POSITION_COLOURS, positionBar, similarityTable } from "../../controls/position_maps.js";
+import { COSINES, drawPositionMaps, POSITION_COLOURS, positionBar, similarityTable } from "../../controls/position_maps.js";
 import { tableFor } from "../../maps/colours.js";
-import { rgbImage, SIMILARITY_LIMITS } from "../../state/film.js";
+import { rgbImage } from "../../state/film.js";
 import { createProbe } from "./probe.js";
 
 const FILTER_COLUMNS = 7;
@@ -177,7 +177,7 @@ function createPositions(context) {
     detail: epochOf,
     figure: () => ({ ...canvasFigure(canvas), bar: positionBar() }),
     table: ({ film, frame }) =>
-      similarityTable(Float32Array.from(film.at("similarity", frame), (one) => one / 127), film.grid),
+      similarityTable(film.at("similarity", frame), film.grid),
   });
   const note = el("p", { class: "note" });
   const node = filmPart("training.film.positions", menu, canvas, bar.node, note);
@@ -193,7 +193,7 @@ function createPositions(context) {
     setText(note, t(there ? "training.film.positions.help" : "training.film.positions.none"));
     if (!there) return;
     canvas.style.setProperty("--aspect", String(film.grid[1] / film.grid[0]));
-    drawPositionMaps(canvas, film.at("similarity", frame), film.grid, SIMILARITY_LIMITS);
+    drawPositionMaps(canvas, film.at("similarity", frame), film.grid, COSINES);
     bar.show(tableFor(POSITION_COLOURS), [-1, 1]);
   }
   return { node, draw };
