@@ -2,6 +2,7 @@
 
 from .analysis.disagreement import disagreements
 from .analysis.faithfulness import Faithfulness, Score, faithfulness
+from .analysis.feature_components import FeatureComponents, feature_components
 from .analysis.head_statistics import (
     attention_distance,
     attention_entropy,
@@ -10,6 +11,8 @@ from .analysis.head_statistics import (
 from .analysis.intervention_result import Change, Intervention
 from .analysis.interventions import intervene, intervene_many
 from .analysis.logit_lens import LogitLens, logit_lens
+from .analysis.patch_lens import PatchLens, patch_lens
+from .analysis.patch_matches import PatchMatches, patch_matches
 from .analysis.position_components import position_components
 from .analysis.readout_path import ReadoutPath, readout_path
 from .analysis.tokens import (
@@ -48,6 +51,7 @@ __all__ = [
     "Explanation",
     "ExplorerError",
     "Faithfulness",
+    "FeatureComponents",
     "Heatmap",
     "Intervention",
     "LoadedModel",
@@ -58,6 +62,8 @@ __all__ = [
     "Outcome",
     "PatchEmbeddingCheck",
     "PatchFilters",
+    "PatchLens",
+    "PatchMatches",
     "Picture",
     "Prediction",
     "Prepared",
@@ -79,6 +85,7 @@ __all__ = [
     "explain_folder",
     "explain_many",
     "faithfulness",
+    "feature_components",
     "intervene",
     "intervene_many",
     "load_model",
@@ -86,6 +93,8 @@ __all__ = [
     "open_picture",
     "patch_filters",
     "patch_grid",
+    "patch_lens",
+    "patch_matches",
     "position_components",
     "position_similarity",
     "readout_path",

@@ -74,7 +74,7 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
     require(model.card, "tokens", "end")
     tokens = torch.stack((embedded(model, trace.prepared.pixels)[0], *trace.blocks))
     logits = read_end(model, tokens).raw
-    _check_end(trace, logits[-1])
+    check_end(trace, logits[-1])
     if norm == "last_statistics":
         fixed = _LastStatistics(len(tokens))
         with fixed:
@@ -99,8 +99,8 @@ def logit_lens(trace: Trace, *, top: int = 5, norm: Norm = "final") -> LogitLens
     )
 
 
-def _check_end(trace: Trace, last: Tensor) -> None:
-    """The end of the model run alone must give what the whole model gave."""
+def check_end(trace: Trace, last: Tensor) -> None:
+    """The end of the model run alone must give what the whole model gave, else it is refused."""
     error = float((last.float() - trace.raw.float()).abs().max())
     exact = last.dtype in (torch.float32, torch.float64)
     if error > (1e-3 if exact else 5e-2) * max(1.0, float(trace.raw.abs().max())):

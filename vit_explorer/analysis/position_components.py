@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
+from vit_explorer.analysis.components import as_colours, principal_components
 from vit_explorer.analysis.weights import position_embeddings
 from vit_explorer.models.loaded import LoadedModel
 
@@ -32,16 +32,9 @@ def position_components(model: LoadedModel) -> PositionComponents:
     Raises:
         UnsupportedModelError: positions are rotary, relative or absent.
     """
-    positions = position_embeddings(model).double().cpu()
-    flat = positions.flatten(0, 1)  # (n, D)
-    left, sizes, _ = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
-    scores = left[:, :3] * sizes[:3]
-    scores = F.pad(scores, (0, 3 - scores.shape[1]))
-    low, high = scores.amin(0), scores.amax(0)
-    values = (scores - low) / (high - low).clamp(min=1e-12)
-    variance = sizes.square()
-    shares = F.pad(variance, (0, 3))[:3] / variance.sum().clamp(min=1e-30)
+    positions = position_embeddings(model)
+    scores, shares = principal_components(positions.flatten(0, 1))
     return PositionComponents(
-        values=values.float().unflatten(0, positions.shape[:2]).numpy(),
+        values=as_colours(scores).float().unflatten(0, positions.shape[:2]).numpy(),
         explained=shares.float().numpy(),
     )
