@@ -65,7 +65,7 @@ def describe_method_map(method: Method) -> dict[str, Any]:
         "signed": method.signed,
         "class_specific": method.class_specific,
         # Shares mean the same and so may stand on one scale; every other method has its own.
-        "unit": "shares" if method.unit == "share" else method.name,
+        "unit": "share" if method.unit == "share" else method.name,
     }
 
 
