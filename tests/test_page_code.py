@@ -142,6 +142,43 @@ def test_rollout_is_what_the_page_draws(run: Run, result: Result) -> None:
         np.testing.assert_allclose(ran["values"].ravel(), sent["rollout"][layer, 1:], rtol=1e-4)
 
 
+def test_what_patches_hold_is_what_the_page_draws(
+    run: Run, result: Result, workbench: Workbench, client: TestClient
+) -> None:
+    other = workbench.analyse("coffee.png", workbench.start_name, None)
+
+    def sent(of: Result, path: str) -> dict[str, np.ndarray]:
+        answer = client.get(f"/explorer/results/{of.key}/{path}")
+        assert answer.status_code == 200, answer.text
+        return unpack(answer.content)[1]
+
+    lens = sent(result, "patch-lens")
+    for layer in range(3):
+        for kind, name in (("target", "target"), ("top", "classes")):
+            values = run("patch-lens", layer=layer, kind=kind)["values"]
+            np.testing.assert_allclose(values.ravel(), lens[name][layer + 1], rtol=1e-5)
+    alone = run("feature-components", layer=1, other=None)["values"]
+    np.testing.assert_allclose(alone.reshape(-1, 3), sent(result, "features/1")["scores"], 1e-4)
+    shared = sent(result, f"features/1/{other.key}")
+    values = run("feature-components", layer=1, other=other.key)["values"]
+    np.testing.assert_allclose(values.reshape(-1, 3), shared["scores"], rtol=1e-4, atol=1e-4)
+    beside = sent(other, f"features/1/{result.key}")
+    np.testing.assert_allclose(beside["limits"], shared["limits"], rtol=1e-4, atol=1e-4)
+    both = np.concatenate([shared["scores"], beside["scores"]])
+    np.testing.assert_allclose(both.min(0), shared["limits"][0], rtol=1e-4, atol=1e-4)
+    for by in ("features", "query_key"):
+        order = {"by": by, "layer": 2, "place": (1, 2), "other": result.key}
+        values = run("patch-matches", other, **order)["values"]
+        token = result.model.card.prefix_tokens + 1 * 4 + 2
+        found = sent(result, f"matches/{by}/2/{token}/{other.key}")["similarity"]
+        np.testing.assert_allclose(values.ravel(), found, rtol=1e-4)
+    gone = {"figure": "feature-components", "layer": 1, "other": "gone"}
+    refused = client.post(f"/explorer/results/{result.key}/code", json=gone)
+    assert refused.json()["error"]["key"] == "error.result.gone"
+    for path in (f"matches/features/2/0/{other.key}", f"features/9/{other.key}", "features/1/gone"):
+        assert client.get(f"/explorer/results/{result.key}/{path}").status_code == 404
+
+
 def test_scores_are_those_that_the_page_works_out(run: Run, result: Result) -> None:
     for layer, head, token in ((0, 0, 0), (2, 1, 7)):
         facts, sent = unpack(learn.head_bytes(result, layer, head, token))

@@ -26,7 +26,8 @@ FIGURES = {
     "rollout", "agreement", "attention", "distance", "entropy", "patches", "embedding-sums",
     "positions", "all-positions", "position-components", "position-profile",
     "positions-other-grid", "logit-lens", "layer-similarity", "token-path", "token-similarity",
-    "token-norms", "what-if", "removal", "compare-first", "compare-second", "learn", "embedding",
+    "token-norms", "patch-lens-target", "feature-components",
+    "what-if", "removal", "compare-first", "compare-second", "learn", "embedding",
     "scores", "softmax", "weighted-sum", "residual", "prediction",
 }  # fmt: skip
 
@@ -149,7 +150,7 @@ def test_every_figure_is_saved_and_its_code_runs(
     page.click('#vx-view-compare .segmented [data-value="picture"]')
     page.click('#vx-view-compare [data-picture="coffee.png"]')
     page.wait_for_selector('[data-side="second"] canvas:visible')
-    for part in ("map", "attention", "positions"):
+    for part in ("map", "attention", "positions", "features", "query_key"):
         page.click(f'#vx-view-compare .segmented [data-value="{part}"]')
         wait_idle(page)
         seen |= _look_at_all(page, "compare", gathered)
@@ -169,6 +170,7 @@ NUMBERS = {
     "layer-similarity": ("path.similarity", ("cosine",)),
     "token-path": ("path.points", ("component 1", "component 2")),
     "position-profile": ("[*along, *down]", ("cosine",)),
+    "feature-components": ("values", ("component 1", "component 2", "component 3")),
     "position-components": ("values", ("component 1", "component 2", "component 3")),
     "logit-lens": (
         "[[each.probability for each in row] for row in lens.predictions]",

@@ -299,7 +299,30 @@ def test_bad_maps_are_refused_in_chinese(
     assert_chinese(json.loads(told[-1])["error"])
 
 
-@pytest.mark.parametrize("path", ["data/none.npz", "data/maps/none.npz", "heads/99/0/0", "bias/99"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"whole": "none"},
+        {"whole": "attention/99"},
+        {"whole": "positions/1"},
+        {"columns": ["k", "k"]},
+        {"columns": ["k"], "grid": [1, 2]},
+        {"columns": ["row", "column", "v"], "rows": [[1, 1, "high"]], "grid": [1, 1]},
+    ],
+)
+def test_bad_tables_are_refused_in_chinese(
+    client: TestClient, workbench: Workbench, wrong: dict[str, Any]
+) -> None:
+    key = workbench.analyse("cat.png", workbench.start_name, None).key
+    table = {"figure": "f", "title": "F", "shows": "", "targeted": False, "columns": [], "rows": []}
+    answer = client.post(f"/explorer/results/{key}/figure.npz", json={**table, **wrong})
+    assert_chinese(told_by(answer))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["heads/99/0/0", "bias/99", "features/99", "features/0/gone", "matches/features/0/1/gone"],
+)
 def test_addresses_with_nothing_answer_in_chinese(
     client: TestClient, workbench: Workbench, path: str
 ) -> None:

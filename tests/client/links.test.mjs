@@ -17,6 +17,7 @@ const CHOICES = {
   rolled: [{ rolled: true }, "1"],
   mass: [{ mass: 0.3 }, "30"],
   stage: [{ tab: "patches", stage: "prefix" }, "prefix"],
+  patches: [{ tab: "layers", patchLens: "top" }, "top"],
   part: [{ tab: "positions", positionsPart: "grid" }, "grid"],
   scale: [{ tab: "positions", gridScale: 1.5 }, "1.5"],
   without: [{ edit: { patches: [1, 2], heads: [0], how: "grey" } }, "p1-2_h0_grey"],

@@ -98,3 +98,19 @@ test("white stands out from dark colours", () => {
   assert.ok(isDark([0, 0, 80]));
   assert.ok(!isDark([255, 255, 0]));
 });
+
+test("the commonest classes have a colour each, and all others one", async () => {
+  const { classColour, classScale, frequentClasses } = await load("maps/class_colours.js");
+  const classes = [5, 2, 2, 9, 9, 9, 7];
+  const known = frequentClasses(classes);
+  assert.deepEqual(known, [9, 2, 5, 7]);
+  assert.equal(frequentClasses(Array.from({ length: 20 }, (_, at) => at)).length, 7);
+  const { table, limits, values } = classScale([9, 2]);
+  const hex = (value) => {
+    const at = level(value, limits) * 3;
+    return `#${[...table.slice(at, at + 3)].map((one) => one.toString(16).padStart(2, "0")).join("")}`;
+  };
+  const drawn = [...values([9, 2, 5])].map(hex);
+  assert.deepEqual(drawn, [9, 2, 5].map((index) => classColour([9, 2], index)));
+  assert.equal(new Set(drawn).size, 3);
+});

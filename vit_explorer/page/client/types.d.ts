@@ -326,6 +326,7 @@ interface State extends Ready {
   learnt: boolean;
   stage: string;
   pixel: number;
+  patchLens: string;
   positionsPart: string;
   gridScale: number;
   other: Ready | null;

@@ -8,12 +8,13 @@ from typing import Any, Literal
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
+from vit_explorer.analysis.patch_matches import By
 from vit_explorer.errors import OptionError
-from vit_explorer.page.payloads import attention, layers, learn, maps, positions
+from vit_explorer.page.payloads import attention, layers, learn, maps, patches, positions
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.film import film_bytes
 from vit_explorer.page.payloads.packing import MEDIA_TYPE
-from vit_explorer.page.routes.held import Bench, Held
+from vit_explorer.page.routes.held import Bench, Held, held_result
 from vit_explorer.sentences import Sentence, keyed
 
 NOWHERE = Sentence("error.nowhere", "There is nothing at this address; explain the picture again.")
@@ -117,6 +118,26 @@ def tokens(result: Held) -> Packed:
 @router.get("/similarities/{token:int}")
 def similarities(result: Held, token: int) -> Packed:
     return Packed(layers.similarity_bytes(result, token))
+
+
+@router.get("/patch-lens")
+def patch_lens(result: Held) -> Packed:
+    return Packed(patches.lens_bytes(result))
+
+
+@router.get("/features/{layer:int}")
+def features(result: Held, layer: int) -> Packed:
+    return Packed(patches.feature_bytes(result, layer))
+
+
+@router.get("/features/{layer:int}/{other}")
+def shared_features(result: Held, workbench: Bench, layer: int, other: str) -> Packed:
+    return Packed(patches.feature_bytes(result, layer, held_result(other, workbench)))
+
+
+@router.get("/matches/{by}/{layer:int}/{token:int}/{other}")
+def matches(result: Held, workbench: Bench, by: By, layer: int, token: int, other: str) -> Packed:
+    return Packed(patches.match_bytes(result, by, layer, token, held_result(other, workbench)))
 
 
 @router.get("/methods/{method}/layers")

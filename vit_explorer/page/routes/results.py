@@ -189,9 +189,9 @@ async def figure_numbers(result: Held, request: Request) -> Response:
 
 
 @router.post("/results/{key}/code")
-async def code(result: Held, request: Request) -> dict[str, str | None]:
+async def code(result: Held, workbench: Bench, request: Request) -> dict[str, str | None]:
     figure = await read_order(request, FIGURE, LARGEST_FIGURE)
-    return describe_code(result, figure)
+    return describe_code(result, figure, workbench.result)
 
 
 @router.get("/results/{key}/explanation.zip")

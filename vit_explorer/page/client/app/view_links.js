@@ -3,6 +3,7 @@
 import { LINKS as attentionLinks } from "../views/attention/attention_links.js";
 import { LINKS as compareLinks } from "../views/compare/compare_links.js";
 import { LINKS as explainLinks } from "../views/explain/explain_links.js";
+import { LINKS as layersLinks } from "../views/layers/layers_links.js";
 import { LINKS as learnLinks } from "../views/learn/learn_links.js";
 import { LINKS as patchesLinks } from "../views/patches/patches_links.js";
 import { LINKS as positionsLinks } from "../views/positions/positions_links.js";
@@ -13,6 +14,7 @@ export const VIEW_LINKS = [
   ...explainLinks,
   ...attentionLinks,
   ...patchesLinks,
+  ...layersLinks,
   ...positionsLinks,
   ...whatifLinks,
   ...compareLinks,

@@ -27,6 +27,9 @@ export function decimal(value) {
   return String(Number(single.toPrecision(9)));
 }
 
+/** A cosine similarity. @param {number} value */
+export const cosine = (value) => fixed(value, 2);
+
 /** Three significant digits; powers of ten only where the number would be long. */
 export function short(value) {
   if (value === 0) return "0";

@@ -19,6 +19,18 @@ export function depthOf({ key }) {
   );
 }
 
+/**
+ * The lens of every patch: a list a depth of each number, or why there is none; its resource.
+ * @param {Result} result
+ */
+export function patchLensOf({ key }) {
+  return held.read(`${key} patch lens`, async () => {
+    const packed = await fetchPacked(address(`results/${key}/patch-lens`));
+    const lists = Object.keys(packed.arrays).map((name) => [name, rowsOf(packed, name)]);
+    return { ...packed.facts, ...Object.fromEntries(lists) };
+  });
+}
+
 /** What could not be had may be asked for again. */
 export const forgetFailures = () => held.forgetFailures();
 

@@ -46,6 +46,7 @@ export const START = {
   learnt: false,
   stage: "cut",
   pixel: 0,
+  patchLens: "target",
   positionsPart: "all",
   gridScale: 2,
   other: null,

@@ -27,6 +27,8 @@ def _of(known: Container[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+TRACE = "trace = vx.trace(model, picture)"
+
 Method = Annotated[str, _of(METHODS)]
 Colormap = Annotated[str, _of(COLORMAPS)]
 Index = Annotated[int, Field(ge=0)]
@@ -45,6 +47,13 @@ class Figure(BaseModel, ABC):
     def words(self, result: Result) -> list[str] | None:
         """Options of the command `explain` that makes it; None where there are none."""
         return None
+
+
+class PairFigure(Figure):
+    """A figure of two pictures; `other` is the key of the second one's result, which the lines
+    find under that name."""
+
+    other: str | None = None
 
 
 def layer_in(given: int, card: ModelCard) -> int:

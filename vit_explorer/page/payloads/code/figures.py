@@ -13,6 +13,7 @@ from pydantic import Field
 from vit_explorer.errors import OptionError
 from vit_explorer.models.card import ModelCard
 from vit_explorer.page.payloads.code.figure import (
+    TRACE,
     Colormap,
     Figure,
     Index,
@@ -27,10 +28,17 @@ from vit_explorer.page.payloads.code.figure import (
     target_code,
     token_in,
 )
+from vit_explorer.page.payloads.code.layer_figures import (
+    ComponentsFigure,
+    LensFigure,
+    LikenessFigure,
+    MatchesFigure,
+    NormsFigure,
+    PatchLensFigure,
+)
 from vit_explorer.page.payloads.whatif import ChangeOrder, removal_counts
 from vit_explorer.page.state.results import Result
 
-TRACE = "trace = vx.trace(model, picture)"
 # How the heads of attention (h, N, N) become one.
 FUSED = {"mean": ".mean(0)", "max": ".amax(0)"}
 # Figures of which nothing is chosen.
@@ -217,50 +225,6 @@ class ProfileFigure(Figure):
         ]
 
 
-class LensFigure(Figure):
-    """What the model would predict after each block."""
-
-    figure: Literal["logit-lens"]
-
-    def lines(self, result: Result) -> list[str]:
-        field = field_of(result.model.card)
-        return [
-            f"trace = vx.trace(model, picture{target_code(result)})",
-            "lens = vx.logit_lens(trace)",
-            "for depth, predictions in enumerate(lens.predictions):",
-            f"    print(depth, [(each.label, round(each.{field}, 4)) for each in predictions])",
-        ]
-
-
-class LikenessFigure(Figure):
-    """Patches that are like a token at one layer."""
-
-    figure: Literal["token-similarity"]
-    token: Index
-    layer: Index
-
-    def lines(self, result: Result) -> list[str]:
-        card = result.model.card
-        layer, token = layer_in(self.layer, card), token_in(self.token, card)
-        return [TRACE, f"values = vx.token_similarity(trace, {token}, layer={layer})"]
-
-
-class NormsFigure(Figure):
-    """Token norms that stand out at one layer."""
-
-    figure: Literal["token-norms"]
-    layer: Index
-
-    def lines(self, result: Result) -> list[str]:
-        return [
-            TRACE,
-            f"found = vx.artifacts(trace, layer={layer_in(self.layer, result.model.card)})",
-            "values = found.norms",
-            "print(found.count, found.median, found.threshold)",
-            "print(found.class_share, found.mean_share)",
-        ]
-
-
 class PlainFigure(Figure):
     """A figure of which nothing is chosen."""
 
@@ -343,6 +307,7 @@ class RemovalFigure(Figure):
 
 AnyFigure = Annotated[
     MapFigure | AttentionFigure | ScoresFigure | PositionsFigure | ProfileFigure | LensFigure
-    | LikenessFigure | NormsFigure | LayerMapsFigure | ChangeFigure | RemovalFigure | PlainFigure,
+    | PatchLensFigure | ComponentsFigure | MatchesFigure | LikenessFigure | NormsFigure
+    | LayerMapsFigure | ChangeFigure | RemovalFigure | PlainFigure,
     Field(discriminator="figure"),
 ]  # fmt: skip

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vit_explorer.page.payloads.code.figure import Figure
+from vit_explorer.errors import OptionError
+from vit_explorer.page.payloads.code.figure import Figure, PairFigure
 from vit_explorer.page.payloads.load_arguments import load_arguments
 from vit_explorer.page.state.examples import is_example
-from vit_explorer.page.state.results import Result
+from vit_explorer.page.state.results import GONE, Result
 from vit_explorer.pictures.decode import Picture
 
 # What of a preprocessing the command has options for.
 SAYABLE = {"mean", "std"}
 
 
-def describe_code(result: Result, figure: Figure) -> dict[str, str | None]:
+def describe_code(
+    result: Result, figure: Figure, held: Callable[[str], Result | None] = lambda _: None
+) -> dict[str, str | None]:
     """`python`, which makes the figure's numbers, and `command`, None where none makes the figure.
 
+    `held` finds the result of another picture by its key.
+
     Raises:
-        OptionError: the figure is of a layer, head or token that the model lacks.
+        OptionError: the figure is of a layer, head or token that the model lacks, or of another
+            picture that is held no longer.
     """
     lines, words = figure.lines(result), figure.words(result)
+    if isinstance(figure, PairFigure) and figure.other is not None:
+        other = held(figure.other)
+        if other is None:
+            raise OptionError(GONE)
+        lines = [_opening("other", other.picture), *lines]
     load = load_arguments(result.model, result.weights)
     path, opened = picture_path(result.picture), result.picture.chosen()
     return {
@@ -43,17 +54,25 @@ def python_code(
 
     `load` are arguments as `load_arguments` tells them, `opened` those besides the picture's path.
     """
-    picture = f"picture = {call('vx.open_picture', path, **opened)}"
     return "\n".join(
         [
             "import vit_explorer as vx",
             "",
             *_loading(**load),
-            picture if opened else f"picture = {literal(path)}",
+            _opened("picture", path, opened),
             *lines,
             "",
         ]
     )
+
+
+def _opening(name: str, picture: Picture) -> str:
+    return _opened(name, picture_path(picture), picture.chosen())
+
+
+def _opened(name: str, path: str, opened: Mapping[str, Any]) -> str:
+    given = call("vx.open_picture", path, **opened) if opened else literal(path)
+    return f"{name} = {given}"
 
 
 def _loading(*, model: str, module: str | None = None, **options: Any) -> list[str]:

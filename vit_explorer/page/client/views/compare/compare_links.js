@@ -2,7 +2,7 @@
 
 import { chosen, mapOf, oneOf, only } from "../../state/link_entries.js";
 
-const PARTS = oneOf(["attention", "positions"]);
+const PARTS = oneOf(["attention", "positions", "components", "features", "query_key"]);
 const SIDES = /^(model|picture):([\w.:-]{1,120})$/;
 
 /** @type {LinkEntry[]} */

@@ -15,21 +15,26 @@ import { zoomedToken } from "../../controls/patch_zoom.js";
 import { COSINES, describeAlike, POSITION_COLOURS, positionsOf } from "../../controls/position_maps.js";
 import { manner, tableFor } from "../../maps/colours.js";
 import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
+import { componentImage, componentTable, layPatches } from "../../maps/component_colours.js";
 import { cropAspect } from "../../maps/picture.js";
 import { maximum, overlay } from "../../maps/pixels.js";
 import { attentionCode, mapCode } from "../../state/code_orders.js";
 import { fusionOf } from "../../state/fusion.js";
 import { queryToken, withChanges } from "../../state/store.js";
+import { describePatches, nearestToken, ofPatches, patchCode, patchMap, sameModel } from "./compare_patches.js";
 import { timesEven } from "./compare_scale.js";
 
 /**
  * The chosen map of a side: { values, limits, signed, unit, name }, or null where there is none yet.
+ * `root` is the page's own state, whose result is the first.
  * @param {State} state
+ * @param {State} root
  * @returns {import("./compare_scale.js").SideMap | null}
  */
-export function mapOf(state) {
+export function mapOf(state, root) {
   const { result, comparePart } = state;
   if (!result) return null;
+  if (ofPatches(comparePart)) return lacks(result, "tokens") ? null : patchMap(state, root);
   const { model, maps, positions, attention } = result;
   if (comparePart === "positions") {
     if (!positions.values) return null;
@@ -56,6 +61,8 @@ export function mapOf(state) {
  * @param {{ label: string, name: string }} side
  */
 export function createSide(context, store, { label, name }) {
+  /** @param {State} state */
+  const shownIn = (state) => mapOf(state, context.store.get());
   const title = el("h3");
   const place = el("p", { class: "note compare-place" });
   const predictions = el("ol", { class: "compare-predictions" });
@@ -65,22 +72,25 @@ export function createSide(context, store, { label, name }) {
   const file = `compare-${name}`;
   const menu = createFigureMenu({ ...context, store }, file, {
     title: titleOf,
-    targeted: (state) => Boolean(mapOf(state)?.class_specific),
+    targeted: (state) => Boolean(shownIn(state)?.class_specific),
     detail: describePlace,
     figure: (state) => {
-      const map = mapOf(state);
+      const map = shownIn(state);
       return {
         paint: (drawing, width, height) => {
           paint(drawing, width, height, state);
-          const token = state.comparePart === "positions" ? zoomedToken(state) : state.pinned;
+          const token = state.comparePart === "positions" || ofPatches(state.comparePart) ? zoomedToken(state) : state.pinned;
           markCell(drawing, [0, 0, width, height], state.result.model, token, width / 400);
         },
         aspect: cropAspect(state.result),
-        bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: write },
+        ...(map.components ? {} : { bar: { table: tableOf(state, map), limits: limits ?? map.limits, format: write } }),
       };
     },
-    table: (state) => gridTable(mapOf(state).values, state.result.model.grid, mapOf(state).name),
-    code: (state) => codeOf(state, limits),
+    table: (state) => {
+      const [map, { grid }] = [shownIn(state), state.result.model];
+      return map.components ? componentTable(map.components.scores, grid) : gridTable(map.values, grid, map.name);
+    },
+    code: (state) => codeOf(state, limits, context.store.get()),
   });
   const missing = el("p", { class: "compare-missing" });
   const picture = el("div", { class: "compare-picture" }, canvas.canvas, missing);
@@ -103,18 +113,26 @@ export function createSide(context, store, { label, name }) {
    */
   function paint(painter, width, height, state) {
     const base = state.image.pixels(width, height);
-    const map = mapOf(state);
+    const map = shownIn(state);
     if (!map) {
       painter.putImageData(base, 0, 0);
       return;
     }
+    if (map.components) {
+      painter.putImageData(base, 0, 0);
+      layPatches(painter, componentImage(map.components, state.result.model.grid), width, height, state);
+      return;
+    }
     const how = { ...manner(state, { ...map, limits: limits ?? map.limits }), table: tableOf(state, map) };
     painter.putImageData(overlay(base, map.values, state.result.model.grid, how), 0, 0);
+    if (!ofPatches(state.comparePart)) return;
+    const nearest = nearestToken(state.result, context.store.get(), map);
+    markCell(painter, [0, 0, width, height], state.result.model, nearest, width / 400, true);
   }
 
   /** A number of the scale: on one that both sides share, a share as a multiple of an even one. */
   function write(value) {
-    const map = mapOf(store.get());
+    const map = shownIn(store.get());
     const times = limits && map ? timesEven(map, value) : null;
     return times === null ? short(value) : t("compare.times", { times: short(times) });
   }
@@ -128,7 +146,7 @@ export function createSide(context, store, { label, name }) {
   function draw(shared) {
     const state = store.get();
     limits = shared;
-    const map = mapOf(state);
+    const map = shownIn(state);
     const { result } = state;
     node.style.setProperty("--aspect", cropAspect(result).toFixed(4));
     setText(title, `${result.model.name} · ${result.picture.name}`);
@@ -138,11 +156,11 @@ export function createSide(context, store, { label, name }) {
     listed = result;
     canvas.draw();
     missing.hidden = Boolean(map);
-    setText(missing, map ? "" : whyMissing(state));
+    setText(missing, map ? "" : whyMissing(state, context.store.get()));
     menu.hidden = !map;
-    bar.node.style.visibility = map ? "visible" : "hidden";
+    bar.node.style.visibility = map && !map.components ? "visible" : "hidden";
     if (map) bar.show(tableOf(state, map), limits ?? map.limits, valueAt(state, map));
-    setText(says, map ? describe(state, map) : "");
+    setText(says, map ? describe(state, map, context.store.get()) : "");
   }
 
   /** @param {Result} result */
@@ -176,6 +194,7 @@ function describePlace(state) {
   const { comparePart, result, layer } = state;
   if (comparePart === "map") return "";
   if (comparePart === "positions") return tokenName(result.model, zoomedToken(state));
+  if (ofPatches(comparePart)) return t("heads.layer.one", { layer: layer + 1 });
   const query = tokenName(result.model, state.pinned);
   const fusion = fusionOf(withChanges(state, { rolled: false }));
   const which = typeof fusion === "number" ? fusion + 1 : t(`heads.${fusion}`);
@@ -191,27 +210,39 @@ function whereOf(state) {
   const { depth } = result.model;
   if (comparePart === "positions" || lacks(result, "attention")) return "";
   if (comparePart === "map") {
-    const own = mapOf(state)?.layer;
+    const own = result.maps.find(({ name }) => name === state.compareMethod)?.layer;
     return own === undefined ? "" : t("compare.layer", { layer: own + 1, depth });
   }
+  if (ofPatches(comparePart)) return t("compare.layer", { layer: layer + 1, depth });
   const fusion = fusionOf(withChanges(state, { rolled: false }));
   const head = typeof fusion === "number" ? t("heads.one", { head: fusion + 1 }) : t(`heads.all.${fusion}`);
   return t("compare.layer.head", { layer: layer + 1, depth, head });
 }
 
-/** @param {State} state */
-function codeOf(state, limits) {
+/**
+ * @param {State} state
+ * @param {State} root
+ */
+function codeOf(state, limits, root) {
   const { comparePart, result } = state;
+  if (ofPatches(comparePart)) return patchCode(state, root);
   if (comparePart === "attention")
     return attentionCode(withChanges(state, { rolled: false, direction: "from", mass: 1 }));
   if (comparePart === "positions")
     return { figure: "positions", place: cellOf(result.model, zoomedToken(state)) };
-  const map = mapOf(state);
+  const map = mapOf(state, root);
   return mapCode(map, withChanges(state, { whole: false, shared: Boolean(limits) }), limits);
 }
 
-/** @param {State} state */
-function whyMissing({ comparePart, result }) {
+/**
+ * @param {State} state
+ * @param {State} root
+ */
+function whyMissing({ comparePart, result }, root) {
+  if (ofPatches(comparePart)) {
+    if (lacks(result, "tokens")) return whyNot(result.model, "tokens");
+    return t(sameModel(root) ? "tables.waiting" : "compare.none.models");
+  }
   const need = comparePart === "map" ? "" : comparePart;
   if (need && lacks(result, need)) return whyNot(result.model, need);
   if (comparePart === "positions") return t("compare.none.positions");
@@ -229,9 +260,11 @@ function valueAt(state, map) {
 /**
  * Where the map is strongest, and its value at the chosen patch.
  * @param {State} state
+ * @param {State} root
  */
-function describe(state, map) {
+function describe(state, map, root) {
   const { model } = state.result;
+  if (ofPatches(state.comparePart)) return describePatches(state, root, map);
   if (state.comparePart === "positions") return describeAlike(model, zoomedToken(state), map.values);
   const best = extremePatch(map.values, 0);
   const [row, column] = cellOf(model, best + model.prefix.length).map((at) => at + 1);

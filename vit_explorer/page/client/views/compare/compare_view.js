@@ -1,14 +1,16 @@
 // Compare: two models on one picture, or one model on two pictures, with one pointer for both.
 
 import { el, replace, segmented, setText } from "../../base/dom.js";
-import { t } from "../../base/words.js";
+import { percent } from "../../base/format.js";
+import { list, t } from "../../base/words.js";
 import { createChooser } from "../../controls/number_tables.js";
 import { createTwin } from "../../state/mirrored_store.js";
 import { comparable, sharedLimits } from "./compare_scale.js";
+import { ofPatches, PATCH_PARTS } from "./compare_patches.js";
 import { createSide, mapOf } from "./compare_side.js";
 import { withChanges } from "../../state/store.js";
 
-const PARTS = ["map", "attention", "positions"];
+const PARTS = ["map", "attention", "positions", ...PATCH_PARTS];
 const KINDS = ["model", "picture"];
 
 /** @param {Context} context */
@@ -36,12 +38,12 @@ export function createCompareView(context) {
     empty.show(state);
     needRows(store, state.result, store.get());
     if (both) needRows(store, state.other.result, twin.get());
-    const [one, two] = [methodStore(store), methodStore(twin)].map((side) => mapOf(side.get()));
+    const [one, two] = [methodStore(store), methodStore(twin)].map((side) => mapOf(side.get(), state));
     tools.show(state, twin.get(), comparable(one, two));
     const limits = sharedLimits(one, two, state.compareShared);
     first.draw(limits?.[0] ?? null);
     if (both) second.draw(limits?.[1] ?? null);
-    setText(scale, both && one && two ? t(`compare.scale.${scaleOf(one, two, state)}`) : "");
+    setText(scale, both && one && two ? t(`compare.scale.${scaleOf(one, two, state)}`, sharesOf(one)) : "");
   }
 
   store.effect(draw);
@@ -63,10 +65,14 @@ function methodStore(store) {
 
 /** Which scale both sides have, for the sentence under them. */
 function scaleOf(one, two, { compareShared }) {
+  if (one.components) return "components";
   if (!comparable(one, two)) return "logits";
   if (!compareShared) return "own";
   return one.unit === "share" ? "even" : "shared";
 }
+
+/** How much of all variance the components hold that are shown as colours. */
+const sharesOf = ({ explained = [] }) => ({ shares: list(explained.map(percent)) });
 
 /**
  * Where whole layers don't come by themselves, the chosen token's rows are fetched.
@@ -181,13 +187,14 @@ function createTools(store) {
     onchange: () => store.set({ compareMethod: method.value }),
   });
   const chooser = createChooser(store, { together: true });
+  const layers = createChooser(store, { heads: false });
   const scale = segmented(
     t("compare.scale"),
     [true, false].map((value) => [value, t(`compare.scale.choose.${value}`)]),
     (compareShared) => store.set({ compareShared }),
   );
   const scales = el("span", { class: "tool" }, t("compare.scale"), scale.node);
-  const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node, scales);
+  const node = el("div", { class: "toolbar compare-tools" }, part.node, method, chooser.node, layers.node, scales);
   let listed = "";
 
   /**
@@ -203,6 +210,8 @@ function createTools(store) {
     method.hidden = state.comparePart !== "map";
     chooser.node.hidden = state.comparePart !== "attention";
     chooser.show(state, twin);
+    layers.node.hidden = !ofPatches(state.comparePart);
+    layers.show(state, twin);
     const results = [state.result, state.other?.result].filter(Boolean);
     const names = [...new Set(results.flatMap(({ maps }) => maps.map(({ name }) => name)))];
     if (listed !== `${names}`)

@@ -4,9 +4,11 @@ import { el, setText } from "../../base/dom.js";
 import { t } from "../../base/words.js";
 import { depthOf, forgetFailures, similarities } from "../../server/depth_data.js";
 import { queryToken } from "../../state/store.js";
+import { createFeatureColours } from "./feature_colours.js";
 import { createLens } from "./lens.js";
 import { createLikeness } from "./likeness.js";
 import { createNorms } from "./norms.js";
+import { createPatchLens } from "./patch_lens.js";
 import { createTokenPath } from "./token_path.js";
 
 
@@ -33,6 +35,8 @@ export function createLayersView(context) {
     el("p", { class: "caption" }, t("layers.lens.none.why")),
   );
   const lens = createLens(context);
+  const patchLens = createPatchLens(context);
+  const colours = createFeatureColours(context);
   const path = createTokenPath(context);
   const likeness = createLikeness(context);
   const norms = createNorms(context);
@@ -42,6 +46,8 @@ export function createLayersView(context) {
     { class: "depth-cards" },
     none,
     lens.node,
+    patchLens.node,
+    colours.node,
     path.node,
     likeness.node,
     norms.node,
@@ -82,6 +88,9 @@ export function createLayersView(context) {
     if (!state.result || state.tab !== "layers") return;
     const depth = depthOf(state.result).value;
     if (!depth) return;
+    patchLens.node.hidden = !depth.lens;
+    if (depth.lens) patchLens.draw(state);
+    colours.draw(state);
     likeness.draw(state, depth);
     coverLikeness(state, depth);
     norms.draw(state, depth);

@@ -1,7 +1,7 @@
 // Patches that are like the pinned one, layer by layer: cosine similarity of block outputs.
 
 import { el, setText } from "../../base/dom.js";
-import { fixed } from "../../base/format.js";
+import { cosine } from "../../base/format.js";
 import { t } from "../../base/words.js";
 import { createColourBar } from "../../controls/colour_bar.js";
 import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
@@ -15,8 +15,6 @@ import { queryToken } from "../../state/store.js";
 
 // Negative likeness is rare and shown as none.
 const LIMITS = [0, 1];
-
-const cosine = (value) => fixed(value, 2);
 
 /** @param {Context} context */
 export function createLikeness(context) {
