@@ -158,11 +158,11 @@ def test_what_patches_hold_is_what_the_page_draws(
             values = run("patch-lens", layer=layer, kind=kind)["values"]
             np.testing.assert_allclose(values.ravel(), lens[name][layer + 1], rtol=1e-5)
     alone = run("feature-components", layer=1, other=None)["values"]
-    np.testing.assert_allclose(alone.reshape(-1, 3), sent(result, "features/1")["scores"], 1e-4)
-    shared = sent(result, f"features/1/{other.key}")
+    np.testing.assert_allclose(alone.reshape(-1, 3), sent(result, "features")["scores"][1], 1e-4)
+    shared = {name: of[1] for name, of in sent(result, f"features/{other.key}").items()}
     values = run("feature-components", layer=1, other=other.key)["values"]
     np.testing.assert_allclose(values.reshape(-1, 3), shared["scores"], rtol=1e-4, atol=1e-4)
-    beside = sent(other, f"features/1/{result.key}")
+    beside = {name: of[1] for name, of in sent(other, f"features/{result.key}").items()}
     np.testing.assert_allclose(beside["limits"], shared["limits"], rtol=1e-4, atol=1e-4)
     both = np.concatenate([shared["scores"], beside["scores"]])
     np.testing.assert_allclose(both.min(0), shared["limits"][0], rtol=1e-4, atol=1e-4)
@@ -175,7 +175,11 @@ def test_what_patches_hold_is_what_the_page_draws(
     gone = {"figure": "feature-components", "layer": 1, "other": "gone"}
     refused = client.post(f"/explorer/results/{result.key}/code", json=gone)
     assert refused.json()["error"]["key"] == "error.result.gone"
-    for path in (f"matches/features/2/0/{other.key}", f"features/9/{other.key}", "features/1/gone"):
+    for path in (
+        f"matches/features/2/0/{other.key}",
+        f"matches/features/9/5/{other.key}",
+        "features/gone",
+    ):
         assert client.get(f"/explorer/results/{result.key}/{path}").status_code == 404
 
 

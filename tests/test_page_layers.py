@@ -73,14 +73,14 @@ def test_the_path_of_a_model_of_one_layer_is_a_point() -> None:
 
 def test_the_sent_tokens_give_the_similarities(result: Result) -> None:
     card = result.model.card
-    unit = unpack(layers.token_bytes(result))[1]["tokens"].astype(np.float64) / 32767
+    unit = unpack(layers.token_bytes(result))[1]["tokens"].astype(np.float64)
     assert unit.shape == (card.depth, card.tokens, card.dim)
     token = card.prefix_tokens + 5
     cosines = np.einsum("lnd,ld->ln", unit, unit[:, token])[:, card.prefix_tokens :]
     alone = unpack(layers.similarity_bytes(result, token))[1]["similarity"]
     expected = F.cosine_similarity(states(result), states(result)[:, token, None], dim=-1)
     expected = expected[:, card.prefix_tokens :].numpy()
-    np.testing.assert_allclose(cosines, expected, atol=1e-3)
+    np.testing.assert_allclose(cosines, expected, atol=1e-6)
     np.testing.assert_allclose(alone.reshape(card.depth, -1), expected, atol=1e-5)
     for missing in (-1, card.tokens):
         with pytest.raises(IndexError):
@@ -121,6 +121,7 @@ def test_a_model_without_classes_has_all_but_the_lens() -> None:
 
 
 VIEW = "#vx-view-layers"
+LIKENESS = f'{VIEW} [data-part="likeness"]'
 
 
 @pytest.mark.browser
@@ -144,7 +145,7 @@ def test_the_page_shows_the_lens_and_links_the_layer(
     assert "after layer 2" in page.inner_text(f"{VIEW} .lens-says")
     assert "chosen" in (rows.nth(2).get_attribute("class") or "")
     chosen = page.locator(f'{VIEW} .layer-strip button[aria-pressed="true"]')
-    assert [button.get_attribute("data-layer") for button in chosen.all()] == ["1", "1"]
+    assert [button.get_attribute("data-layer") for button in chosen.all()] == ["1", "1", "1"]
 
 
 @pytest.mark.browser
@@ -152,12 +153,12 @@ def test_similarity_follows_pointer_and_keys_without_the_server(
     page: Page, silent: Callable[[], list[str]]
 ) -> None:
     show(page, "layers")
-    for strip in (0, 1):
+    for strip in (0, 1, 2):
         page.wait_for_selector(f"{VIEW} .layer-strip >> nth={strip} >> button >> nth=0")
     wait_quiet(page)
     asked = len(silent())
-    canvas = f"{VIEW} .stage canvas"
-    strip = f"{VIEW} .layer-strip canvas"
+    canvas = f"{LIKENESS} .stage canvas"
+    strip = f"{LIKENESS} .layer-strip canvas"
     start = pixels(page, strip)
     page.locator(canvas).first.scroll_into_view_if_needed()
     bounds = page.locator(canvas).first.bounding_box()

@@ -31,6 +31,7 @@ cli.main(["app", *sys.argv[1:]])
 ATTENTION = "#vx-view-attention"
 CANVAS = f"{ATTENTION} .stage canvas"
 LAYERS = "#vx-view-layers"
+LIKENESS = f'{LAYERS} [data-part="likeness"]'
 PLACE = re.compile(r"row (\d+), column (\d+) \(([\d.]+)\s%\)")
 
 
@@ -104,10 +105,10 @@ def test_rollout_is_the_server_s(page: Page, trace: vx.Trace) -> None:
 
 def test_layers_show_one_token_s_likeness(page: Page, trace: vx.Trace) -> None:
     show(page, "layers")
-    strip = f"{LAYERS} .layer-strip canvas"
+    strip = f"{LIKENESS} .layer-strip canvas"
     page.wait_for_selector(strip)
     start = pixels(page, strip)
-    canvas = page.locator(f"{LAYERS} .stage canvas").first
+    canvas = page.locator(f"{LIKENESS} .stage canvas").first
     canvas.focus()
     with page.expect_response("**/similarities/37"):
         page.keyboard.press("ArrowRight")
@@ -117,7 +118,7 @@ def test_layers_show_one_token_s_likeness(page: Page, trace: vx.Trace) -> None:
     )
     alike = vx.token_similarity(trace, 37, layer=None)  # (L, gh, gw)
     others = np.delete(alike[3].ravel(), 36)
-    text = page.locator(f"{LAYERS} .depth-side .says").first.inner_text()
+    text = page.locator(f"{LIKENESS} .depth-side .says").first.inner_text()
     numbers = [float(each.replace("−", "-")) for each in re.findall(r"−?\d\.\d+", text)]
     expected = [others.max(), alike[0].mean(), alike[3].mean()]
     assert numbers == pytest.approx(expected, abs=0.006), text

@@ -321,7 +321,7 @@ def test_bad_tables_are_refused_in_chinese(
 
 @pytest.mark.parametrize(
     "path",
-    ["heads/99/0/0", "bias/99", "features/99", "features/0/gone", "matches/features/0/1/gone"],
+    ["heads/99/0/0", "bias/99", "features/gone", "matches/features/0/1/gone"],
 )
 def test_addresses_with_nothing_answer_in_chinese(
     client: TestClient, workbench: Workbench, path: str

@@ -14,13 +14,17 @@ def principal_components(rows: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
     largest weight is above 0, so that the same rows give the same colours.
     """
     wide = rows.double().cpu()
-    left, sizes, weights = torch.linalg.svd(wide - wide.mean(0), full_matrices=False)
-    found = min(count, len(sizes))
-    largest = weights[:found].gather(1, weights[:found].abs().argmax(dim=1, keepdim=True))
-    signs = torch.where(largest[:, 0] < 0, -1.0, 1.0)
-    scores = left[:, :found] * sizes[:found] * signs
-    variance = sizes.square()
-    shares = variance[:found] / variance.sum().clamp(min=1e-30)
+    wide = wide - wide.mean(0)
+    tall = len(wide) > wide.shape[1]
+    # The smaller of the two matrices that have the same sizes.
+    squares, vectors = torch.linalg.eigh(wide.T @ wide if tall else wide @ wide.T)
+    found = min(count, len(squares))
+    squares, vectors = squares.flip(0).clamp(min=0), vectors.flip(1)[:, :found]
+    scores = wide @ vectors if tall else vectors * squares[:found].sqrt()
+    weights = vectors if tall else wide.T @ vectors  # (D, found), of any length
+    signs = weights.gather(0, weights.abs().argmax(dim=0, keepdim=True))[0].sign()
+    scores = scores * torch.where(signs < 0, -1.0, 1.0)
+    shares = squares[:found] / squares.sum().clamp(min=1e-30)
     missing = (0, count - found)
     return F.pad(scores, missing), F.pad(shares, missing)
 

@@ -32,27 +32,22 @@ def lens_bytes(result: Result) -> bytes:
     return pack({"labels": labels}, arrays)
 
 
-def feature_bytes(result: Result, layer: int, other: Result | None = None) -> bytes:
-    """Patches on the first three principal components, `scores` (n, 3), and each one's share.
+def feature_bytes(result: Result, other: Result | None = None) -> bytes:
+    """Patches on each layer's first three principal components: `scores` (L, n, 3).
 
-    With `other` the basis is that of both pictures' patches, and the `limits` (2, 3), the lowest
-    and the highest score of each component, are those of both.
+    With `other` the basis is that of both pictures' patches, and the `limits` (L, 2, 3), the lowest
+    and the highest score of each component, are those of both; `explained` tells the shares.
 
     Raises:
-        IndexError: no such layer.
         OptionError: the other result is of another model.
     """
-    _check_layer(result, layer)
-    both = [result, *([] if other is None else [other])]
-    found = feature_components([one.explanation.trace for one in both], layer=layer)
-    everywhere = np.concatenate([scores.reshape(-1, 3) for scores in found.scores])
-    return pack(
-        {"explained": found.explained.tolist()},
-        {
-            "scores": found.scores[0].reshape(-1, 3),
-            "limits": np.stack([everywhere.min(axis=0), everywhere.max(axis=0)]),
-        },
-    )
+    traces = [one.explanation.trace for one in (result, other) if one is not None]
+    found = [feature_components(traces, layer=layer) for layer in range(result.model.card.depth)]
+    scores = np.stack([np.stack(one.scores) for one in found])  # (L, pictures, gh, gw, 3)
+    scores = scores.reshape(*scores.shape[:2], -1, 3)
+    limits = np.stack([scores.min(axis=(1, 2)), scores.max(axis=(1, 2))], axis=1)
+    facts = {"explained": [one.explained.tolist() for one in found]}
+    return pack(facts, {"scores": scores[:, 0], "limits": limits})
 
 
 def match_bytes(result: Result, by: By, layer: int, token: int, other: Result) -> bytes:

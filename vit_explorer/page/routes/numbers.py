@@ -125,14 +125,14 @@ def patch_lens(result: Held) -> Packed:
     return Packed(patches.lens_bytes(result))
 
 
-@router.get("/features/{layer:int}")
-def features(result: Held, layer: int) -> Packed:
-    return Packed(patches.feature_bytes(result, layer))
+@router.get("/features")
+def features(result: Held) -> Packed:
+    return Packed(patches.feature_bytes(result))
 
 
-@router.get("/features/{layer:int}/{other}")
-def shared_features(result: Held, workbench: Bench, layer: int, other: str) -> Packed:
-    return Packed(patches.feature_bytes(result, layer, held_result(other, workbench)))
+@router.get("/features/{other}")
+def shared_features(result: Held, workbench: Bench, other: str) -> Packed:
+    return Packed(patches.feature_bytes(result, held_result(other, workbench)))
 
 
 @router.get("/matches/{by}/{layer:int}/{token:int}/{other}")

@@ -1,6 +1,21 @@
 // Scores on three components as colours: red, green and blue, each from its lowest to its highest.
 
 /**
+ * What a layer's part of the server's numbers is: scores of each patch on three components, and the
+ * lowest and highest of each.
+ * @param {Packed} packed
+ * @param {number} layer
+ */
+export function componentsAt({ arrays, shapes, facts }, layer) {
+  const size = shapes.scores[1] * 3;
+  return {
+    scores: arrays.scores.subarray(layer * size, (layer + 1) * size),
+    limits: arrays.limits.subarray(layer * 6, (layer + 1) * 6),
+    explained: /** @type {number[]} */ (facts.explained[layer]),
+  };
+}
+
+/**
  * A picture of one pixel a patch.
  * @param {{ scores: Float32Array, limits: Float32Array }} found of each patch three scores; the lowest
  *   of each component, then the highest

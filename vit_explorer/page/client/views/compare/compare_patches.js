@@ -4,6 +4,7 @@
 import { cosine, percent } from "../../base/format.js";
 import { t } from "../../base/words.js";
 import { zoomedToken } from "../../controls/patch_zoom.js";
+import { componentsAt } from "../../maps/component_colours.js";
 import { cellOf, extremePatch, tokenName } from "../../maps/geometry.js";
 import { maximum } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
@@ -38,19 +39,18 @@ export function patchMap(state, root) {
  */
 function componentsOf(result, root) {
   const other = otherThan(result, root);
-  const found = numbersOf(result, ["features", root.layer, ...(other ? [other.key] : [])].join("/"));
+  const found = numbersOf(result, ["features", ...(other ? [other.key] : [])].join("/"));
   if (!found?.arrays) return null;
-  const { scores } = found.arrays;
+  const components = componentsAt(found, root.layer);
   // Colours have no scale of one number, so no other side's goes with it.
   const unit = `components of ${result.key}`;
   return {
-    values: scores.filter((_, at) => at % 3 === 0),
+    values: components.scores.filter((_, at) => at % 3 === 0),
     limits: [0, 1],
     signed: false,
     unit,
     name: "components",
-    components: found.arrays,
-    explained: found.facts.explained,
+    components,
   };
 }
 

@@ -8,7 +8,7 @@
  */
 const evenly = ({ unit, values }) => (unit === "share" ? values.length : 1);
 
-/** @typedef {Pick<Heatmap, "values" | "limits" | "signed" | "unit" | "name"> & Partial<Heatmap> & { components?: any, explained?: number[] }} SideMap */
+/** @typedef {Pick<Heatmap, "values" | "limits" | "signed" | "unit" | "name"> & Partial<Heatmap> & { components?: ReturnType<typeof import("../../maps/component_colours.js").componentsAt> }} SideMap */
 
 /**
  * Whether two maps can stand on one scale.

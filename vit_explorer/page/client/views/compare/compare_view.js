@@ -71,8 +71,11 @@ function scaleOf(one, two, { compareShared }) {
   return one.unit === "share" ? "even" : "shared";
 }
 
-/** How much of all variance the components hold that are shown as colours. */
-const sharesOf = ({ explained = [] }) => ({ shares: list(explained.map(percent)) });
+/**
+ * How much of all variance the components hold that are shown as colours.
+ * @param {import("./compare_scale.js").SideMap} map
+ */
+const sharesOf = ({ components }) => ({ shares: list((components?.explained ?? []).map(percent)) });
 
 /**
  * Where whole layers don't come by themselves, the chosen token's rows are fetched.

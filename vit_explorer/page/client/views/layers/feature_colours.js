@@ -5,7 +5,7 @@ import { percent } from "../../base/format.js";
 import { list, t } from "../../base/words.js";
 import { createFigureMenu } from "../../controls/figure_menu.js";
 import { createPatchCanvas } from "../../controls/patch_canvas.js";
-import { componentImage, componentTable, layPatches } from "../../maps/component_colours.js";
+import { componentImage, componentsAt, componentTable, layPatches } from "../../maps/component_colours.js";
 import { numbersOf } from "../../server/packed.js";
 
 /** @param {Context} context */
@@ -20,12 +20,12 @@ export function createFeatureColours(context) {
       paint: (target, width, height) => paint(target, width, height, state),
       aspect: state.result.model.grid[1] / state.result.model.grid[0],
     }),
-    table: (state) => componentTable(numbers(state).arrays.scores, state.result.model.grid),
+    table: (state) => componentTable(componentsOf(state).scores, state.result.model.grid),
     code: ({ layer }) => ({ figure: "feature-components", layer, other: null }),
   });
   const node = el(
     "section",
-    { class: "card depth-card" },
+    { class: "card depth-card", dataset: { part: "colours" } },
     el("h3", {}, t("layers.colours.title"), menu),
     el("p", { class: "note" }, t("layers.colours.help")),
     el(
@@ -37,7 +37,10 @@ export function createFeatureColours(context) {
   );
 
   /** @param {State} state */
-  const numbers = ({ result, layer }) => numbersOf(result, `features/${layer}`);
+  const numbers = ({ result }) => numbersOf(result, "features");
+
+  /** @param {State} state */
+  const componentsOf = (state) => componentsAt(numbers(state), state.layer);
 
   /**
    * @param {Painter} painter
@@ -47,8 +50,8 @@ export function createFeatureColours(context) {
    */
   function paint(painter, width, height, state) {
     painter.putImageData(state.image.pixels(width, height), 0, 0);
-    const found = numbers(state)?.arrays;
-    if (found) layPatches(painter, componentImage(found, state.result.model.grid), width, height, state);
+    if (!numbers(state)?.arrays) return;
+    layPatches(painter, componentImage(componentsOf(state), state.result.model.grid), width, height, state);
   }
 
   /** @param {State} state */
@@ -59,7 +62,7 @@ export function createFeatureColours(context) {
     setText(
       says,
       found?.arrays
-        ? t("layers.colours.says", { layer: state.layer + 1, shares: list(found.facts.explained.map(percent)) })
+        ? t("layers.colours.says", { layer: state.layer + 1, shares: list(componentsOf(state).explained.map(percent)) })
         : t(found ? "tables.failed" : "tables.waiting"),
     );
   }

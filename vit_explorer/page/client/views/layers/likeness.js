@@ -37,7 +37,7 @@ export function createLikeness(context) {
   });
   const node = el(
     "section",
-    { class: "card depth-card" },
+    { class: "card depth-card", dataset: { part: "likeness" } },
     el("h3", {}, title, menu),
     el("p", { class: "note" }, t("layers.likeness.help")),
     el(

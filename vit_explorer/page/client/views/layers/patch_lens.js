@@ -51,7 +51,7 @@ export function createPatchLens(context) {
   );
   const node = el(
     "section",
-    { class: "card depth-card" },
+    { class: "card depth-card", dataset: { part: "patches" } },
     el("h3", {}, t("layers.patches.title"), menu),
     el("p", { class: "note" }, t("layers.patches.help")),
     refusal,
