@@ -13,6 +13,7 @@ from .analysis.interventions import intervene, intervene_many
 from .analysis.logit_lens import LogitLens, logit_lens
 from .analysis.patch_lens import PatchLens, patch_lens
 from .analysis.patch_matches import PatchMatches, patch_matches
+from .analysis.patch_words import patch_words
 from .analysis.position_components import position_components
 from .analysis.readout_path import ReadoutPath, readout_path
 from .analysis.tokens import (
@@ -34,6 +35,7 @@ from .explaining.summary import Outcome
 from .explaining.views import VIEWS, View, save_views
 from .methods import METHODS, Heatmap, Method
 from .models.card import ModelCard
+from .models.compared import with_pictures, with_words
 from .models.loaded import LoadedModel
 from .models.predictions import Prediction
 from .models.zoo import available_models, load_model
@@ -95,6 +97,7 @@ __all__ = [
     "patch_grid",
     "patch_lens",
     "patch_matches",
+    "patch_words",
     "position_components",
     "position_similarity",
     "readout_path",
@@ -102,4 +105,6 @@ __all__ = [
     "token_similarity",
     "trace",
     "weight_randomisation",
+    "with_pictures",
+    "with_words",
 ]

@@ -59,12 +59,11 @@ def patch_lens(trace: Trace) -> PatchLens:
     outputs = card.outputs
     last = trace.raw.float().cpu()
     (aim,) = first_aims(last[None], outputs) if trace.aim is None else (trace.aim,)
-    short = _reads_few(model, trace.blocks[-1][-1])
     maps: list[Tensor] = []
     classes: list[Tensor] = []
     shares: list[Tensor] = []
     for tokens in (embedded(model, trace.prepared.pixels)[0], *trace.blocks):
-        said = measured(_read(model, tokens[card.prefix_tokens :], short), outputs)  # (n, C)
+        said = measured(read_patches(model, tokens[card.prefix_tokens :]), outputs)  # (n, C)
         maps.append(aim.measured(said, probabilities=outputs != "value"))
         most = said.max(dim=-1)
         classes.append(most.indices)
@@ -80,6 +79,11 @@ def patch_lens(trace: Trace) -> PatchLens:
         classes=grid(classes).numpy() if ranked else None,
         probabilities=grid(shares).float().numpy() if ranked else None,
     )
+
+
+def read_patches(model: LoadedModel, patches: Tensor) -> Tensor:
+    """What the model's end returns (n, C) for each token (n, D), were all tokens this one."""
+    return _read(model, patches, short=_reads_few(model, patches[-1]))
 
 
 def _read(model: LoadedModel, patches: Tensor, short: bool) -> Tensor:

@@ -45,8 +45,25 @@ Std = Annotated[
     str | None,
     typer.Option(help="Standard deviation a channel, likewise.", metavar="R G B…"),
 ]
-# Options that take as many numbers as follow them.
+# Options that take as many numbers as follow them, and those that take all up to the next option.
 MANY = ("--mean", "--std")
+SEVERAL = ("--words", "--like")
+Words = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Sentences up to the next option, as the classes of a model with a text tower: a "
+        "folder of a CLIP or SigLIP, open_clip:NAME/TAG, or hf-hub:ORG/NAME.",
+        metavar="SENTENCE…",
+    ),
+]
+Like = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Pictures up to the next option, which others are compared with: values are cosines "
+        "of embeddings, and a target is a picture's name.",
+        metavar="PICTURE…",
+    ),
+]
 Bands = Annotated[
     str | None,
     typer.Option(
@@ -122,13 +139,17 @@ class Source:
     mean: Mean = None
     std: Std = None
     outputs: Meant = None
+    words: Words = None
+    like: Like = None
 
     def load(self, **more: Any) -> vx.LoadedModel:
         given = {one.name: getattr(self, one.name) for one in fields(self)} | more
+        pictures, given["words"] = given.pop("like"), self.words or None
         name, texts = given.pop("model"), {key: given.pop(key) for key in ("mean", "std")}
         preprocess = {key: _numbers(key, text) for key, text in texts.items() if text is not None}
         with status(f"loading {name}"):
-            return vx.load_model(name, preprocess=preprocess, **given)
+            model = vx.load_model(name, preprocess=preprocess, **given)
+            return vx.with_pictures(model, list(pictures)) if pictures else model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +224,7 @@ def joined(arguments: Sequence[str]) -> list[str]:
     are is the model's affair, and a parser takes a fixed count."""
     found: list[str] = []
     numbers: list[str] | None = None
-    for argument in arguments:
+    for argument in _repeated(arguments):
         if numbers is not None and isinstance(_number(argument), (int, float)):
             numbers.append(argument)
             continue
@@ -211,6 +232,21 @@ def joined(arguments: Sequence[str]) -> list[str]:
         numbers = [] if argument in MANY else None
         found.append(argument)
     return found + ([",".join(numbers)] if numbers else [])
+
+
+def _repeated(arguments: Sequence[str]) -> list[str]:
+    """Arguments with an option of `SEVERAL` before each that follows it, up to the next option."""
+    found: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            option = argument if argument in SEVERAL else ""
+            found.append(argument)
+        elif option and found[-1] == option:
+            found.append(argument)
+        else:
+            found += [option, argument] if option else [argument]
+    return found
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from vit_explorer.errors import ExplorerError, TargetError
 from vit_explorer.explaining.explanation import Explanation, versions
 from vit_explorer.explaining.plan import Request
 from vit_explorer.methods import METHODS, Heatmap
+from vit_explorer.models.compared import reading
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.predictions import best, predicted
 from vit_explorer.models.targets import Aim, Target, find_target
@@ -112,6 +113,7 @@ def explain_many(
     Raises:
         ExplorerError: as `explain`, when the picture it is about is reached.
     """
+    model = reading(model, target if isinstance(target, (list, tuple)) else (target,))
     request = Request.check(model, methods, options)
     size = request.batch_size(model, batch_size)
     asked = _with_targets(model, pictures, target)

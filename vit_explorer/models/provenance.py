@@ -27,6 +27,9 @@ Kind = Literal[
     "module_config",
     "imagenet",
     "given",
+    "words",
+    "pictures",
+    "open_clip",
     "numbered",
 ]
 
@@ -43,6 +46,9 @@ ENGLISH: dict[Kind, str] = {
     "module_config": "the module's config",
     "imagenet": "ImageNet, by the number of classes ({count:,})",
     "given": "given",
+    "words": "words that were typed",
+    "pictures": "pictures to compare with",
+    "open_clip": "open_clip {name}",
     "numbered": "none: numbered",
 }
 

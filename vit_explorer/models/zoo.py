@@ -17,6 +17,7 @@ from vit_explorer.models.checkpoints.claims import fit_described
 from vit_explorer.models.checkpoints.filling import fill
 from vit_explorer.models.checkpoints.folders import from_folder
 from vit_explorer.models.checkpoints.quantised import check_gradients
+from vit_explorer.models.checkpoints.text_towers import find_towers
 from vit_explorer.models.checkpoints.timm_folders import LOCAL
 from vit_explorer.models.checkpoints.timm_names import from_checkpoint, from_timm, timm_labels
 from vit_explorer.models.checkpoints.transformers_modules import check_size, describe
@@ -24,7 +25,7 @@ from vit_explorer.models.checkpoints.weight_files import WEIGHT_ENDINGS
 from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.finishing import finish
 from vit_explorer.models.loaded import Built, LoadedModel
-from vit_explorer.models.outputs import check_outputs
+from vit_explorer.models.outputs import Outputs, check_outputs
 from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.shipped import BUNDLED, SHIPPED
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
@@ -66,6 +67,8 @@ def load_model(
     transform: Callable[..., Any] | None = None,
     preprocess: Mapping[str, Any] | None = None,
     outputs: str | None = None,
+    words: Sequence[str] | None = None,
+    tokenizer: Any = None,
 ) -> LoadedModel:
     """Load a ViT, or another image model, and detect its structure.
 
@@ -94,6 +97,11 @@ def load_model(
         outputs: what the numbers that the model returns are: "classes" (softmax), "labels"
             (sigmoid: several may hold), "probabilities" (already), "value" or "embedding"; None
             finds it by the config's problem_type, the last layer and values.
+        words: sentences that become the classes of a model with a text tower (CLIP or SigLIP of
+            transformers or open_clip): a folder, "open_clip:NAME/TAG", "hf-hub:ORG/NAME" or a
+            module. Logits are those that the model gives for picture and sentence; probabilities a
+            softmax over the sentences, or a sigmoid of each where it was trained so.
+        tokenizer: how sentences become tokens, for a module that can't tell its own.
 
     Raises:
         ModelError: unknown name, unreachable hub, or weights or labels that don't fit.
@@ -103,7 +111,14 @@ def load_model(
     size, trained_at = _pair(image_size), _pair(weights_image_size)
     meant = check_outputs(outputs)
     preprocess = _check_preprocess(preprocess or {}, transform)
-    if isinstance(model, nn.Module):
+    moved = not isinstance(model, nn.Module)
+    if words is not None:
+        built, meant = _in_words(
+            model, words, tokenizer, size, meant,
+            prepare=transform is None and not preprocess,
+            alone=weights is None and labels is None,
+        )  # fmt: skip
+    elif isinstance(model, nn.Module):
         if weights is not None:
             raise ModelError(
                 "error.module.weights",
@@ -113,10 +128,43 @@ def load_model(
     else:
         given = _Given(weights, size, trained_at, prepare=transform is None)
         built = _from_name(str(model), given, pretrained)
+    if moved:
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))
     built = dataclasses.replace(built, data={**built.data, **preprocess})
     return finish(built, labels, transform, tuple(preprocess), trained_at, meant)
+
+
+def _in_words(
+    model: str | Path | nn.Module,
+    words: Sequence[str],
+    tokenizer: Any,
+    size: Pair | None,
+    meant: Outputs | None,
+    *,
+    prepare: bool,
+    alone: bool,
+) -> tuple[Built, Outputs]:
+    """A model whose classes are words, and what its outputs are."""
+    if not alone:
+        raise ModelError(
+            "error.words.alone",
+            "With words the model brings its own weights, and the words are its labels; leave "
+            "weights and labels out.",
+        )
+    towers = find_towers(model, tokenizer, size, prepare=prepare)
+    if prepare and "mean" not in towers.data:
+        raise _unprepared(towers.name)
+    return towers.built(words), meant or towers.reader.outputs
+
+
+def _unprepared(name: str) -> ModelError:
+    return ModelError(
+        "error.prepare.unknown",
+        "How to prepare a picture for {name} is not known; pass transform= (PIL picture to a "
+        "normalised (3, H, W) tensor), or preprocess= with mean and std.",
+        name=name,
+    )
 
 
 def _check_preprocess(
@@ -299,12 +347,7 @@ def _from_module(module: nn.Module, size: Pair | None, *, prepare: bool) -> Buil
             name=name,
         )
     if not data and prepare:
-        raise ModelError(
-            "error.prepare.unknown",
-            "How to prepare a picture for {name} is not known; pass transform= (PIL picture to "
-            "a normalised (3, H, W) tensor), or preprocess= with mean and std.",
-            name=name,
-        )
+        raise _unprepared(name)
     data["input_size"] = (3, *size)
     none = (), NUMBERED
     labels, labels_source = timm_labels(core, None) if isinstance(config, dict) else none

@@ -14,6 +14,7 @@ from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.models.accepted_calls import accept
 from vit_explorer.models.capture import capture
 from vit_explorer.models.card import ModelCard, first_tensor
+from vit_explorer.models.compared import reading
 from vit_explorer.models.devices import enough_memory
 from vit_explorer.models.gradient_hooks import differentiating
 from vit_explorer.models.interception import frozen, recording
@@ -181,6 +182,7 @@ def trace_batch(
             "trace received {kind} as its model; load it first with load_model.",
             kind=type(model).__name__,
         )
+    model = reading(model, targets)
     aims = [find_target(model, target) for target in targets]
     if gradients not in get_args(Gradients):
         raise OptionError(

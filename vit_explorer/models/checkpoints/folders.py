@@ -34,12 +34,12 @@ def from_folder(
         UnsupportedModelError: the folder holds no image model.
     """
     path = path.resolve()
-    config = _read_config(path)
+    config = read_config(path)
     if is_timm_folder(config):
         return from_timm_folder(path, config, size, trained_at)
-    _check_files(path)
+    check_files(path)
     kind = _find_class(config, path)
-    module = _load(kind, path)
+    module = load_pretrained(kind, path)
     # A convolution has no size of its own.
     native = as_pair(getattr(module.config, "image_size", None))
     if not prepare and size is None and native is None:
@@ -62,7 +62,7 @@ def from_folder(
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     if not (path / "config.json").is_file():
         raise ModelError(
             "error.folder.config",
@@ -83,7 +83,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _check_files(path: Path) -> None:
+def check_files(path: Path) -> None:
     if not any((path / name).is_file() for name in WEIGHTS):
         raise ModelError(
             "error.folder.weights",
@@ -132,7 +132,7 @@ def _find_class(config: dict[str, Any], path: Path) -> Any:
     return kind
 
 
-def _load(kind: Any, path: Path, attention: str | None = "sdpa") -> Any:
+def load_pretrained(kind: Any, path: Path, attention: str | None = "sdpa") -> Any:
     """The model with this way of attending, or with its own where it has not this one."""
     try:
         module, report = kind.from_pretrained(
@@ -147,7 +147,7 @@ def _load(kind: Any, path: Path, attention: str | None = "sdpa") -> Any:
     except Exception as error:  # transformers and what it calls raise anything on a bad file
         reason = first_line(error, path)
         if "scaled_dot_product_attention" in reason and attention is not None:
-            return _load(kind, path, None)
+            return load_pretrained(kind, path, None)
         raise ModelError(
             "error.folder.load",
             "The folder {file} can't be loaded as {kind} ({reason}); save the model again with "

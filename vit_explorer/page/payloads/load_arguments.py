@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.checkpoints.text_towers import OPEN_CLIP
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import GIVEN
 from vit_explorer.models.shipped import SHIPPED
@@ -13,7 +14,8 @@ from vit_explorer.models.shipped import SHIPPED
 
 def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any]:
     """`model` and, where needed, `weights`, `labels`, picture sizes, `pretrained`, `preprocess`,
-    `outputs`; of a module that was passed in, which only its own program can load, `module` alone.
+    `outputs` and `words`; of a module that was passed in, which only its own program can load,
+    `module` alone.
 
     `run` is the weights file of a run of this page; others are named without their folder.
     """
@@ -23,6 +25,8 @@ def load_arguments(model: LoadedModel, run: Path | None = None) -> dict[str, Any
     given = _source(card, run)
     if card.labels_source.kind == "file":
         given["labels"] = card.labels_source.file
+    if card.labels_source.kind == "words":
+        given["words"] = list(model.labels)
     if card.image_size != _native_size(model):
         given["image_size"] = list(card.image_size)
     if card.weights_image_size is not None:
@@ -43,6 +47,8 @@ def _source(card: ModelCard, run: Path | None) -> dict[str, Any]:
         return {"model": source.file}
     if source.kind == "timm_file":
         return {"model": card.name, "weights": source.file}
+    if source.kind == "open_clip":
+        return {"model": f"{OPEN_CLIP}{source.name}"}
     if source.kind == "timm_random":
         return {"model": card.name, "pretrained": False}
     return {"model": card.name}

@@ -123,5 +123,6 @@ def command(
         line += [f"--{name.replace('_', '-')}", *map(str, load[name])] if name in load else []
     for name, numbers in preprocess.items():
         line += [f"--{name}", *map(str, numbers)]
+    line += ["--words", *load["words"]] if "words" in load else []
     line += ["--random"] if load.get("pretrained") is False else []
     return f"{shlex.join([*line, *words])}\n"
