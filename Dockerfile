@@ -18,7 +18,7 @@ RUN pip install --no-cache-dir --no-deps ./source && rm -rf source
 USER reader
 EXPOSE 7860
 HEALTHCHECK --start-period=60s CMD ["python", "-c", \
-    "from urllib.request import urlopen; urlopen('http://127.0.0.1:7860/explorer/setup', timeout=5)"]
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:7860/manifest.json', timeout=5)"]
 # Names other than this machine's and addresses of digits need --allow-host; see docs/commands.md.
 ENTRYPOINT ["vit-explorer"]
 CMD ["app", "--host", "0.0.0.0"]

@@ -11,7 +11,7 @@ def arguments(environment: Mapping[str, str]) -> list[str]:
     host = environment.get("SPACE_HOST")
     port = environment.get("GRADIO_SERVER_PORT", "7860")
     allowed = ["--allow-host", host] if host else []
-    return ["app", "--host", "0.0.0.0", "--port", port, *allowed]  # noqa: S104 (it is meant)
+    return ["app", "--host", "0.0.0.0", "--no-login", "--port", port, *allowed]  # noqa: S104 (it is meant)
 
 
 if __name__ == "__main__":

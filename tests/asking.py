@@ -24,8 +24,10 @@ def explained(workbench: Workbench, **asked: Any) -> dict[str, Any]:
     return lines[-1]
 
 
-def lines_of(client: TestClient, path: str, order: dict[str, Any]) -> list[dict[str, Any]]:
+def lines_of(
+    client: TestClient, path: str, order: dict[str, Any], headers: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """The lines of a job's answer."""
-    answer = client.post(f"/explorer/{path}", json=order)
+    answer = client.post(f"/explorer/{path}", json=order, headers=headers)
     assert answer.status_code == 200
     return [json.loads(line) for line in answer.text.splitlines()]

@@ -41,8 +41,8 @@ from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.gradio_api import check_mcp
 from vit_explorer.page.routes import jobs
-from vit_explorer.page.state.streamed_job import Stopped
 from vit_explorer.page.state.uploads import MAX_BYTES
+from vit_explorer.stopping import Stopped
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -271,7 +271,7 @@ def test_a_long_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def listen() -> list[bytes]:
         lines = []
-        telling = streamed_job.Telling(work, threading.Lock())
+        telling = streamed_job.Telling(work)
         async for line in telling.lines(Asker()):  # type: ignore[arg-type]
             lines.append(line)
             if len(lines) == 2:

@@ -12,7 +12,16 @@ PACKAGE = ROOT / "vit_explorer"
 CLIENT = PACKAGE / "page/client"
 
 # From the ground up: a room may import from itself and from those before it.
-GROUND = ("sentences", "ending", "failures", "errors", "version", "options", "result_folder")
+GROUND = (
+    "sentences",
+    "stopping",
+    "ending",
+    "failures",
+    "errors",
+    "version",
+    "options",
+    "result_folder",
+)
 ROOMS = (
     *GROUND,
     "pictures",

@@ -139,7 +139,8 @@ def test_labels_alone_load_again_after_they_were_let_go(
     for other in (DEIT, "deit3_small_patch16_224"):  # two are kept
         workbench.model(other)
     assert not workbench.is_loaded(name)
-    assert workbench.begin_loading(name).result(timeout=60).labels[7] == "thing 7"
+    with workbench.loads.waiting(name) as loading:
+        assert loading.result(timeout=60).labels[7] == "thing 7"
     assert read == [TINY, DEIT, "deit3_small_patch16_224", TINY]
 
 
@@ -158,16 +159,17 @@ def test_a_slow_download_keeps_only_its_own_model_waiting(
 
     monkeypatch.setattr("vit_explorer.page.state.session.load_model", load)
     loaded = workbench.model(TINY)
-    slow = workbench.begin_loading(DEIT)
-    assert begun.wait(10)
-    again = workbench.begin_loading(DEIT)
-    try:
-        assert workbench.begin_loading(TINY).result(timeout=10) is loaded
-        workbench.begin_loading("vit_base_patch16_224").result(timeout=10)
-        assert not slow.done() and not again.done()
-    finally:
-        go_on.set()
-    assert slow.result(timeout=10) is again.result(timeout=10)
+    waiting = workbench.loads.waiting
+    with waiting(DEIT) as slow, waiting(DEIT) as again:
+        assert begun.wait(10)
+        try:
+            with waiting(TINY) as other, waiting("vit_base_patch16_224") as third:
+                assert other.result(timeout=10) is loaded
+                third.result(timeout=10)
+            assert not slow.done() and not again.done()
+        finally:
+            go_on.set()
+        assert slow.result(timeout=10) is again.result(timeout=10)
     assert read == [TINY, DEIT, "vit_base_patch16_224"]
 
 

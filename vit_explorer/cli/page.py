@@ -41,6 +41,21 @@ def serve(
     runs: Annotated[Path, typer.Option(help="Folder for what --allow-training trains.")] = Path(
         "runs"
     ),
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            help="Let in who knows this user's password, the first line of the file.",
+            metavar="USER:FILE",
+        ),
+    ] = None,
+    no_login: Annotated[
+        bool,
+        typer.Option(
+            "--no-login",
+            help="Let in whoever reaches a --host beyond this machine; else the link that is "
+            "printed has a token in it, that of VIT_EXPLORER_TOKEN if it is set.",
+        ),
+    ] = False,
     mcp: Annotated[
         bool, typer.Option("--mcp", help="Offer the page's endpoints as tools by MCP too.")
     ] = False,
@@ -60,4 +75,6 @@ def serve(
         film=ui.find_film(source.model, source.weights),
         runs=runs if allow_training else None,
         mcp=mcp,
+        auth=auth,
+        no_login=no_login,
     )

@@ -12,6 +12,8 @@ from typing import Any
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from vit_explorer.stopping import look
+
 # (part, args, kwargs) → None, or the (args, kwargs) that the part runs with instead.
 Entering = Callable[[nn.Module, Any, Any], Any]
 # (part, args, output) → None, or the output that goes on instead.
@@ -26,12 +28,22 @@ class Hooks:
 
     def entering(self, part: nn.Module, told: Entering) -> None:
         """Call `told` before the part runs."""
-        hook = part.register_forward_pre_hook(told, with_kwargs=True)
+
+        def enter(part: nn.Module, args: Any, kwargs: Any) -> Any:
+            look()
+            return told(part, args, kwargs)
+
+        hook = part.register_forward_pre_hook(enter, with_kwargs=True)
         self._borrowed.callback(hook.remove)
 
     def leaving(self, part: nn.Module, told: Leaving) -> None:
         """Call `told` after the part ran; not where it failed."""
-        self._borrowed.callback(part.register_forward_hook(told).remove)
+
+        def leave(part: nn.Module, args: Any, output: Any) -> Any:
+            look()
+            return told(part, args, output)
+
+        self._borrowed.callback(part.register_forward_hook(leave).remove)
 
 
 @contextmanager
@@ -72,4 +84,5 @@ class Functions(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        look()
         return self.called(func, args, kwargs or {})

@@ -30,6 +30,7 @@ from vit_explorer.models.structure.stages import detect_stages
 from vit_explorer.pictures.data_config import input_size
 from vit_explorer.pictures.preprocess import Preprocess
 from vit_explorer.sentences import Sentence
+from vit_explorer.stopping import look
 
 
 def finish(
@@ -201,6 +202,7 @@ def _numbered(classes: int, outputs: str) -> tuple[str, ...]:
 def _hash_weights(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
+        look()
         digest.update(name.encode())
         if isinstance(tensor, torch.Tensor):
             digest.update(plain_tensor(tensor).flatten().view(torch.uint8).numpy().data)

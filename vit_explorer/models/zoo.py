@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from vit_explorer.errors import ModelError, OptionError, closest, did_you_mean, nearest
+from vit_explorer.models.capture import Functions
 from vit_explorer.models.card import Pair, find_core
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, is_timm_name, read_checkpoint
 from vit_explorer.models.checkpoints.claims import fit_described
@@ -30,6 +32,7 @@ from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.shipped import BUNDLED, SHIPPED
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.sentences import either
+from vit_explorer.stopping import can_stop
 
 PREPROCESS = ("mean", "std", "crop_pct", "crop_mode", "interpolation")
 
@@ -127,7 +130,9 @@ def load_model(
         built = _from_module(model, size, prepare=transform is None and not preprocess)
     else:
         given = _Given(weights, size, trained_at, prepare=transform is None)
-        built = _from_name(str(model), given, pretrained)
+        # Where it may be called off, each function of torch that it is built by looks.
+        with Functions() if can_stop() else nullcontext():
+            built = _from_name(str(model), given, pretrained)
     if moved:
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))

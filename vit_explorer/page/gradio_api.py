@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,6 +113,26 @@ def add_endpoints(workbench: Workbench) -> None:
     gr.api(_refusing(explain), api_name="explain", concurrency_id="programs")
     gr.api(_refusing(attention), api_name="attention", concurrency_id="programs")
     gr.api(_refusing(models), api_name="models")
+
+
+def let_tools_ask(server: Any, address: str, headers: Mapping[str, str]) -> None:
+    """Let MCP's tools, which ask the page's endpoints as programs do, ask at its own address.
+
+    Gradio's own way is to ask wherever the first caller's headers say, and without a login.
+    """
+    from gradio_client import Client
+
+    made: list[Client] = []
+
+    def client() -> Client:
+        if not made:
+            told = {"x-gradio-user": "mcp", **headers}
+            options = {"download_files": False, "verbose": False, "analytics_enabled": False}
+            made.append(Client(address, headers=told, **options))
+        return made[0]
+
+    server._local_url = address
+    server._get_or_create_client = client
 
 
 def _refusing(endpoint: Callable[..., Any]) -> Callable[..., Any]:

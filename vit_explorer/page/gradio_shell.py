@@ -11,6 +11,7 @@ from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.static_files import languages, static_folder
 
 TITLE = "ViT Explorer"
+PROGRAMS_WAITING = 100
 # Of the rooms that all views share; a view's own come after them.
 STYLES = (
     "base/tokens",
@@ -65,6 +66,8 @@ def build_blocks(workbench: Workbench) -> gr.Blocks:
         )
 
         add_endpoints(workbench)
+    # Who asks by programs waits in a line, which has an end.
+    blocks.queue(max_size=PROGRAMS_WAITING)
     return blocks
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import socket
@@ -21,9 +23,11 @@ from starlette.staticfiles import StaticFiles
 from vit_explorer.ending import hangup
 from vit_explorer.errors import OptionError
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.page.admission import Gate, Login, OwnOrigin, is_beyond
 from vit_explorer.page.front import Front
-from vit_explorer.page.gradio_api import check_mcp
+from vit_explorer.page.gradio_api import check_mcp, let_tools_ask
 from vit_explorer.page.gradio_shell import HEAD, STYLES, build_blocks
+from vit_explorer.page.gradio_uploads import GradioUploads
 from vit_explorer.page.guard import Guard
 from vit_explorer.page.last_resort import LastResort
 from vit_explorer.page.preload import links
@@ -42,6 +46,7 @@ from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.static_files import static_folder
+from vit_explorer.page.visitors import Visitors
 
 ROUTES = (results, numbers, interventions, jobs, models, installable)
 
@@ -53,12 +58,14 @@ def build_app(
     root_path: str = "",
     mcp: bool = False,
     own_address: str | None = None,
+    login: Login | None = None,
 ) -> FastAPI:
     """Everything under one address: our own routes, and Gradio mounted at the root.
 
     `hosts` are names the page answers to, besides this machine's own and addresses of digits;
     `root_path` is the prefix it stands under at a proxy. With `mcp` the endpoints are tools by the
-    Model Context Protocol too, at `/gradio_api/mcp/`, which asks the page at `own_address`.
+    Model Context Protocol too, at `/gradio_api/mcp/`, which asks the page at `own_address`. `login`
+    is asked of all who come; None lets in whoever reaches the page.
 
     Raises:
         OptionError: `mcp` without its package, or a `root_path` that can't be.
@@ -75,7 +82,13 @@ def build_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     # With this, Gradio leaves out its own CORS headers, which would let any site read answers.
     app.add_middleware(CORSMiddleware, allow_origins=[])
+    # The last to be added is met first.
+    app.add_middleware(GradioUploads)
     app.add_middleware(Front, links=links(static_folder(), STYLES))
+    app.add_middleware(Visitors)
+    if login is not None:
+        app.add_middleware(Gate, login=login)
+    app.add_middleware(OwnOrigin, hosts=hosts)
     app.add_middleware(Guard, hosts=hosts, root_path=prefix)
     app.add_middleware(LastResort)
     app.state.workbench = workbench
@@ -101,8 +114,7 @@ def build_app(
         mcp_server=mcp,
     )
     if own_address and blocks.mcp_server_obj:
-        # As Gradio's own launch does; else the tools ask wherever their first caller's headers say.
-        blocks.mcp_server_obj._local_url = own_address
+        let_tools_ask(blocks.mcp_server_obj, own_address, {} if login is None else login.headers())
     return app
 
 
@@ -118,6 +130,8 @@ def serve(
     film: Path | None = None,
     runs: Path | None = None,
     mcp: bool = False,
+    auth: str | None = None,
+    no_login: bool = False,
 ) -> None:
     """Serve the page until interrupted.
 
@@ -131,28 +145,50 @@ def serve(
         film: the model's training film, as `find_film` finds it.
         runs: where the page keeps the runs it trains; None lets no page train.
         mcp: offer the endpoints as tools by MCP too.
+        auth: "USER:FILE", the name and the file of the password that let in.
+        no_login: let in whoever reaches a `host` beyond this machine, where else the link has a
+            token in it.
 
     Raises:
-        OptionError: the address is taken, `mcp` without its package, or no possible `root_path`.
+        OptionError: the address is taken, `mcp` without its package, no possible `root_path`, or
+            no password in the file of `auth`.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    login = Login.by_file(auth) if auth else None
+    if login is None and is_beyond(host) and not no_login:
+        login = Login.by_token()
     listener = _listen(host, port)
     trainings = None if runs is None else Trainings(runs, device=device)
     workbench = Workbench(model, device=device, film=film, trainings=trainings)
     address = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
     names = (host, *hosts)
-    app = build_app(workbench, hosts=names, root_path=root_path, mcp=mcp, own_address=address)
-    print(f"ViT Explorer is at {address} (Ctrl-C stops it)", flush=True)  # noqa: T201
+    app = build_app(
+        workbench,
+        hosts=names,
+        root_path=root_path,
+        mcp=mcp,
+        own_address=address,
+        login=login,
+    )
+    link = address if login is None else login.link(address)
+    print(f"ViT Explorer is at {link} (Ctrl-C stops it)", flush=True)  # noqa: T201
     # The first thing anyone sees is ready when they arrive.
     threading.Thread(
         target=workbench.analyse, args=(EXAMPLES[0], workbench.start_name, None), daemon=True
     ).start()
     if open_browser:
-        threading.Timer(1.0, webbrowser.open, (address,)).start()
+        threading.Timer(1.0, webbrowser.open, (link,)).start()
     _end_with_terminal()
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     # An open page holds a connection for good, which must not keep Ctrl-C waiting.
     config = uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the server's record is one: that it hangs up on open pages when it ends is none."""
+    cancelled = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
+    return not (cancelled or "timeout graceful shutdown" in str(record.msg))
 
 
 def _end_with_terminal() -> None:

@@ -11,10 +11,6 @@ from typing import Any
 from vit_explorer.ending import note, requests
 
 
-class Stopped(Exception):  # noqa: N818 - it is a request, not an error
-    """A run was asked to stop before its first step."""
-
-
 @contextmanager
 def interrupts(stop: threading.Event) -> Iterator[None]:
     """Let Ctrl-C, a polite kill and a closed terminal set `stop`; a second one ends at once."""

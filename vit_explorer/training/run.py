@@ -30,9 +30,10 @@ from vit_explorer.models.zoo import load_model
 from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.preprocess import Preprocess
 from vit_explorer.sentences import Sentence
+from vit_explorer.stopping import Stopped
 from vit_explorer.training.data import decode_splits, find_run_splits
 from vit_explorer.training.film import SHIPPED_PROBES, Film, find_film, make_film
-from vit_explorer.training.interrupts import Stopped, interrupts
+from vit_explorer.training.interrupts import interrupts
 from vit_explorer.training.loop import Trainer
 from vit_explorer.training.recipe import Measured, Recipe, load_recipe
 from vit_explorer.training.report import MEASURED_NAMES, draw_confusion, draw_curves

@@ -21,9 +21,9 @@ from vit_explorer.errors import RecipeError
 from vit_explorer.models import outputs
 from vit_explorer.models.needs import require
 from vit_explorer.models.zoo import load_model
+from vit_explorer.stopping import Stopped
 from vit_explorer.training.augment import draw, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
-from vit_explorer.training.interrupts import Stopped
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
 from vit_explorer.training.tokens import Scale, block_outputs, mirror_tokens, unpack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import wait
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +20,9 @@ from vit_explorer.page.routes.request_bodies import read_order
 from vit_explorer.page.state.extra_maps import Analyses, Progress
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.state.session import Workbench
-from vit_explorer.page.state.streamed_job import Tell, Telling, Turn, Work, paced
+from vit_explorer.page.state.streamed_job import Tell, Telling, Work, paced
+from vit_explorer.page.state.turns import Turns
+from vit_explorer.page.visitors import visitor_of
 from vit_explorer.sentences import keyed
 
 LARGEST_ORDER = 10_000
@@ -78,9 +81,10 @@ ANALYSIS: TypeAdapter[AnalysisAsked] = TypeAdapter(
 router = APIRouter(prefix="/explorer")
 
 
-def telling(request: Request, work: Work, turn: Turn) -> StreamingResponse:
+def telling(request: Request, work: Work, turns: Turns | None) -> StreamingResponse:
     """The lines of work that begins with the answer, and ends when its asker hangs up."""
-    lines = Telling(work, turn).lines(request)
+    ask = None if turns is None else partial(turns.ask, visitor_of(request))
+    lines = Telling(work, ask).lines(request)
     return StreamingResponse(lines, media_type=LINES, headers=UNHELD)
 
 
@@ -128,13 +132,13 @@ def tell_explanation(workbench: Workbench, asked: ExplanationAsked, tell: Tell) 
 
 
 def _wait_for_model(workbench: Workbench, model: str, tell: Tell) -> None:
-    """A loading goes on alone where `tell` finds that nobody waits any more."""
-    loading = workbench.begin_loading(model)
+    """A loading ends where `tell` finds that the last who waits for it has left."""
     start = time.monotonic()
-    while not loading.done():
-        tell({"loading": model, "seconds": int(time.monotonic() - start)})
-        wait([loading], NEWS_EVERY)
-    loading.result()
+    with workbench.loads.waiting(model) as loading:
+        while not loading.done():
+            tell({"loading": model, "seconds": int(time.monotonic() - start)})
+            wait([loading], NEWS_EVERY)
+        loading.result()
 
 
 def tell_analysis(workbench: Workbench, result: Result, asked: AnalysisAsked, tell: Tell) -> None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 
 from vit_explorer.page.routes.held import BYTES, Bench
 from vit_explorer.page.routes.request_bodies import check_type
+from vit_explorer.page.visitors import visitor_of
 
 router = APIRouter(prefix="/explorer")
 
@@ -24,4 +25,5 @@ def memory(workbench: Bench) -> dict[str, int]:
 async def receive(workbench: Bench, request: Request, kind: str, name: str = "") -> dict[str, str]:
     """Keep a checkpoint or class names, and tell the key to ask for it by."""
     check_type(request, BYTES)
-    return {"upload": await workbench.uploads.receive(kind, name, request.stream())}
+    sent = workbench.uploads.receive(kind, name, request.stream(), visitor_of(request))
+    return {"upload": await sent}

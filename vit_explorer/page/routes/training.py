@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -68,7 +67,7 @@ async def news(trainings: Runs, request: Request) -> StreamingResponse:
             tell({} if change is None else {"training": change})
 
     # Pages that watch for hours take no place of those who ask for answers.
-    return telling(request, work, threading.Lock())
+    return telling(request, work, None)
 
 
 @router.post("/orders")

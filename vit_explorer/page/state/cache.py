@@ -8,7 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from vit_explorer.stopping import Stopped, look
+
 Value = TypeVar("Value")
+PATIENCE = 0.5  # seconds between two looks whether to go on waiting
 
 
 class ByteCache(Generic[Value]):
@@ -74,8 +77,16 @@ class Once(Generic[Value]):
         own: Future[Value] = Future()
         with self._lock:
             first = self._under_way.setdefault(key, own)
-        if first is not own:
-            return first.result()
+        while first is not own:
+            try:
+                return first.result(PATIENCE)
+            except TimeoutError:
+                if first.done():
+                    raise
+                look()
+            except Stopped:  # who began it wants it no more
+                look()
+                return self.do(key, work)
         try:
             own.set_result(work())
         except BaseException as error:

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import re
 import threading
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,17 @@ from vit_explorer.models.provenance import Provenance
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.targets import Target
 from vit_explorer.models.zoo import NoArchitectureError, available_models, is_model_name, load_model
-from vit_explorer.page.state.cache import ByteCache, Once
+from vit_explorer.page.state.cache import PATIENCE, ByteCache, Once
 from vit_explorer.page.state.examples import EXAMPLES, judge_examples
 from vit_explorer.page.state.extra_maps import Analyses
+from vit_explorer.page.state.loads import Loads, in_time
 from vit_explorer.page.state.results import Result, Results, picture_bytes
 from vit_explorer.page.state.trainings import Trainings
+from vit_explorer.page.state.turns import Turns
 from vit_explorer.page.state.uploads import Given, Uploads, cut_name
 from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.sentences import Sentence
+from vit_explorer.stopping import look, stoppable
 from vit_explorer.training.film import find_film
 
 MAX_UPLOAD_BYTES = 20 * 10**6
@@ -41,6 +43,7 @@ MODELS_KEPT = 2
 # Further ones wait: each takes its memory before any is let go.
 LOADS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 16
+ANSWERS_OF_ONE = 4
 RUN = "run:"
 FILE = "file:"
 
@@ -66,7 +69,8 @@ class Workbench:
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
         self._loading: Once[LoadedModel] = Once()
         self._judged: dict[str, dict[str, dict[str, Any]]] = {}
-        self._loads = threading.BoundedSemaphore(LOADS_AT_ONCE)
+        self._reads = threading.BoundedSemaphore(LOADS_AT_ONCE)
+        self.loads = Loads(lambda name: self.model(name))  # noqa: PLW0108 - whatever it is by then
         self._pass = threading.Lock()
         self._naming = threading.Lock()
         self._given: dict[str, tuple[Given, str]] = {}
@@ -74,8 +78,8 @@ class Workbench:
         self.analyses = Analyses()
         # Two analyses at once would only slow each other. Most answers wait, for a download or for
         # their turn.
-        self.analysing = threading.Lock()
-        self.answering = threading.BoundedSemaphore(ANSWERS_AT_ONCE)
+        self.analysing = Turns(1, each=1)
+        self.answering = Turns(ANSWERS_AT_ONCE, each=ANSWERS_OF_ONE)
 
     def add_picture(self, data: bytes, name: str) -> str:
         """Hold a sent picture and return its key.
@@ -147,19 +151,6 @@ class Workbench:
             held = self._load(name)
             self._models.put(key, held)
         return held
-
-    def begin_loading(self, name: str) -> Future[LoadedModel]:
-        """Load a model in a thread of its own, which runs to its end even if nobody waits."""
-        loading: Future[LoadedModel] = Future()
-
-        def load() -> None:
-            try:
-                loading.set_result(self.model(name))
-            except BaseException as error:
-                loading.set_exception(error)
-
-        threading.Thread(target=load, daemon=True).start()
-        return loading
 
     def add_model(
         self,
@@ -248,8 +239,13 @@ class Workbench:
         return self._read(name)
 
     def _read(self, model: str | Path, **options: Any) -> LoadedModel:
-        with self._loads:
-            return load_model(model, **options, device=self.device)
+        while not self._reads.acquire(timeout=PATIENCE):
+            look()
+        try:
+            with stoppable(in_time(Path(model).name)):
+                return load_model(model, **options, device=self.device)
+        finally:
+            self._reads.release()
 
     @staticmethod
     def _check_name(name: str) -> None:

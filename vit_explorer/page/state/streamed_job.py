@@ -8,30 +8,20 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import Request
 
 from vit_explorer.errors import ExplorerError, ModelError, PictureError, TargetError
 from vit_explorer.failures import unforeseen
+from vit_explorer.page.state.turns import Turn
 from vit_explorer.sentences import keyed
+from vit_explorer.stopping import Stopped, stoppable
 
 logger = logging.getLogger(__name__)
 
 Tell = Callable[[dict[str, Any]], None]
 Work = Callable[[Tell], None]
-
-
-class Turn(Protocol):
-    """What works wait for before they begin: a lock, or a semaphore for some at once."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-
-    def release(self) -> None: ...
-
-
-class Stopped(Exception):  # noqa: N818 - no error: the reader wanted it
-    """Raised by work whose listener has left; it ends there."""
 
 
 # Seconds between two lines about progress, and between two looks whether anyone still listens.
@@ -48,12 +38,13 @@ class Telling:
     """Work in a thread of its own, whose lines one listener hears.
 
     `work` is given a function that tells a line, and that raises Stopped once the listener has
-    left. Works that share a `turn` follow one another: two at once would only slow each other.
+    left. It begins when the turn comes that `ask` stands in line for, at
+    once where it needs none.
     """
 
-    def __init__(self, work: Work, turn: Turn) -> None:
+    def __init__(self, work: Work, ask: Callable[[], Turn] | None = None) -> None:
         self._work = work
-        self._turn = turn
+        self._ask = ask
         self._left = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -91,20 +82,23 @@ class Telling:
             self._left.set()
 
     def _run(self) -> None:
+        turn = None
         try:
-            while not self._turn.acquire(timeout=PATIENCE):
+            turn = self._ask() if self._ask is not None else None
+            while turn is not None and not turn.wait(PATIENCE):
                 self.tell({})
-            try:
-                self.tell({})
+            self.tell({})
+            with stoppable(lambda: self.tell({})):
                 self._work(self.tell)
-            finally:
-                self._turn.release()
         except Stopped:
             logger.debug("a job was stopped")
         except ExplorerError as error:
             self._put(refused(error))
         except Exception as error:
             self._put({"error": keyed(unforeseen(error, "a job of the page"))})
+        finally:
+            if turn is not None:
+                turn.end()
         self._put(None)
 
     def _put(self, line: dict[str, Any] | None) -> None:

@@ -1,4 +1,5 @@
-"""Checkpoints and label files sent to the page: kept in a temporary folder, the newest few.
+"""Checkpoints and label files sent to the page: kept in a temporary folder, the
+newest few, within bounds for each visitor and for all.
 
 Nothing here knows HTTP; every refusal is an `ExplorerError`.
 """
@@ -22,7 +23,12 @@ from vit_explorer.sentences import Sentence
 
 MAX_BYTES = {"weights": 2 * 10**9, "labels": 2 * 10**6}
 ENDINGS = {"weights": WEIGHT_ENDINGS, "labels": LABEL_ENDINGS}
-FILES_KEPT = 6
+FILES_KEPT = 24
+# Bytes on disk of one visitor and of all, with those that are still arriving; of all never more
+# than this share of what is free.
+OF_ONE = 4 * 10**9
+OF_ALL = 10 * 10**9
+SHARE_OF_FREE = 0.5
 # A file system takes 255 bytes, an encrypted one 143; the ending comes after this.
 MAX_NAME_BYTES = 120
 LONGEST_SUFFIX = 20
@@ -54,16 +60,31 @@ class Given:
                 raise ModelError(GONE)
 
 
+@dataclass
+class Sent:
+    """A file that was sent, or is arriving: whose it is, and how much of it is here."""
+
+    kind: str
+    path: Path
+    visitor: str
+    bytes: int = 0
+
+
 class Uploads:
     """Files by keys that can't be guessed; safe under threads; the folder ends with `close`."""
 
     def __init__(self) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._files: OrderedDict[str, tuple[str, Path]] = OrderedDict()
+        self._files: OrderedDict[str, Sent] = OrderedDict()
+        self._arriving: dict[str, Sent] = {}
         self._lock = threading.Lock()
 
-    async def receive(self, kind: str, name: str, chunks: AsyncIterable[bytes]) -> str:
+    async def receive(
+        self, kind: str, name: str, chunks: AsyncIterable[bytes], visitor: str = ""
+    ) -> str:
         """Write what arrives to a file of a name of our own; returns its key.
+
+        Where a visitor's files, or all, grow beyond their bounds, the oldest of them go.
 
         Raises:
             ModelError: an ending that is none of this kind's, too many bytes, or no room for them.
@@ -84,7 +105,8 @@ class Uploads:
         try:
             path = self._place() / key / stored
             path.parent.mkdir()
-            await _write(path, chunks, MAX_BYTES[kind])
+            sent = self._arriving[key] = Sent(kind, path, visitor)
+            await self._write(sent, chunks)
         except OSError as error:
             raise ModelError(
                 "error.upload.room",
@@ -93,10 +115,12 @@ class Uploads:
                 file=stored,
                 reason=error.strerror or type(error).__name__,
             ) from None
+        finally:
+            self._arriving.pop(key, None)
         with self._lock:
-            self._files[key] = (kind, path)
+            self._files[key] = sent
             while len(self._files) > FILES_KEPT:
-                _remove(self._files.popitem(last=False)[1][1])
+                _remove(self._files.popitem(last=False)[1].path)
         return key
 
     def path(self, kind: str, key: str | None) -> Path | None:
@@ -109,9 +133,9 @@ class Uploads:
             return None
         with self._lock:
             found = self._files.get(key)
-        if found is None or found[0] != kind or not found[1].is_file():
+        if found is None or found.kind != kind or not found.path.is_file():
             raise ModelError(GONE)
-        return found[1]
+        return found.path
 
     def close(self) -> None:
         """Remove all files; what is sent later is kept in a new folder."""
@@ -120,6 +144,55 @@ class Uploads:
             if self._folder is not None:
                 self._folder.cleanup()
                 self._folder = None
+
+    async def _write(self, sent: Sent, chunks: AsyncIterable[bytes]) -> None:
+        """Raises ModelError for more than there may be; then, as after any failure, nothing is
+        left."""
+        most = MAX_BYTES[sent.kind]
+        try:
+            with sent.path.open("wb") as file:
+                async for chunk in chunks:
+                    sent.bytes += len(chunk)
+                    if sent.bytes > most:
+                        raise ModelError(
+                            "error.upload.limit",
+                            "The file {file} has more than {limit:,} MB; start the page with it "
+                            "instead: vit-explorer app --model NAME --weights FILE.",
+                            file=sent.path.name,
+                            limit=most // 10**6,
+                        )
+                    self._make_room(sent.visitor)
+                    file.write(chunk)
+        except BaseException:  # the connection may also end with a cancellation
+            _remove(sent.path)
+            raise
+
+    def _make_room(self, visitor: str) -> None:
+        """Give up the oldest files of a visitor, then of all, until what arrives has its room.
+
+        Raises:
+            ModelError: what arrives is too much by itself.
+        """
+        with self._lock:
+            held = [*self._files.values(), *self._arriving.values()]
+            own = sum(one.bytes for one in held if one.visitor == visitor)
+            whole = sum(one.bytes for one in held)
+            free = shutil.disk_usage(self._folder.name).free if self._folder else 0
+            most = min(OF_ALL, int((whole + free) * SHARE_OF_FREE))
+            for key, one in list(self._files.items()):
+                if own <= OF_ONE and whole <= most:
+                    return
+                if whole > most or one.visitor == visitor:
+                    whole -= one.bytes
+                    own -= one.bytes if one.visitor == visitor else 0
+                    _remove(self._files.pop(key).path)
+        if own > OF_ONE or whole > most:
+            raise ModelError(
+                "error.upload.full",
+                "The page keeps {limit:,} MB of files that are sent, and more than that is "
+                "arriving; wait until others have sent theirs.",
+                limit=min(OF_ONE, most) // 10**6,
+            )
 
     def _place(self) -> Path:
         """The folder, made when first needed, and again where the system has cleaned it away."""
@@ -146,27 +219,6 @@ def cut_name(name: str) -> str:
         suffix = ""
     stem = name.removesuffix(suffix).encode()[: MAX_NAME_BYTES - len(suffix.encode())]
     return stem.decode(errors="ignore").strip(" .") + suffix
-
-
-async def _write(path: Path, chunks: AsyncIterable[bytes], most: int) -> None:
-    """Raises ModelError for more than `most` bytes; then, as after any failure, nothing is left."""
-    received = 0
-    try:
-        with path.open("wb") as file:
-            async for chunk in chunks:
-                received += len(chunk)
-                if received > most:
-                    raise ModelError(
-                        "error.upload.limit",
-                        "The file {file} has more than {limit:,} MB; start the page with it "
-                        "instead: vit-explorer app --model NAME --weights FILE.",
-                        file=path.name,
-                        limit=most // 10**6,
-                    )
-                file.write(chunk)
-    except BaseException:  # the connection may also end with a cancellation
-        _remove(path)
-        raise
 
 
 def _remove(path: Path) -> None:
