@@ -186,7 +186,7 @@ def test_what_a_folder_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (broken() / "preprocessor_config.json").write_text("{")
     refused("preprocessing of broken can't be followed")
     (broken() / "model.safetensors").write_bytes(b"nonsense")
-    refused("can't be loaded as ViTForImageClassification")
+    refused("model.safetensors is not a readable safetensors file")
     (broken() / "adapter_config.json").write_text("{}")
     refused("holds an adapter")
     # Pickled weights are not read even where nothing else is there.

@@ -52,7 +52,7 @@ def test_result_is_small_and_its_parts_are_there(
     client: TestClient, workbench: Workbench, small: vx.LoadedModel
 ) -> None:
     result = explained(workbench)["result"]
-    assert len(client.get("/").content) < 30_000
+    assert len(client.get("/").content) < 40_000
     assert len(str(result)) < 20_000
     for path in ("picture", "seen", "positions", "layers/2", "queries/3/to", "explanation.zip"):
         answer = client.get(f"/explorer/results/{result['key']}/{path}")

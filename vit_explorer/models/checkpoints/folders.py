@@ -12,6 +12,7 @@ from torch import nn
 
 from vit_explorer.errors import ModelError, UnsupportedModelError
 from vit_explorer.models.card import Pair
+from vit_explorer.models.checkpoints.folder_claims import check_claims
 from vit_explorer.models.checkpoints.image_processors import first_line, read_processor
 from vit_explorer.models.checkpoints.timm_folders import from_timm_folder, is_timm_folder
 from vit_explorer.models.checkpoints.transformers_modules import as_pair, class_names
@@ -72,7 +73,7 @@ def read_config(path: Path) -> dict[str, Any]:
         )
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
         raise ModelError(
@@ -133,7 +134,12 @@ def _find_class(config: dict[str, Any], path: Path) -> Any:
 
 
 def load_pretrained(kind: Any, path: Path, attention: str | None = "sdpa") -> Any:
-    """The model with this way of attending, or with its own where it has not this one."""
+    """The model with this way of attending, or with its own where it has not this one.
+
+    Raises:
+        ModelError: weights that are missing, or don't fit what the config describes.
+    """
+    check_claims(kind, read_config(path), path)
     try:
         module, report = kind.from_pretrained(
             path,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +192,17 @@ def _kind_of_zip(path: Path) -> str:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with opened_safetensors(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return state, dict(file.metadata() or {})
+
+
+@contextmanager
+def opened_safetensors(path: Path) -> Iterator[Any]:
+    """A safetensors file to read from; raises ModelError where it can't be."""
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return state, dict(file.metadata() or {})
+            yield file
     except Exception as error:  # the reader passes on what its numbers make PyTorch raise
         if not isinstance(error, (SafetensorError, OSError, ValueError, RuntimeError, TypeError)):
             raise
