@@ -360,6 +360,25 @@ def test_any_class_can_be_searched_and_explained(page: Page) -> None:
     page.locator(".problem p", has_text="no such class").wait_for()
 
 
+def test_a_class_is_explained_rather_than_another(page: Page) -> None:
+    rows = page.locator(".predictions [data-index]")
+    one, other = (rows.nth(at).get_attribute("data-index") for at in (0, 2))
+    names = [rows.nth(at).locator(".label").inner_text() for at in (0, 2)]
+    page.get_by_label("Rather than").select_option(other)
+    said = f"{names[0]} rather than {names[1]}"
+    page.locator(".tool-target strong", has_text=said).wait_for()
+    note = page.inner_text(".sidebar-predictions > .note:not(:empty) >> nth=0")
+    assert note.startswith(f"Explaining {said}: ") and note.endswith("% of both")
+    assert page.locator(".predictions [aria-pressed=true]").count() == 0
+    assert f"target={one}+-+{other}" in page.url
+    page.reload()
+    page.locator(".tool-target strong", has_text=said).wait_for()
+    assert page.get_by_label("Rather than").input_value() == other
+    page.get_by_label("Rather than").select_option("")
+    page.locator(".tool-target strong", has_text=names[0]).wait_for()
+    page.locator(f".predictions [data-index='{one}'][aria-pressed=true]").wait_for()
+
+
 @pytest.mark.parametrize("pressed", [False, True])
 def test_a_class_typed_before_the_names_are_here_is_found(
     browser: Browser, address: str, pressed: bool

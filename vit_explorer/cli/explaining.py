@@ -55,7 +55,7 @@ def explain(
 ) -> None:
     """Explain pictures: predictions as a table, overlays and numbers as files."""
     from vit_explorer.analysis.faithfulness import PROTOCOLS, protocols_of
-    from vit_explorer.explaining.explanation import folder_name
+    from vit_explorer.explaining.explanation import folder_name, folder_of_target
     from vit_explorer.explaining.folders import distinct
 
     methods, options, how = asked.names(), asked.options(), opening.options()
@@ -72,14 +72,25 @@ def explain(
     protocols: Sequence[Any] = protocols_of(loaded) if trust else ()
     protocols = protocols if protocol is None else (protocol,)
     console = Console()
-    names = distinct(folder_name(image.name) for image in images)
+    targets: list[str | None] = [*(asked.target or (None,))]
+    names = list(distinct(folder_name(image.name) for image in images))
+    # Several targets of a picture share its folder, and its passes.
+    places = [(out, name) for name in names]
+    if len(targets) > 1:
+        places = [(out / name, folder_of_target(one)) for name in names for one in targets]
     with method_bars() as progress:
         results = vx.explain_many(
-            loaded, map(opened, images), methods, asked.target, options=options, progress=progress
+            loaded,
+            (picture for image in images for picture in [opened(image)] * len(targets)),
+            methods,
+            targets * len(images) if len(targets) > 1 else targets[0],
+            options=options,
+            progress=progress,
         )
-        for name, result in zip(names, counted(results, len(images), "explaining"), strict=True):
+        told = counted(results, len(places), "explaining")
+        for (above, name), result in zip(places, told, strict=True):
             judged = _judged(loaded, result, protocols) if protocols else result
-            folder = judged.save(out, name=name)
+            folder = judged.save(above, name=name)
             _print(console, judged)
             say(f"written to {folder}/")
 
@@ -126,6 +137,7 @@ def batch(
     from vit_explorer.explaining.folders import explain_folder, find_pictures
 
     methods, options, opened = asked.names(), asked.options(), opening.options()
+    target = asked.single()
     check_out(out)
     pictures = find_pictures(folder, out)
     total = len(pictures.files)
@@ -133,7 +145,7 @@ def batch(
     failed = 0
     with method_bars() as progress:
         found = explain_folder(
-            loaded, folder, out, methods, asked.target,
+            loaded, folder, out, methods, target,
             options=options, progress=progress, batch_size=batch_size, resume=resume,
             **opened,
         )  # fmt: skip

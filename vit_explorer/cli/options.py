@@ -101,8 +101,17 @@ Goal = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="Class label or index, or 'not LABEL' for what speaks against it; else the top "
-        "prediction.",
+        help="Class label or index, 'not LABEL' for what speaks against it, or 'A - B' for what "
+        "speaks for A rather than B; else the top prediction.",
+    ),
+]
+Goals = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        help="Class label or index, 'not LABEL' for what speaks against it, or 'A - B' for what "
+        "speaks for A rather than B; else the top prediction. Given several times: each in its "
+        "own folder of the picture's.",
     ),
 ]
 Meant = Annotated[
@@ -209,7 +218,7 @@ class Asked:
 
     method: Methods = None
     option: Options = None
-    target: Goal = None
+    target: Goals = None
 
     def names(self) -> list[str] | None:
         given = self.method
@@ -217,6 +226,18 @@ class Asked:
 
     def options(self) -> dict[str, dict[str, Any]]:
         return method_options(self.option or ())
+
+    def single(self) -> str | None:
+        """The one target. Raises OptionError where several were given."""
+        given = self.target or ()
+        if len(given) > 1:
+            raise OptionError(
+                "error.target.one",
+                "This command explains one target at a time, and {count} were given; run it once "
+                "for each, into its own --out.",
+                count=len(given),
+            )
+        return given[0] if given else None
 
 
 def joined(arguments: Sequence[str]) -> list[str]:

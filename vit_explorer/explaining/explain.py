@@ -39,6 +39,19 @@ def explain(
 def explain(
     model: LoadedModel,
     picture: Any,
+    methods: Sequence[str] | str | None,
+    target: list[Target] | tuple[Target, ...],
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = ...,
+    top: int = ...,
+    progress: Progress | None = ...,
+) -> list[Explanation]: ...
+
+
+@overload
+def explain(
+    model: LoadedModel,
+    picture: Any,
     methods: Sequence[str] | str | None = ...,
     target: Target = ...,
     *,
@@ -68,8 +81,10 @@ def explain(
             allows them; () for predictions alone; "all" for every one
             that the model allows, the others named in `skipped` with the reason; "fast" for those
             of "all" that need no more than the one pass.
-        target: class index or label, or "not" and one of these for what speaks against it; None
-            is the top prediction. For a list of pictures also a list, one a picture.
+        target: class index or label, "not" and one of these for what speaks against it, or "A - B"
+            for what speaks for A rather than B; None is the top prediction. For a list of pictures
+            also a list, one a picture; for one picture a list of targets gives a list of
+            explanations, which share passes.
         options: a method's options by its name, such as {"rollout": {"fusion": "max"}}.
         top: how many predictions to return.
         progress: called with (method, passes done, passes in all) by methods that run the model
@@ -84,6 +99,13 @@ def explain(
                 model, picture, methods, target, options=options, top=top, progress=progress
             )
         )
+    if isinstance(target, (list, tuple)):
+        prepared = model.prepare(picture) if isinstance(model, LoadedModel) else picture
+        many = explain_many(
+            model, [prepared] * len(target), methods, target,
+            options=options, top=top, progress=progress,
+        )  # fmt: skip
+        return list(many)
     own: Any = [target]
     return next(
         explain_many(model, [picture], methods, own, options=options, top=top, progress=progress)

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -279,6 +280,16 @@ def versions() -> dict[str, str]:
 def folder_name(picture: str) -> str:
     """What a picture's results are filed under: its name without ending, and no path."""
     return Path(picture).stem.strip(". ") or "picture"
+
+
+def folder_of_target(target: str | int | None) -> str:
+    """What the results of one of several targets are filed under: its name without what names of
+    folders can't hold.
+
+    >>> folder_of_target("tabby, tabby cat - Egyptian cat/x")
+    'tabby, tabby cat - Egyptian cat_x'
+    """
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", str(target)).strip(". ") or "target"
 
 
 # The maps belong to the model, so many pictures share one drawing.

@@ -1,4 +1,5 @@
-"""What a map explains: a class by its index or its label, or what speaks against it."""
+"""What a map explains: a class by its index or its label, what speaks against it, or what speaks
+for it rather than for another."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+import torch
 from torch import Tensor
 
 from vit_explorer.errors import TargetError, nearest
@@ -16,6 +18,8 @@ from vit_explorer.sentences import Sentence
 
 # "not cat" is the other side of cat: the same output, with the opposite sign.
 NOT = re.compile(r"not\s+(?=\S)", re.IGNORECASE)
+# "cat - dog" is what speaks for cat rather than for dog: the difference of their outputs.
+RATHER = re.compile(r"(?<=\S)\s+[-−–]\s+(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,45 @@ class Aim:
         """One output, or with the sign -1 its other side."""
         return cls(((int(index), float(sign)),))
 
+    @classmethod
+    def between(cls, index: int, other: int) -> Aim:
+        """What speaks for one output rather than for another."""
+        return cls(((int(index), 1.0), (int(other), -1.0)))
+
     @property
     def index(self) -> int:
         """The output it is about, the first of several."""
         return self.weights[0][0]
 
     @property
+    def plain(self) -> bool:
+        """Whether it is one output itself."""
+        return len(self.weights) == 1 and not self.negated
+
+    @property
     def negated(self) -> bool:
-        """Whether it is the other side of that output."""
-        return self.weights[0][1] < 0
+        """Whether it is the other side of one output."""
+        return len(self.weights) == 1 and self.weights[0][1] < 0
+
+    @property
+    def other(self) -> int | None:
+        """The output that it is set against, where it is a difference of two."""
+        return self.weights[1][0] if len(self.weights) == 2 else None
 
     @property
     def name(self) -> int | str:
-        """What `find_target` finds it by, whatever the labels: 3 or "not 3"."""
-        return f"not {self.index}" if self.negated else self.index
+        """What `find_target` finds it by, whatever the labels: 3, "not 3" or "3 - 5"."""
+        named = self._in_words([str(index) for index, _ in self.weights])
+        return self.index if self.plain else named
 
     def label(self, labels: Sequence[str]) -> str:
-        """Its name by the model's labels, such as "cat" or "not cat"."""
-        return f"not {labels[self.index]}" if self.negated else labels[self.index]
+        """Its name by the model's labels, such as "cat", "not cat" or "cat - dog"."""
+        return self._in_words([labels[index] for index, _ in self.weights])
+
+    def _in_words(self, names: Sequence[str]) -> str:
+        if self.negated:
+            return f"not {names[0]}"
+        return " - ".join(names)
 
     def of(self, outputs: Tensor) -> Tensor:
         """Its value in outputs (…, C): (…)."""
@@ -54,23 +79,33 @@ class Aim:
         return sum(others, first)
 
     def measured(self, outputs: Tensor, *, probabilities: bool) -> Tensor:
-        """Its value in outputs (…, C) that may be probabilities: of the other side, what is left.
+        """Its value in outputs (…, C) that may be probabilities: of the other side what is left; of
+        a difference the first one's share of both, which of a softmax is what it would say if these
+        two were all classes.
 
         Returns:
             (…), 0 to 1 for probabilities.
         """
         value = self.of(outputs)
-        return 1 + value if probabilities and self.negated else value
+        if not probabilities or self.plain:
+            return value
+        if self.negated:
+            return 1 + value
+        both = outputs[..., [index for index, _ in self.weights]].sum(dim=-1)
+        tiny = torch.finfo(value.dtype).tiny
+        return torch.where(both > tiny, outputs[..., self.index] / both.clamp(min=tiny), 0.5)
 
 
 Target = int | str | Aim | None
 
 
 def find_target(model: LoadedModel, target: Target) -> Aim | None:
-    """What a target means: an index, a label, or "not" and one of these; None stays None.
+    """What a target means: an index, a label, "not" and one of these, or two with " - " between
+    them; None stays None.
 
     Raises:
-        TargetError: no such class, a label that two classes share, or a model without classes.
+        TargetError: no such class, a label that two classes share, one class set against itself, or
+            a model without classes.
     """
     if target is None:
         return None
@@ -88,11 +123,36 @@ def find_target(model: LoadedModel, target: Target) -> Aim | None:
         return Aim(tuple((_known(model, index), weight) for index, weight in target.weights))
     if isinstance(target, Integral):
         return Aim.at(_known(model, int(target)))
-    # A class may itself be called "not something".
-    without = NOT.sub("", target, count=1) if NOT.match(target) else None
-    if without is not None and not _classes_named(model, target):
-        return Aim.at(_by_name(model, without), -1)
+    # A class may itself be called "not something", or "a - b".
+    if not _classes_named(model, target):
+        without = NOT.sub("", target, count=1) if NOT.match(target) else None
+        parts = _two_classes(model, target)
+        if without is not None and (parts is None or _classes_named(model, without)):
+            return Aim.at(_by_name(model, without), -1)
+        if parts is not None:
+            return _between(model, *parts)
     return Aim.at(_by_name(model, target))
+
+
+def _two_classes(model: LoadedModel, target: str) -> tuple[str, str] | None:
+    """The two sides of a difference: where both name classes, else at its first stroke."""
+    splits = [(target[: at.start()], target[at.end() :]) for at in RATHER.finditer(target)]
+
+    def known(name: str) -> bool:
+        return bool(_classes_named(model, name)) or name.isdecimal()
+
+    return next((one for one in splits if all(map(known, one))), next(iter(splits), None))
+
+
+def _between(model: LoadedModel, name: str, other: str) -> Aim:
+    aim = Aim.between(_by_name(model, name), _by_name(model, other))
+    if aim.index == aim.other:
+        raise TargetError(
+            "error.target.same",
+            "The target sets {label!r} against itself; name two different classes.",
+            label=model.labels[aim.index],
+        )
+    return aim
 
 
 def _by_name(model: LoadedModel, target: str) -> int:

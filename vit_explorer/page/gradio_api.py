@@ -53,8 +53,9 @@ def add_endpoints(workbench: Workbench) -> None:
         Args:
             picture: sent with handle_file, a data:image/png;base64,… address, or "cat.png".
             methods: names such as "rollout" or "grad_cam", or ["all"]; [] for predictions alone.
-            target: class label or index to explain, or "not" and one of these for what speaks
-                against it; empty is the top prediction.
+            target: class label or index to explain, "not" and one of these for what speaks
+                against it, or "A - B" for what speaks for A rather than B; empty is the top
+                prediction.
             model: a name that /models lists; empty is the page's own.
         """
         names: Any = "all" if methods == ["all"] else methods

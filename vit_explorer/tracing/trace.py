@@ -150,8 +150,8 @@ def trace(
     Args:
         model: from `load_model`.
         picture: anything `open_picture` takes, or a `Prepared`.
-        target: class index or label whose logit is differentiated, or "not" and one of these for
-            its negative; None is the top prediction.
+        target: class index or label whose logit is differentiated, "not" and one of these for its
+            negative, or "A - B" for the difference of two; None is the top prediction.
         gradients: "none", of the "last" block alone (a short backward pass), or of "all" blocks.
 
     Raises:

@@ -31,11 +31,15 @@ interface Prediction {
   score: number;
 }
 
-/** What is explained: `name` is what to ask for it by, `of` the label without a "not". */
+/**
+ * What is explained: `name` is what to ask for it by, `of` the label without a "not", `rather` the
+ * class which it is set against.
+ */
 interface Target extends Prediction {
   name: string | number;
   negated: boolean;
   of: string;
+  rather: { index: number; label: string } | null;
 }
 
 interface MethodMap {

@@ -61,7 +61,7 @@ def _lens(result: Result) -> dict[str, Any]:
     final = {each.index: (each.label, shares[:, each.index]) for each in lens.predictions[-1]}
     final[target.index] = (target.label, lens.curve)
     # The other side of a class, or one of several values, is never first or last.
-    ranked = outputs != "value" and not lens.aim.negated
+    ranked = outputs != "value" and lens.aim.plain
     return {
         "target": target.index,
         "settled": lens.settled if ranked else None,

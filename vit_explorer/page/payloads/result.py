@@ -98,13 +98,16 @@ def describe_prediction(prediction: Prediction) -> dict[str, Any]:
 
 
 def _target(result: Result, target: Prediction) -> dict[str, Any]:
-    """What is explained: `name` is what to ask for it by, `of` the label without a "not"."""
+    """What is explained: `name` is what to ask for it by, `of` the label without a "not", and
+    `rather` the class which it is set against, null for none."""
     aim = result.explanation.trace.aim
+    other = None if aim is None else aim.other
     return {
         **describe_prediction(target),
         "name": result.aim_name,
         "negated": aim is not None and aim.negated,
         "of": result.model.labels[target.index],
+        "rather": None if other is None else {"index": other, "label": result.model.labels[other]},
     }
 
 

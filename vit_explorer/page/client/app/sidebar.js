@@ -3,7 +3,7 @@
 import { nameOf } from "../base/class_names.js";
 import { el, fitCanvas, replace, setText } from "../base/dom.js";
 import { milliseconds } from "../base/format.js";
-import { isValued, targetName, told } from "../base/outputs.js";
+import { isPlain, isValued, targetName, told } from "../base/outputs.js";
 import { list, t } from "../base/words.js";
 import { barOf } from "../charts/share_bar.js";
 import { openCamera } from "../controls/camera.js";
@@ -103,6 +103,8 @@ function createPredictions(store, actions, tools) {
   const other = el("p", { class: "note" });
   const kind = el("p", { class: "note" });
   const side = el("button", { type: "button", class: "other-side", hidden: true, onclick: turn });
+  const rival = el("select", { onchange: setAgainst });
+  const against = el("label", { class: "rival", hidden: true }, t("predictions.rather"), " ", rival);
   const unsure = el("p", { class: "note unsure", role: "status", hidden: true });
   const few = el("p", { class: "note few-classes" });
   const time = el("p", { class: "note time" });
@@ -115,7 +117,7 @@ function createPredictions(store, actions, tools) {
       "button",
       {
         type: "button",
-        "aria-pressed": String(index === target?.index && !target.negated),
+        "aria-pressed": String(index === target?.index && isPlain(target)),
         dataset: { index: String(index) },
         onclick: () => actions.explainTarget(index, nameOf(label)),
       },
@@ -127,8 +129,23 @@ function createPredictions(store, actions, tools) {
 
   /** What speaks against the class that is explained, or for it again. */
   function turn() {
-    const { index, negated, of } = store.get().result.target;
-    actions.explainTarget(negated ? index : `not ${index}`, of);
+    const { target } = store.get().result;
+    actions.explainTarget(isPlain(target) ? `not ${target.index}` : target.index, target.of);
+  }
+
+  /** Another of the predictions, to set the class against. */
+  function offerRivals({ predictions }, { index, rather }) {
+    const others = predictions.filter((each) => each.index !== index);
+    if (rather && !others.some((each) => each.index === rather.index)) others.unshift(rather);
+    const options = others.map((each) => el("option", { value: String(each.index) }, nameOf(each.label)));
+    replace(rival, el("option", { value: "" }, t("predictions.alone")), ...options);
+    rival.value = rather ? String(rather.index) : "";
+    against.hidden = !others.length;
+  }
+
+  function setAgainst() {
+    const { index, of } = store.get().result.target;
+    actions.explainTarget(rival.value ? `${index} - ${rival.value}` : index, of);
   }
 
   store.on(["result"], ({ result }) => {
@@ -145,11 +162,14 @@ function createPredictions(store, actions, tools) {
     hint.hidden = !target;
     setText(kind, KINDS.includes(model.outputs) && !model.sums_to_one ? t(`predictions.${model.outputs}`) : "");
     side.hidden = !target;
+    against.hidden = !target;
     if (!target) setText(other, t("predictions.none"));
     else {
       const shown = { label: targetName(target), share: told(target) };
-      setText(other, listed && !target.negated ? "" : t("predictions.other", shown));
-      setText(side, t(target.negated ? "predictions.for" : "predictions.against", { label: target.of }));
+      setText(other, listed && isPlain(target) ? "" : t(target.rather && !isValued(model) ? "predictions.both" : "predictions.other", shown));
+      const turned = isPlain(target) ? "predictions.against" : "predictions.for";
+      setText(side, t(turned, { label: nameOf(target.of) }));
+      offerRivals(result, target);
     }
     unsure.hidden = !result.unsure;
     const count = model.classes.toLocaleString();
@@ -170,6 +190,7 @@ function createPredictions(store, actions, tools) {
     kind,
     other,
     side,
+    against,
     unsure,
     few,
     tools,

@@ -27,11 +27,20 @@ export const told = ({ probability, score }) =>
   probability === null ? short(score) : percent(probability);
 
 /**
- * What is explained, in the reader's language: a class, or what speaks against it.
+ * Whether a class itself is explained.
  * @param {Target} target
  */
-export const targetName = ({ negated, of, label }) =>
-  negated ? t("target.not", { label: nameOf(of) }) : nameOf(label);
+export const isPlain = ({ negated, rather }) => !negated && !rather;
+
+/**
+ * What is explained, in the reader's language: a class, what speaks against it, or for it rather than
+ * for another.
+ * @param {Target} target
+ */
+export function targetName({ negated, of, rather, label }) {
+  if (negated) return t("target.not", { label: nameOf(of) });
+  return rather ? t("target.rather", { label: nameOf(of), other: nameOf(rather.label) }) : nameOf(label);
+}
 
 /**
  * What the key of a sentence about probabilities ends in for its twin about values.

@@ -105,8 +105,8 @@ export function readPlace(tabs, setup) {
   take("model", MODEL.test(model) ? model : null);
   const example = setup.examples.some(({ name }) => name === picture);
   take("picture", example || SENT.test(picture) ? picture : null);
-  const aim = /^(not )?(\d{1,6})$/.exec(target);
-  take("target", aim && (aim[1] ? target : Number(target)));
+  const aim = /^(not )?\d{1,6}$|^\d{1,6} - \d{1,6}$/.test(target);
+  take("target", aim ? (/^\d+$/.test(target) ? Number(target) : target) : null);
   take("lang", isLanguage(linked.lang) ? linked.lang : null);
   const { lang: language = "", ...asked } = place;
   const known = tabs.includes(tab);
