@@ -12,8 +12,7 @@ from sklearn import metrics as sk
 
 import vit_explorer as vx
 from tests.tiny_imagenet import unpack_test
-from vit_explorer.datasets.evaluate import evaluate, predict
-from vit_explorer.datasets.sources import find_pictures
+from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.datasets.tiny_imagenet import names
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET
@@ -44,11 +43,16 @@ def test_a_shipped_model_is_as_good_as_it_says(shared: Path, tmp_path: Path, nam
     assert {"seed", "epochs", "hardware", "seconds", "versions"} <= set(model.metadata["training"])
     unpack = unpack_cifar10 if SHIPPED[name] is CIFAR10 else unpack_test
     data = unpack(shared, tmp_path)
-    source = find_pictures(data, "test")
-    logits = predict(model, source)
-    assert len(logits) == 10_000
+    evaluation = vx.evaluate(model, data)
+    shares, true = evaluation.probabilities.astype(np.float64), evaluation.labels
+    assert len(shares) == 10_000 == len(set(evaluation.pictures))
+    own = evaluation.by_class
+    known = (own.precision, own.recall, own.f1)
+    expected = sk.precision_recall_fscore_support(true, shares.argmax(1), zero_division=0)
+    for numbers, others in zip(known, expected, strict=False):
+        np.testing.assert_allclose(numbers, others, atol=1e-12)
+    assert np.array_equal(evaluation.confusion, sk.confusion_matrix(true, shares.argmax(1)))
     # Another processor may round a few pictures over to their second class.
-    shares, true = logits.double().softmax(1).numpy(), np.array(source.labels)
     found = {
         "accuracy": sk.accuracy_score(true, shares.argmax(1)),
         "top5": sk.top_k_accuracy_score(true, shares, k=5, labels=range(shares.shape[1])),

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -103,6 +104,12 @@ def test_the_stated_accuracy_is_what_evaluate_measures(whole: RunResult, picture
     metrics = evaluate(whole.weights, pictures)
     assert metrics == whole.metrics
     assert metrics.to_dict() == pytest.approx(stated)
+    # The run wrote what its last weights answer about each picture.
+    table = pd.read_parquet(whole.folder / "predictions.parquet")
+    assert table["picture"].tolist() == list(metrics.pictures)
+    assert np.array_equal(table["rank"], metrics.rank)
+    written = {path.name for path in whole.folder.iterdir()}
+    assert written >= {"predictions.csv", "classes.csv", "confusion.csv", "report.html"}
 
 
 def test_the_film_has_a_frame_an_epoch_that_the_model_confirms(whole: RunResult) -> None:

@@ -13,7 +13,8 @@ from sklearn import metrics as sk
 from torchvision.transforms.functional import adjust_brightness
 
 import vit_explorer as vx
-from vit_explorer.datasets.evaluate import calibration_error, evaluate, measure
+from vit_explorer.datasets.evaluate import evaluate
+from vit_explorer.datasets.metrics import calibration_error, measure
 from vit_explorer.errors import DataError
 from vit_explorer.training.augment import draw, epoch_order, mirror, seed_step, standardise, vary
 from vit_explorer.training.loop import batches

@@ -26,7 +26,9 @@ from .analysis.tokens import (
 )
 from .analysis.weight_randomisation import weight_randomisation
 from .analysis.weights import PatchFilters, patch_filters, position_similarity
-from .datasets.evaluate import Metrics, evaluate
+from .datasets.evaluate import evaluate
+from .datasets.evaluation import ClassMetrics, Evaluation
+from .datasets.metrics import Metrics
 from .errors import ExplorerError
 from .explaining.explain import explain, explain_many
 from .explaining.explanation import Explanation
@@ -50,6 +52,8 @@ __all__ = [
     "VIEWS",
     "Artifacts",
     "Change",
+    "ClassMetrics",
+    "Evaluation",
     "Explanation",
     "ExplorerError",
     "Faithfulness",

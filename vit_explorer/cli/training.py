@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import vit_explorer as vx
-from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice
+from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice, check_out
 from vit_explorer.cli.printing import line, say
 
 
@@ -65,17 +65,26 @@ def evaluate(
     source: SourceOnDevice,
     data: Data = "cifar10",
     precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for each picture's prediction, tables a class, and a report."),
+    ] = None,
 ) -> None:
-    """Measure a model on a data set's test pictures."""
-
+    """Measure a model on a data set's test pictures, and say what it takes for what."""
+    if out is not None:
+        check_out(out)
     loaded = source.load()
     metrics = vx.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
+    for note in metrics.source.notes:
+        _tell(note)
     _print_metrics(metrics)
     if len(metrics.classes) < len(loaded.labels):
         print(
             f"Only the data's {len(metrics.classes)} classes counted as answers, of "
             f"{len(loaded.labels)} that the model knows."
         )
+    if out is not None:
+        say(f"written to {metrics.save(out)}/ (report.html)")
 
 
 def ship(

@@ -1,52 +1,24 @@
-"""How good a classifier is, and how well it knows that."""
+"""A model measured on the test pictures of a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vit_explorer.datasets.evaluation import Evaluation, evaluation_of
 from vit_explorer.datasets.sources import Source, find_pictures
 from vit_explorer.datasets.tiny_imagenet import named
 from vit_explorer.errors import DataError, ModelError, OptionError, TargetError
 from vit_explorer.models.devices import choose_precision
 from vit_explorer.models.loaded import LoadedModel
-from vit_explorer.models.outputs import answer, measured, no_classes
+from vit_explorer.models.outputs import answer, no_classes
 from vit_explorer.models.zoo import load_model
 from vit_explorer.sentences import Sentence
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """How often a classifier is right, and how well it knows that.
-
-    `accuracy` and `top5` (right among the five likeliest; None of five classes or fewer) from 0 to
-    1, `nll` in nats, `ece` the calibration error from 0 to 1, `confusion` [true, predicted].
-    """
-
-    accuracy: float
-    nll: float
-    ece: float
-    samples: int
-    top5: float | None = None
-    classes: tuple[str, ...] = ()
-    confusion: NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros((0, 0), np.int64), repr=False, compare=False
-    )
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The numbers alone, as a checkpoint's metadata keeps them."""
-        names = ("accuracy", "top5", "nll", "ece", "samples")
-        found = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in found.items() if value is not None}
 
 
 def evaluate(
@@ -58,7 +30,7 @@ def evaluate(
     precision: str = "no",
     progress: bool = False,
     **options: Any,
-) -> Metrics:
+) -> Evaluation:
     """Measure a model on the test split of a data set, as `find_pictures` finds it.
 
     Args:
@@ -82,7 +54,7 @@ def evaluate(
     _check_classes(loaded)
     half = choose_precision(precision, loaded.device) == "bf16"
     logits = predict(loaded, source, batch_size=batch_size, half=half, progress=progress)
-    return measure(logits, torch.tensor(source.labels), source.classes)
+    return evaluation_of(logits, source, loaded.card.name)
 
 
 def predict(
@@ -143,44 +115,6 @@ def _check_classes(model: LoadedModel) -> None:
 def _as_logits(raw: Tensor, outputs: str) -> Tensor:
     """Logits (n, C) whose softmax over all or some classes shares what the model gave them."""
     return raw.double().clamp(min=1e-38).log() if outputs == "probabilities" else raw
-
-
-def measure(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Metrics:
-    """Metrics of logits (n, classes) against labels (n,)."""
-    confidence, predicted = measured(logits.double(), "classes").max(dim=1)
-    correct = predicted == labels
-    count = len(classes)
-    confusion = torch.bincount(labels * count + predicted, minlength=count * count)
-    return Metrics(
-        accuracy=correct.double().mean().item(),
-        nll=F.cross_entropy(logits.double(), labels).item(),
-        ece=calibration_error(confidence, correct),
-        samples=len(labels),
-        top5=_top(logits, labels, 5) if count > 5 else None,
-        classes=classes,
-        confusion=confusion.reshape(count, count).numpy(),
-    )
-
-
-def _top(logits: Tensor, labels: Tensor, k: int) -> float:
-    """Share of rows whose label is among the `k` highest logits."""
-    return (logits.topk(k).indices == labels[:, None]).any(dim=1).double().mean().item()
-
-
-def calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
-    """Expected calibration error, 0 to 1: mean gap of confidence and accuracy over equal bins.
-
-    Args:
-        confidence: (n,) probability of the predicted class.
-        correct: (n,) whether it was right.
-
-    Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015;
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-    """
-    place = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bins open on the left
-    gap = torch.zeros(bins, dtype=torch.float64)
-    gap.index_add_(0, place, correct.double() - confidence.double())
-    return gap.abs().sum().item() / len(confidence)
 
 
 def class_columns(model: LoadedModel, classes: tuple[str, ...]) -> list[int]:

@@ -93,6 +93,15 @@ class Source:
         name = self.classes[self.labels[index]]
         return f"{name}/{name}_{index:05d}.png"
 
+    def picture(self, index: int) -> Image.Image:
+        """One picture, PIL RGB.
+
+        Raises:
+            PictureError: it can't be read.
+        """
+        item = self.items[index]
+        return open_picture(item).image if isinstance(item, Path) else Image.fromarray(item)
+
     def pictures(self, progress: bool = False) -> Iterator[Image.Image]:
         """Decode one after the other, PIL RGB; raises DataError that lists unreadable files."""
         unreadable: list[str] = []

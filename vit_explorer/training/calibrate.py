@@ -7,7 +7,7 @@ import math
 import numpy as np
 from torch import Tensor
 
-from vit_explorer.datasets.evaluate import measure
+from vit_explorer.datasets.metrics import measure
 from vit_explorer.errors import DataError
 from vit_explorer.models.calibration import Calibration
 

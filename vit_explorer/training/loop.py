@@ -18,7 +18,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vit_explorer.datasets.evaluate import Metrics, measure
+from vit_explorer.datasets.metrics import Metrics, measure
 from vit_explorer.errors import DataError, OptionError, RecipeError
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.training import student

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vit_explorer.datasets.evaluate import Metrics
+from vit_explorer.datasets.metrics import Metrics
 from vit_explorer.training.recipe import Measured
 from vit_explorer.training.run_folder import Row
 

@@ -19,7 +19,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from PIL import Image
 
-from vit_explorer.datasets.evaluate import Metrics, evaluate
+from vit_explorer.datasets.evaluate import evaluate
+from vit_explorer.datasets.evaluation import Evaluation
+from vit_explorer.datasets.evaluation_files import contents
+from vit_explorer.datasets.metrics import Metrics
 from vit_explorer.datasets.tiny_imagenet import about
 from vit_explorer.explaining.explanation import versions
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
@@ -62,7 +65,7 @@ class RunResult:
     weights: Path
     finished: bool
     rows: tuple[Row, ...]
-    metrics: Metrics | None
+    metrics: Evaluation | None
     main: bool = True
 
 
@@ -265,7 +268,7 @@ class _Run:
             self.folder.write_state(state)
         self.saved = time.monotonic()
 
-    def _measure(self) -> Metrics:
+    def _measure(self) -> Evaluation:
         """Measure the file that was written as `evaluate` does, and note that in the file: of a run
         with held-out pictures, the one time that the test pictures are looked at."""
         path = self.folder / "last.safetensors"
@@ -273,6 +276,8 @@ class _Run:
         metrics = evaluate(path, self.data, device=device, progress=self.progress)
         self._write_weights("last.safetensors", metrics, "test")
         self.folder.write("confusion.png", draw_confusion(metrics))
+        for name, content in contents(metrics).items():
+            self.folder.write(name, content)
         self.folder.write_json("metrics.json", metrics.to_dict())
         return metrics
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vit_explorer.datasets.evaluate import Metrics, evaluate, predict
+from vit_explorer.datasets.evaluate import evaluate, predict
+from vit_explorer.datasets.metrics import Metrics
 from vit_explorer.datasets.sources import find_pictures, hold_out
 from vit_explorer.datasets.tiny_imagenet import about, in_chinese, named
 from vit_explorer.errors import DataError, ModelError, OutputError
