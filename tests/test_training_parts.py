@@ -13,11 +13,14 @@ from sklearn import metrics as sk
 from torchvision.transforms.functional import adjust_brightness
 
 import vit_explorer as vx
+from tests.noise import write_noise
 from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.datasets.metrics import calibration_error, measure
 from vit_explorer.errors import DataError
+from vit_explorer.training import train
 from vit_explorer.training.augment import draw, epoch_order, mirror, seed_step, standardise, vary
 from vit_explorer.training.loop import batches
+from vit_explorer.training.pace import Pace, Step
 from vit_explorer.training.recipe import Augment, Distill
 from vit_explorer.training.teacher import distillation_loss, draw_views
 
@@ -154,3 +157,35 @@ def test_evaluate_refuses_other_classes(small: vx.LoadedModel, tmp_path: Path, c
         (tmp_path / "test" / name / "a.png").write_bytes(cat.read_bytes())
     with pytest.raises(DataError, match="classes that the model .* does not: lion, tiger"):
         evaluate(small, tmp_path)
+
+
+def test_the_time_left_is_that_of_the_steps_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    pace = Pace()
+    now += 100  # what comes before the first step, and the first step itself, don't count
+    assert pace.left(9) is None
+    now += 2
+    assert pace.left(8) == 16
+    now += 6  # an epoch was measured in between
+    assert pace.left(7) == pytest.approx(7 * 4)
+
+
+def test_each_step_is_told_with_its_loss(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text("""
+epochs: 2
+batch_size: 8
+model: {image_size: [16, 16], patch_size: [8, 8], dim: 16, depth: 1, heads: 2}
+schedule: {warmup_epochs: 0}
+film: false
+""")
+    told: list[Step] = []
+    data, out = write_noise(tmp_path / "set", ("cat", "dog")), tmp_path / "run"
+    run = train(recipe, data=data, out=out, device="cpu", precision="no", step=told.append)
+    assert [(one.epoch, one.step) for one in told] == [(e, s) for e in (1, 2) for s in range(1, 5)]
+    assert {(one.epochs, one.steps) for one in told} == {(2, 4)}
+    for row, last in zip(run.rows, (told[3], told[7]), strict=True):
+        assert (last.loss, last.accuracy) == (row["train_loss"], row["train_accuracy"])
+    assert told[0].seconds_left is None and told[-1].seconds_left == 0
+    assert all(one.seconds_left for one in told[1:-1])

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,8 +34,9 @@ from vit_explorer.errors import DataError, ModelError, OptionError
 from vit_explorer.page import Workbench, build_app, find_film
 from vit_explorer.page.payloads.film import DEAD, film_bytes
 from vit_explorer.page.state.trainings import Training, Trainings
-from vit_explorer.training import load_recipe
+from vit_explorer.training import RunResult, load_recipe
 from vit_explorer.training.film import Film
+from vit_explorer.training.pace import Step
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -357,6 +359,36 @@ def test_the_end_of_a_training_is_told_whenever_it_comes(trainings: Trainings) -
     assert (next(news) or {})["state"] == "stopping" and time.monotonic() - start < 4
     current.state = "finished"  # after one look and before the next
     assert [one and one["state"] for one in news] == ["finished"]
+
+
+def test_steps_are_told_within_an_epoch_but_not_each_of_many(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, end, now = threading.Event(), threading.Event(), 100.0
+    row = {"epoch": 1.0, "test_accuracy": 0.5}
+
+    def train(*_: Any, step: Callable[[Step], None], **options: Any) -> RunResult:
+        nonlocal now
+        for count in range(1, 5):  # 0.3 seconds each
+            step(Step(1, 2, count, 4, 1 / count, 0.25, None if count == 1 else 9.0))
+            now += 0.3
+        told.set()
+        assert end.wait(30)
+        options["watch"](row)
+        return RunResult(Path("run"), Path("run/last.safetensors"), True, (row,), None)
+
+    monkeypatch.setattr("vit_explorer.training.run.train", train)
+    monkeypatch.setattr("vit_explorer.page.state.trainings.time.monotonic", lambda: now)
+    trainings.start("smoke", "cifar10")
+    assert told.wait(30)
+    at = (trainings.now() or {})["step"]
+    assert at == {
+        "epoch": 1, "epochs": 2, "step": 3, "steps": 4, "loss": 1 / 3, "accuracy": 0.25,
+        "seconds_left": 9.0,
+    }  # fmt: skip
+    end.set()
+    trainings.close()
+    assert (trainings.now() or {})["step"] is None  # the epoch has ended
 
 
 @pytest.mark.parametrize(

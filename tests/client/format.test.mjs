@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./page.mjs";
 
-const { fixed, megabytes, milliseconds, percent, short } = await load("base/format.js");
+const { clock, fixed, megabytes, milliseconds, percent, short } = await load("base/format.js");
 
 test("shares read as percentages with as many digits as say something", () => {
   assert.equal(percent(1), "100\u00a0%");
@@ -29,5 +29,6 @@ test("three digits are kept, and powers of ten only where a number is long", () 
 test("times and sizes have their units", () => {
   assert.equal(milliseconds(0.0123), "12 ms");
   assert.equal(milliseconds(2.34), "2.3 s");
+  assert.deepEqual([0, 59.6, 125, 3725.2, 90061].map(clock), ["0:00", "1:00", "2:05", "1:02:05", "25:01:01"]);
   assert.equal(megabytes(600e6), "600\u00a0MB");
 });

@@ -34,6 +34,7 @@ from vit_explorer.training.augment import (
 )
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.kernels import training_kernels
+from vit_explorer.training.pace import Pace, Step
 from vit_explorer.training.recipe import Recipe
 from vit_explorer.training.run_folder import Row, RunFolder
 from vit_explorer.training.teacher import Answer, Answers, Teacher, distillation_loss, draw_views
@@ -102,6 +103,7 @@ class Trainer:
         self.views: Tensor | None = None  # (V, n, 7), what the teacher was asked about,
         self.answers: Answers | None = None  # and what it said
         self.position = Position()
+        self.pace = Pace()
 
     @property
     def best_model(self) -> nn.Module:
@@ -161,8 +163,9 @@ class Trainer:
             "precision": f"precision {self.accelerator.mixed_precision}",
         }
 
-    def run_epoch(self, progress: bool, pause: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch, or until `pause` asked to stop: then False."""
+    def run_epoch(self, progress: bool, pause: Callable[[Step], bool]) -> bool:
+        """Train to the end of the epoch, or until `pause`, told of each step, asked to stop: then
+        False."""
         place, recipe = self.position, self.recipe
         if isinstance(self.model, VisionTransformer) and recipe.model is not None:
             full = place.epoch >= recipe.epochs - recipe.full_epochs
@@ -190,16 +193,32 @@ class Trainer:
                 self._step(part, whole)
                 place.step += 1
                 place.seconds += time.perf_counter() - started
+                at = self._at()
                 bar.update(whole)
                 bar.set_postfix(
-                    loss=f"{place.loss / place.seen:.3f}",
-                    accuracy=f"{place.right / place.seen:.3f}",
+                    loss=f"{at.loss:.3f}",
+                    accuracy=f"{at.accuracy:.3f}",
                     lr=f"{self.optimizer.param_groups[-1]['lr']:.1e}",
+                    left=at.left,
                     refresh=False,
                 )
-                if pause():
+                if pause(at):
                     return False
         return True
+
+    def _at(self) -> Step:
+        """How far the run is, at the end of a step."""
+        place, epochs = self.position, self.recipe.epochs
+        further = (epochs - place.epoch) * self.steps - place.step
+        return Step(
+            epoch=place.epoch + 1,
+            epochs=epochs,
+            step=place.step,
+            steps=self.steps,
+            loss=place.loss / place.seen,
+            accuracy=place.right / place.seen,
+            seconds_left=self.pace.left(further),
+        )
 
     def _step(self, part: Tensor, whole: int) -> None:
         recipe, place = self.recipe, self.position

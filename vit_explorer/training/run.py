@@ -38,6 +38,7 @@ from vit_explorer.training.data import decode_splits, find_run_splits
 from vit_explorer.training.film import SHIPPED_PROBES, Film, find_film, make_film
 from vit_explorer.training.interrupts import interrupts
 from vit_explorer.training.loop import Trainer
+from vit_explorer.training.pace import Step
 from vit_explorer.training.recipe import Measured, Recipe, load_recipe
 from vit_explorer.training.report import MEASURED_NAMES, draw_confusion, draw_curves
 from vit_explorer.training.run_folder import Row, RunFolder
@@ -82,6 +83,7 @@ def train(
     stop: threading.Event | None = None,
     watch: Callable[[Row], None] | None = None,
     tell: Callable[[Sentence], None] | None = None,
+    step: Callable[[Step], None] | None = None,
     save_seconds: float = _SAVE_SECONDS,
 ) -> RunResult:
     """Train a recipe and measure the result.
@@ -99,6 +101,7 @@ def train(
         watch: called with each epoch's row of the log.
         tell: called with what is to be said of the pictures before the first step: files left out,
             where labels come from, pictures in two splits.
+        step: called after each step with how far the run is, its loss and the time left.
         save_seconds: within an epoch the state is kept this often; several processes keep it at
             the end of each.
 
@@ -146,7 +149,7 @@ def train(
         if accelerator.is_main_process:
             folder.prepare(settings, resume, {"data": place, "precision": precision})
         accelerator.wait_for_everyone()
-        run = _Run(trainer, folder, place, shown, watch, initial)
+        run = _Run(trainer, folder, place, shown, watch, initial, step)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
         folder.release()
@@ -164,9 +167,10 @@ class _Run:
         progress: bool,
         watch: Callable[[Row], None] | None,
         initial: Checkpoint | None,
+        step: Callable[[Step], None] | None,
     ) -> None:
         self.trainer, self.folder, self.data, self.initial = trainer, folder, data, initial
-        self.progress, self.watch = progress, watch
+        self.progress, self.watch, self.step = progress, watch, step
         self.main = trainer.accelerator.is_main_process
         self.film: Film | None = None
         self.saved = time.monotonic()
@@ -194,7 +198,9 @@ class _Run:
         """Epochs until the recipe's end, or until asked to stop: then False."""
         trainer, accelerator = self.trainer, self.trainer.accelerator
 
-        def pause() -> bool:
+        def pause(at: Step) -> bool:
+            if self.step is not None and self.main:
+                self.step(at)
             if accelerator.num_processes > 1:
                 if stop.is_set():
                     accelerator.set_trigger()

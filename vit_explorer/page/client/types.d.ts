@@ -239,6 +239,7 @@ interface Training {
   epochs: number;
   state: "running" | "stopping" | "stopped" | "finished" | "failed";
   rows: RunRow[];
+  step: { epoch: number; step: number; steps: number; loss: number; seconds_left: number | null } | null;
   notes: Said[];
   measured: Measured;
   error: Said;

@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,13 @@ from vit_explorer.training.recipe import Measured, Recipe, list_recipes, load_re
 from vit_explorer.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from vit_explorer.training.pace import Step
     from vit_explorer.training.run import RunResult
 
 WEIGHTS = "last.safetensors"
 ACTIVE = ("running", "stopping")
 _NICENESS = 10
+_STEPS_EVERY = 0.5  # seconds
 _LONGEST_PATH = 1000
 
 Row = dict[str, float]
@@ -48,6 +51,7 @@ class Training:
     state: str = "running"  # running, stopping, stopped, finished or failed
     rows: list[Row] = field(default_factory=list)
     notes: list[Sentence] = field(default_factory=list)  # on its pictures
+    step: Step | None = None  # the last of the epoch under way
     error: str = ""
 
     @property
@@ -170,6 +174,7 @@ class Trainings:
                 "epochs": one.epochs,
                 "state": one.state,
                 "rows": list(one.rows),
+                "step": None if one.step is None else asdict(one.step),
                 "notes": [keyed(note) for note in one.notes],
                 "measured": measured_on(one.rows),
                 "error": keyed(one.error),
@@ -205,7 +210,19 @@ class Trainings:
                 with self._changed:
                     # A run that was cut off may go on before the last epoch of its log.
                     current.rows[int(row["epoch"]) - 1 :] = [row]
+                    current.step = None
                     self._changed.notify_all()
+
+            told = -_STEPS_EVERY
+
+            def at(step: Step) -> None:
+                # Steps may be many a second, and each page is told of every one.
+                nonlocal told
+                if time.monotonic() - told >= _STEPS_EVERY:
+                    told = time.monotonic()
+                    with self._changed:
+                        current.step = step
+                        self._changed.notify_all()
 
             def note(said: Sentence) -> None:
                 with self._changed:
@@ -224,6 +241,7 @@ class Trainings:
                     stop=stop,
                     watch=keep,
                     tell=note,
+                    step=at,
                 )
 
             self._current, self._stop = current, stop

@@ -42,6 +42,15 @@ export function milliseconds(seconds) {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
 }
 
+/** A time as a clock shows it: 1:02:05, or 2:05 below an hour. */
+export function clock(seconds) {
+  const whole = Math.round(seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const ending = two(whole % 60);
+  return hours ? `${hours}:${two(minutes)}:${ending}` : `${minutes}:${ending}`;
+}
+
 export function megabytes(bytes) {
   return `${Math.round(bytes / 1e6).toLocaleString()}\u00a0MB`;
 }

@@ -1,7 +1,7 @@
 // Training in the page: what to train, the live curves of the run under way, and the runs there are.
 
 import { el, replace, setText } from "../../base/dom.js";
-import { percent, short } from "../../base/format.js";
+import { clock, fixed, percent, short } from "../../base/format.js";
 import { said, sentences, t } from "../../base/words.js";
 import { createCurves } from "../../charts/curves.js";
 import { linesOf } from "../../server/jobs.js";
@@ -156,6 +156,17 @@ function createForm(order, store) {
   return { node, draw };
 }
 
+/** How far a run is within its epoch. */
+function stepOf(step) {
+  if (!step) return "";
+  const values = { step: step.step, steps: step.steps, loss: fixed(step.loss, 3) };
+  const { seconds_left: left } = step;
+  return sentences(
+    t("training.run.step", values),
+    left === null ? "" : t("training.run.left", { time: clock(left) }),
+  );
+}
+
 /**
  * The run under way, or the one that ended last.
  * @param {Actions} actions
@@ -194,7 +205,8 @@ function createLive(order, actions) {
       : "";
     const measuring = rows.length === epochs && state === "running";
     const doing = measuring ? t("training.run.measuring") : t(`training.run.state.${state}`, values);
-    setText(says, sentences(doing, said(training.error) || speed));
+    const within = state === "running" ? stepOf(training.step) : "";
+    setText(says, sentences(doing, within, said(training.error) || speed));
     setText(notes, training.notes.map(said).join(" · "));
     notes.hidden = !training.notes.length;
     const held = document.activeElement === stop;
