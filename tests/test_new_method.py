@@ -132,6 +132,8 @@ def test_the_page_has_it(
     assert offered == {
         "name": NAME,
         "shown": False,
+        "place": None,
+        "taught": False,
         "slow": False,
         "brief": False,
         "layered": True,
@@ -164,14 +166,15 @@ def test_a_slow_method_and_one_shown_first(new: registry.Method) -> None:
     facts = {"summary": "s", "formula": "f", "source": "s", "caveat": "c"}
     try:
 
-        @registry.method(title="Slow", passes="few", rank=-1, first_of=(2,), **facts)
+        @registry.method(title="Slow", passes="few", of_stages=True, **facts)
         def slow(trace: Trace, *, progress: object = None) -> torch.Tensor:
             """A docstring."""
             return trace.grid(trace.readout())
 
-        first = describe_methods()[0]
-        assert first["name"] == "slow" and first["slow"] and first["brief"] and not first["shown"]
-        assert first["needs"] == ("class",)
+        last = describe_methods()[-1]  # where what was never measured stands
+        assert last["name"] == "slow" and last["slow"] and last["brief"] and not last["shown"]
+        assert last["needs"] == ("class",) and last["place"] is None
+        assert [one.name for one in methods.first_shown(2)][-1] == "slow"
         assert vx.METHODS["slow"].defaults == {}
     finally:
         registry._records.pop("slow", None)

@@ -14,6 +14,7 @@ from .analysis.logit_lens import LogitLens, logit_lens
 from .analysis.patch_lens import PatchLens, patch_lens
 from .analysis.patch_matches import PatchMatches, patch_matches
 from .analysis.patch_words import patch_words
+from .analysis.pointing import Pointing, pointing_game
 from .analysis.position_components import position_components
 from .analysis.readout_path import ReadoutPath, readout_path
 from .analysis.tokens import (
@@ -71,6 +72,7 @@ __all__ = [
     "PatchLens",
     "PatchMatches",
     "Picture",
+    "Pointing",
     "Prediction",
     "Prepared",
     "ReadoutPath",
@@ -102,6 +104,7 @@ __all__ = [
     "patch_lens",
     "patch_matches",
     "patch_words",
+    "pointing_game",
     "position_components",
     "position_similarity",
     "readout_path",

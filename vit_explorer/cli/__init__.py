@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from vit_explorer.cli import explaining, measuring, page, training, viewing
+from vit_explorer.cli import explaining, measuring, page, pointing, training, viewing
 from vit_explorer.cli.listed import Command, WithMethods, WithViews
 from vit_explorer.cli.printing import line
 from vit_explorer.cli.spread import spread
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": training.evaluate,
     "ship": training.ship,
     "export-images": training.export_images,
+    "point": pointing.point,
     "benchmarks": measuring.benchmarks,
 }
 # Commands whose help lists what they take, as the registries have it.

@@ -185,7 +185,8 @@ def methods(
     image_size: ImageSize = None,
     pretrained: Pretrained = True,
 ) -> None:
-    """List the methods with their options, sources and caveats."""
+    """List the methods with their options, sources and caveats, the most believed first."""
+    from vit_explorer.methods import in_order
     from vit_explorer.models.needs import why_not
 
     console = Console()
@@ -193,9 +194,9 @@ def methods(
     if model is not None:
         asked = Source(model=model, weights=weights, image_size=image_size)
         loaded = asked.load(device="cpu", pretrained=pretrained)
-        for name, method in vx.METHODS.items():
-            reasons.setdefault(why_not(loaded.card, method.needed), []).append(name)
-    allowed = reasons.pop("", vx.METHODS)
+        for method in in_order():
+            reasons.setdefault(why_not(loaded.card, method.needed), []).append(method.name)
+    allowed = reasons.pop("", [method.name for method in in_order()])
     console.print(tables.methods_table({name: vx.METHODS[name] for name in allowed}))
     for reason, names in reasons.items():
         console.print(f"left out: {', '.join(names)}: {marked(reason)}", highlight=False)

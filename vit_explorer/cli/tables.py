@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from vit_explorer.cli.printing import marked
 if TYPE_CHECKING:
     from vit_explorer.analysis.faithfulness import Faithfulness
     from vit_explorer.analysis.intervention_result import Intervention
+    from vit_explorer.analysis.pointing import Pointing
     from vit_explorer.benchmarks.memory import Memory
     from vit_explorer.benchmarks.speed import Speed
     from vit_explorer.explaining.explanation import Explanation
@@ -56,7 +58,7 @@ def trust_table(trust: Faithfulness) -> Table:
         numbers = (f"{value:.3f}" for value in (insertion, deletion, insertion - deletion))
         table.add_row(name, *numbers, verdict)
 
-    for name, score in trust.scores.items():
+    for name, score in sorted(trust.scores.items(), key=lambda one: -one[1].gain):
         add(name, score.insertion, score.deletion, trust.verdict(name))
     add("a Gaussian in the middle", trust.gaussian.insertion, trust.gaussian.deletion)
     chance = trust.random
@@ -66,15 +68,36 @@ def trust_table(trust: Faithfulness) -> Table:
     return table
 
 
+def pointing_table(found: Pointing) -> Table:
+    """The mean share of each method's maps on their own quarter, the best first."""
+    title = (
+        f"{len(found.labels)} mosaics: share of a class's map on its own quarter, by chance 25 %"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", no_wrap=True)
+    table.add_column("points", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name in sorted(found.shares, key=lambda one: -found.mean(one)):
+        mean, half = found.mean(name), found.interval(name)
+        spread = "" if math.isnan(half) else f"{mean - half:.1%} to {mean + half:.1%}"
+        table.add_row(name, f"{mean:.1%}", spread)
+    return table
+
+
 def methods_table(methods: Mapping[str, Method]) -> Table:
-    """What each method shows, its cost, options, source and caveat."""
-    table = Table("method", "what it shows, and takes", "options", "source", "caveat")
+    """What each method shows, its place by faithfulness, cost, options, source and caveat."""
+    from vit_explorer.methods import place
+
+    table = Table("#", "method", "what it shows, and takes", "options", "source", "caveat")
     table.show_lines = True
-    table.columns[0].no_wrap = table.columns[2].no_wrap = True  # names that are typed
+    table.columns[1].no_wrap = table.columns[3].no_wrap = True  # names that are typed
     for name, method in methods.items():
         options = "\n".join(marked(f"{key}={value}") for key, value in method.defaults.items())
         shows = f"{method.summary} ({method.costs})"
-        table.add_row(name, marked(shows), options, marked(method.source), marked(method.caveat))
+        number = str(place(name) or "-")
+        table.add_row(
+            number, name, marked(shows), options, marked(method.source), marked(method.caveat)
+        )
     return table
 
 

@@ -8,9 +8,27 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from vit_explorer.methods.heatmap import Heatmap, Noted
-from vit_explorer.methods.registry import METHODS, Method, find_method, in_order, method
+from vit_explorer.methods.registry import (
+    METHODS,
+    Method,
+    find_method,
+    first_shown,
+    in_order,
+    method,
+    place,
+)
 
-__all__ = ["METHODS", "Heatmap", "Method", "Noted", "find_method", "in_order", "method"]
+__all__ = [
+    "METHODS",
+    "Heatmap",
+    "Method",
+    "Noted",
+    "find_method",
+    "first_shown",
+    "in_order",
+    "method",
+    "place",
+]
 
 
 def import_modules() -> None:

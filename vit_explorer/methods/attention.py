@@ -43,8 +43,7 @@ _FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     requires=("attention",),
     unit="share",
     follows_row=True,
-    rank=6,
-    first_of=(1,),
+    taught=True,
 )
 def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> Tensor:
     """One layer's attention from the class token (or the mean patch) to each patch: (gh, gw).
@@ -68,8 +67,7 @@ def attention(trace: Trace, *, layer: int = -1, head: int | Fusion = "mean") -> 
     requires=("attention",),
     unit="share",
     follows_row=True,
-    rank=1,
-    first_of=(1,),
+    taught=True,
 )
 def rollout(
     trace: Trace, *, fusion: Fusion = "mean", discard: float = 0.0, start: int = 0
@@ -132,8 +130,6 @@ def rollout_by_layer(trace: Trace, query: int) -> Tensor:
     requires=("attention",),
     gradients="all",
     follows_row=True,
-    rank=2,
-    first_of=(1,),
 )
 def gradient_rollout(trace: Trace, *, start: int = 0) -> Tensor:
     """Rollout with A replaced by relu(mean over heads of A∘∂logit/∂A): (gh, gw), 0 to 1.
@@ -161,8 +157,6 @@ def gradient_rollout(trace: Trace, *, start: int = 0) -> Tensor:
     requires=("attention",),
     gradients="all",
     follows_row=True,
-    rank=3,
-    first_of=(1,),
 )
 def generic_attention(trace: Trace, *, start: int = 0) -> Tensor:
     """Generic attention: R ← R + mean over heads of relu(A∘∂logit/∂A)·R, class row: (gh, gw).
@@ -191,8 +185,6 @@ def generic_attention(trace: Trace, *, start: int = 0) -> Tensor:
     requires=("attention",),
     gradients="last",
     follows_row=True,
-    rank=5,
-    first_of=(1,),
 )
 def attention_grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """One layer's class row, each head weighted by its mean gradient, relu: (gh, gw), 0 or more.

@@ -36,7 +36,6 @@ _ROUNDING = {"float16": 2e-2, "bfloat16": 5e-2}
     passes="few",
     unit="logit",
     signed=True,
-    rank=0,
 )
 def libra_input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Noted:
     """Input × gradient in a balanced backward pass, summed over the inputs of all blocks:

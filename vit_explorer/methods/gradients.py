@@ -26,8 +26,7 @@ from vit_explorer.tracing.trace import Trace
     caveat="Made for convolutions: features of a ViT's patch need not be about that place.",
     requires=("features",),
     gradients="last",
-    rank=4,
-    first_of=(1, 2),
+    of_stages=True,
 )
 def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """Grad-CAM: relu(Σ_D mean over patches(gradient)·feature): (gh, gw), 0 or more.
@@ -46,8 +45,7 @@ def grad_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     caveat="Faithful to a linear head; a ViT's last block is not one.",
     requires=("features",),
     gradients="last",
-    rank=7,
-    first_of=(2,),
+    of_stages=True,
 )
 def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """HiResCAM: relu(Σ_D gradient∘feature), each patch with its own gradient: (gh, gw), 0 or more.
@@ -65,8 +63,7 @@ def hires_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     caveat="Its higher derivatives assume an exponential after the logit.",
     requires=("features",),
     gradients="last",
-    rank=8,
-    first_of=(2,),
+    of_stages=True,
 )
 def grad_cam_plus_plus(trace: Trace, *, layer: int = -1) -> Tensor:
     """Grad-CAM++: weights Σ α·relu(gradient), α from the gradient's powers: (gh, gw), 0 or more.
@@ -125,8 +122,7 @@ def layer_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     source="Muhammad & Yeasin 2020",
     caveat="The same for every class; its sign is arbitrary.",
     requires=("features",),
-    rank=9,
-    first_of=(2,),
+    of_stages=True,
 )
 def eigen_cam(trace: Trace, *, layer: int = -1) -> Tensor:
     """Eigen-CAM: the features' first principal component, relu: (gh, gw), 0 or more.

@@ -30,8 +30,7 @@ BACKWARD = 4
     source="Simonyan et al. 2013",
     caveat="Noisy; reaction to a change is not what the prediction rests on.",
     passes="few",
-    rank=10,
-    first_of=(2,),
+    of_stages=True,
 )
 def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
     """Saliency: |∂logit/∂pixel|, summed over a patch's pixels and colours: (gh, gw), 0 or more.
@@ -56,8 +55,7 @@ def saliency(trace: Trace, *, progress: Progress | None = None) -> Tensor:
     passes="few",
     unit="logit",
     signed=True,
-    rank=11,
-    first_of=(2,),
+    of_stages=True,
 )
 def input_x_gradient(trace: Trace, *, progress: Progress | None = None) -> Tensor:
     """Pixel times ∂logit/∂pixel, summed over a patch: (gh, gw), signed, in units of the logit.

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from vit_explorer.errors import OptionError, nearest
+from vit_explorer.methods.belief import believed, measured, standing
 from vit_explorer.methods.heatmap import Heatmap, Noted, Progress
 from vit_explorer.models.card import ModelCard
 from vit_explorer.models.needs import NEEDS, require
@@ -45,6 +46,9 @@ UNITS: Mapping[Unit, str] = MappingProxyType(
     }
 )
 
+# How many of the best are shown before anyone chooses.
+BEST = 6
+
 Function = TypeVar("Function", bound=Callable[..., Tensor | Noted])
 
 
@@ -63,8 +67,8 @@ class Facts:
     unit: Unit = "own"  # of its numbers; maps of shares may stand on one scale
     signed: bool = False
     follows_row: bool = False  # a row of attention: the class token's, or the patches' mean
-    rank: int | None = None  # its place where methods are offered; those without one come last
-    first_of: tuple[int, ...] = ()  # tiers of models of which the page shows it unasked
+    taught: bool = False  # what people learn first: shown unasked, wherever it stands
+    of_stages: bool = False  # shown unasked of models in stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +288,21 @@ def find_method(name: Any) -> Method:
 
 
 def in_order() -> tuple[Method, ...]:
-    """All methods as they are offered: by rank, and those without one as they were registered."""
-    last = len(METHODS) + max((one.rank or 0 for one in METHODS.values()), default=0)
-    return tuple(sorted(METHODS.values(), key=lambda one: last if one.rank is None else one.rank))
+    """All methods as they are offered: the most believed first, as `belief` has measured it."""
+    return tuple(_records[name] for name in believed(_records))
+
+
+def place(name: str) -> int | None:
+    """A method's place among those measured, from 1; None of one that never was."""
+    known = [one for one in believed(_records) if one in standing(measured())]
+    return known.index(name) + 1 if name in known else None
+
+
+def first_shown(tier: int) -> tuple[Method, ...]:
+    """What is shown of a model of this tier before anyone chooses, in order: of tier 1 the best
+    that don't run the model many times, and what people learn first; of stages their own."""
+    ordered = in_order()
+    if tier == 2:
+        return tuple(one for one in ordered if one.of_stages)
+    best = [one for one in ordered if one.passes != "many" and place(one.name)][:BEST]
+    return tuple(one for one in ordered if one in best or one.taught)

@@ -65,6 +65,9 @@ interface Heatmap extends MethodMap {
 interface Method {
   name: string;
   shown: boolean;
+  /** Among the methods that were measured, from 1: how far it is to be believed. */
+  place: number | null;
+  taught: boolean;
   slow: boolean;
   brief: boolean;
   layered: boolean;

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_explorer.drawing import overlays as render
-from vit_explorer.methods import METHODS, Heatmap, Method, in_order
+from vit_explorer.methods import METHODS, Heatmap, Method, first_shown, in_order, place
 from vit_explorer.models.card import ModelCard
 from vit_explorer.page.payloads.packing import pack
 from vit_explorer.sentences import keyed
@@ -15,7 +15,7 @@ from vit_explorer.sentences import keyed
 
 def shown_of(tier: int) -> list[str]:
     """What the page shows of a model of this tier before anyone chooses, in its order."""
-    return [method.name for method in in_order() if tier in method.first_of]
+    return [method.name for method in first_shown(tier)]
 
 
 def usual(card: ModelCard) -> list[str]:
@@ -35,6 +35,8 @@ def describe_methods() -> list[dict[str, Any]]:
         {
             "name": method.name,
             "shown": method.name in first,
+            "place": place(method.name),
+            "taught": method.taught,
             "slow": method.runs_model,
             # Done at once when chosen, as those of the one pass are.
             "brief": method.passes == "few",

@@ -62,7 +62,8 @@ export function createMapCard(context, id, map) {
   const remark = empty ? t("explain.zero") : same;
   const trust = createTrustLine(context, map);
   const strongest = createStrongest(context, map);
-  const { caveat, button } = createCaveat(map, title);
+  const method = setup.methods.find(({ name }) => name === map.name);
+  const { caveat, button } = createCaveat(map, title, placeOf(method, setup));
   const menu = createFigureMenu(context, id, {
     targeted: () => map.class_specific,
     title: () => title,
@@ -85,7 +86,7 @@ export function createMapCard(context, id, map) {
       here,
       caveat,
     ),
-    el("figcaption", {}, el("h3", {}, el("span", { class: "heading" }, title), button, menu), trust.node, bar.node, strongest.node),
+    el("figcaption", {}, el("h3", {}, el("span", { class: "heading" }, title), method?.taught ? taughtMark() : null, button, menu), trust.node, bar.node, strongest.node),
   );
 
   /** @param {State} state */
@@ -124,12 +125,24 @@ export function createMapCard(context, id, map) {
   return { node, draw, focus: () => button.focus() };
 }
 
-function createCaveat(map, title) {
+/** A mark on what people learn first, which is shown for that and not for what it is worth. */
+const taughtMark = () =>
+  el("span", { class: "taught", title: t("explain.taught.title") }, t("explain.taught"));
+
+/** Where a method stands by what was measured of it, in words. */
+function placeOf(method, setup) {
+  if (!method?.place) return t("explain.place.none");
+  const all = setup.methods.filter(({ place }) => place).length;
+  return t("explain.place", { place: method.place, all });
+}
+
+function createCaveat(map, title, place) {
   const caveat = el(
     "div",
     { class: "limits", popover: "auto", id: `vx-caveat-${map.name}` },
     el("p", {}, t(`method.${map.name}.summary`)),
     el("p", {}, caveatOf(map)),
+    el("p", {}, place),
     el("p", { class: "note" }, map.source),
   );
   const button = el(

@@ -71,7 +71,8 @@ export function createMethodChooser({ store, setup, signal }) {
     const { name } = method;
     const box = el("input", { type: "checkbox", id: `vx-method-${name}`, onchange: () => tick(name) });
     const [title, summary] = [t(`method.${name}.title`), t(`method.${name}.summary`)];
-    const label = el("span", {}, el("strong", {}, title), el("small", {}, summary));
+    const named = method.place ? t("explain.chooser.place", { place: method.place, title }) : title;
+    const label = el("span", {}, el("strong", {}, named), el("small", {}, summary));
     return { name, method, box, text: `${title} ${summary}`.toLowerCase(), node: el("label", {}, box, label) };
   }
 
