@@ -16,7 +16,7 @@ from tests.noise import write_noise
 from vit_explorer import cli
 from vit_explorer.datasets.export import export_images
 from vit_explorer.datasets.leakage import digest
-from vit_explorer.datasets.sources import Source, find_pictures, find_splits
+from vit_explorer.datasets.sources import Source, find_pictures, find_splits, find_validation
 from vit_explorer.errors import DataError
 from vit_explorer.pictures.decode import FORMATS
 from vit_explorer.pictures.picture_files import LeftOut, endings, find_picture_files
@@ -286,6 +286,46 @@ def test_a_copy_within_the_training_pictures_is_not_held_out(tmp_path: Path, rec
     options = {"data": data, "device": "cpu", "precision": "no", "out": tmp_path / "run"}
     with pytest.raises(DataError, match=r"of set/train \(held out\) are also in set/train"):
         train(recipe, **options, overrides=["hold_out=0.1"])
+
+
+def test_a_validation_split_of_its_own_measures_the_epochs_and_the_test_once(
+    tmp_path: Path, recipe: Path
+) -> None:
+    data = tmp_path / "set"
+    for seed, (split, count) in enumerate({"train": 8, "valid": 3, "test": 5}.items()):
+        names = (f"{split}/{label}/{i}.png" for label in ("cat", "dog") for i in range(count))
+        put(data, *names, seed=seed)
+    out = tmp_path / "run"
+    # hold_out is of no use here: nothing is held out.
+    change = ["hold_out=0.25", "model.image_size=[8, 8]", "model.patch_size=[4, 4]"]
+    run = train(recipe, data=data, out=out, overrides=change, device="cpu", precision="no")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "test").symlink_to(data / "valid")
+    (alone / "train").symlink_to(data / "train")
+    validation, test = (vx.evaluate(run.weights, one) for one in (alone, data))
+    assert (validation.samples, test.samples) == (6, 10)
+    assert run.rows[-1]["held_out_loss"] == pytest.approx(validation.nll, abs=1e-5)
+    assert run.rows[-1]["images"] == 16 and "test_loss" not in run.rows[-1]
+    assert run.metrics == test and abs(test.nll - validation.nll) > 1e-4
+    facts = json.loads((out / "run.json").read_text())
+    assert (facts["pictures"], facts["held_out"]) == (16, 6)
+    # The same pictures in the validation split are as wrong as in the test's.
+    (data / "valid/cat/9.png").write_bytes((data / "train/cat/0.png").read_bytes())
+    with pytest.raises(DataError, match="1 of 7 pictures of set/valid are also in set/train"):
+        train(recipe, data=data, out=tmp_path / "other", device="cpu")
+
+
+def test_a_validation_split_of_a_table_is_found(tmp_path: Path) -> None:
+    root = put(tmp_path / "set", *numbered("", 6))
+    splits = ["train", "train", "val", "val", "test", "test"]
+    rows = [f"{index:04}.png,{'ab'[index % 2]},{split}" for index, split in enumerate(splits)]
+    (root / "labels.csv").write_text("\n".join(["picture,label,split", *rows]))
+    found = find_validation(root)
+    assert found is not None and [found.name_of(i) for i in range(2)] == ["0002.png", "0003.png"]
+    (root / "labels.csv").write_text("\n".join(["picture,label,split", *rows[:4]]))
+    assert find_validation(root) is None  # it is the test
+    assert len(find_pictures(root, "test")) == 2
 
 
 # --- every surface says it -----------------------------------------------------------------------

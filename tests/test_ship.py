@@ -170,9 +170,9 @@ def test_a_run_goes_on_from_one_whose_classes_were_called_by_wnids(
 ) -> None:
     recipe, options = run.folder / "recipe.yaml", {"precision": "no", "device": "cpu"}
     with monkeypatch.context() as before:
-        for module in ("data", "evaluate"):
+        for module in ("sources", "evaluate"):
             before.setattr(
-                importlib.import_module(f"vit_explorer.training.{module}"), "named", tuple
+                importlib.import_module(f"vit_explorer.datasets.{module}"), "named", tuple
             )
         old = train(recipe, data=pictures, out=tmp_path / "old", overrides=["epochs=1"], **options)
     assert vx.load_model(old.weights).labels == tuple(sorted(WNIDS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vit_explorer.datasets.sources import SPLITS, find_splits
+from vit_explorer.datasets.sources import find_splits
 from vit_explorer.errors import DataError, OutputError
 from vit_explorer.pictures.picture_files import is_hidden
 
@@ -30,7 +30,7 @@ def export_images(data: str | Path, out: str | Path, progress: bool = False) -> 
             raise OutputError(
                 "error.out.full", "The folder {root} is not empty; give a new one.", root=root
             )
-        for split, source in zip(SPLITS, sources, strict=True):
+        for split, source in zip(("train", "test"), sources, strict=True):
             for name in source.classes:
                 (root / split / name).mkdir(parents=True)
             for index, image in enumerate(source.pictures(progress)):

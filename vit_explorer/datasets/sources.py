@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -22,11 +22,14 @@ from vit_explorer.pictures.decode import open_picture
 from vit_explorer.pictures.picture_files import LeftOut, folders_in
 from vit_explorer.sentences import Sentence, joined
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
+_VALIDATION = ("val", "valid", "validation", "dev")
 # What the folders of a split are called, in upper or lower case; the first that is there is read.
+# Where there is no test split, the validation split is one.
 SPLITS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
-    "test": ("test", "testing", "val", "valid", "validation", "dev"),
+    "validation": _VALIDATION,
+    "test": ("test", "testing", *_VALIDATION),
 }
 _TABLES = (".csv", ".tsv", ".jsonl")
 
@@ -143,15 +146,15 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     Raises:
         DataError: nothing there, a single class, or an empty class.
     """
+    # As published, these have two splits.
+    part: Literal["train", "test"] = "train" if split == "train" else "test"
     place = find_cifar10(data)
     if place is not None:
-        pixels, labels, classes = read_cifar10(place, split)
-        return Source(f"CIFAR-10 {split}", pixels, tuple(labels), classes)
+        pixels, labels, classes = read_cifar10(place, part)
+        return Source(f"CIFAR-10 {part}", pixels, tuple(labels), classes)
     official = find_tiny_imagenet(data)
     if official is not None:
-        return Source(
-            f"Tiny ImageNet {split}", *read_tiny_imagenet(official, split), folder=official
-        )
+        return Source(f"Tiny ImageNet {part}", *read_tiny_imagenet(official, part), folder=official)
     root, table = _place_of(data)
     if table is not None:
         return _by_table(root, table, split)
@@ -227,23 +230,48 @@ def _no_split(root: Path, other: str, split: Split) -> DataError:
 def find_splits(data: str | Path) -> tuple[Source, Source]:
     """Train and test split; raises DataError where their classes differ, and as `find_pictures`."""
     train, test = find_pictures(data, "train"), find_pictures(data, "test")
-    if train.classes != test.classes:
-        only = [
-            Sentence(
-                "part.only",
-                "{names} only in {data}",
-                names=_listed(sorted(set(one.classes) - set(other.classes))),
-                data=one.name,
-            )
-            for one, other in ((train, test), (test, train))
-            if set(one.classes) - set(other.classes)
-        ]
-        raise DataError(
-            "error.data.classes",
-            "The splits have different classes: {names}; make them equal.",
-            names=joined(only),
-        )
+    _check_same_classes(train, test)
     return train, test
+
+
+def find_validation(data: str | Path) -> Source | None:
+    """The validation split of a data set that has a test split beside it; None without.
+
+    Raises:
+        DataError: its classes are others than the training split's, and as `find_pictures`.
+    """
+    if find_cifar10(data) is not None or find_tiny_imagenet(data) is not None:
+        return None
+    root, table = _place_of(data)
+    names: Iterable[str] = (path.name.casefold() for path in folders_in(root))
+    if table is not None:
+        names = read_labelled(root, table).splits
+    there = set(names)
+    if not there & set(_VALIDATION) or not there & set(SPLITS["test"]) - set(_VALIDATION):
+        return None
+    found = find_pictures(data, "validation")
+    _check_same_classes(find_pictures(data, "train"), found)
+    return found
+
+
+def _check_same_classes(train: Source, other: Source) -> None:
+    if train.classes == other.classes:
+        return
+    only = [
+        Sentence(
+            "part.only",
+            "{names} only in {data}",
+            names=_listed(sorted(set(one.classes) - set(two.classes))),
+            data=one.name,
+        )
+        for one, two in ((train, other), (other, train))
+        if set(one.classes) - set(two.classes)
+    ]
+    raise DataError(
+        "error.data.classes",
+        "The splits have different classes: {names}; make them equal.",
+        names=joined(only),
+    )
 
 
 def hold_out(source: Source, share: float) -> tuple[Source, Source]:

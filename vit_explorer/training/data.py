@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 from vit_explorer.datasets.leakage import digest, find_leakage
-from vit_explorer.datasets.sources import Source, find_splits, hold_out
+from vit_explorer.datasets.sources import Source, find_splits, find_validation, hold_out
 from vit_explorer.errors import DataError
 from vit_explorer.sentences import Sentence
 
@@ -45,12 +45,17 @@ class Splits(NamedTuple):
 
 
 def find_run_splits(data: str | Path, held_out: float) -> Splits:
-    """The pictures of a run, of which a share of the training pictures may be held out.
+    """The pictures of a run. Its epochs are measured on the data's own validation split where there
+    is one beside the test's, else on a share of the training pictures that is held out, else on the
+    test's.
 
     Raises:
         DataError: as `find_splits` and `hold_out`.
     """
     train, test = find_splits(data)
+    validation = find_validation(data)
+    if validation is not None:
+        return Splits(train, validation, test)
     return Splits(*hold_out(train, held_out), test) if held_out else Splits(train, test, None)
 
 

@@ -35,7 +35,7 @@ from vit_explorer.training.augment import (
 from vit_explorer.training.data import PictureSet
 from vit_explorer.training.kernels import training_kernels
 from vit_explorer.training.pace import Pace, Step
-from vit_explorer.training.recipe import Recipe
+from vit_explorer.training.recipe import Measured, Recipe
 from vit_explorer.training.run_folder import Row, RunFolder
 from vit_explorer.training.teacher import Answer, Answers, Teacher, distillation_loss, draw_views
 from vit_explorer.training.tokens import token_loss
@@ -79,6 +79,7 @@ class Trainer:
         test: PictureSet,
         accelerator: Accelerator,
         teacher: Teacher | None = None,
+        measured: Measured = "test",
     ) -> None:
         self.recipe, self.train, self.test, self.accelerator = recipe, train, test, accelerator
         self.device = accelerator.device
@@ -100,6 +101,7 @@ class Trainer:
         self.average = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.mixing = make_mixing(recipe.augment, len(train.classes))
         self.teacher = teacher
+        self.measured = measured  # what `test` is, as the log's columns call it
         self.views: Tensor | None = None  # (V, n, 7), what the teacher was asked about,
         self.answers: Answers | None = None  # and what it said
         self.position = Position()
@@ -312,7 +314,7 @@ class Trainer:
         Raises:
             RecipeError: the model's answers are no numbers.
         """
-        place, measured = self.position, self.recipe.measured
+        place, measured = self.position, self.measured
         metrics = self.evaluate()
         if not math.isfinite(metrics.nll):
             # The loss was a number before each step, and the last step's weights may not be.

@@ -121,7 +121,7 @@ class Recipe(_Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     epochs: int = Field(default=30, ge=1, le=10_000)
     # Share of the training pictures that only measure the epochs; the test pictures are then
-    # measured once, at the end.
+    # measured once, at the end. A validation split of the data's own takes their place.
     hold_out: float = Field(default=0.0, ge=0, le=0.5)
     allow_leakage: bool = False  # train although a picture is in two splits
     full_epochs: int = Field(default=0, ge=0)  # last epochs without patch dropout
@@ -243,11 +243,6 @@ class Recipe(_Section):
                     )
                 )
         return self
-
-    @property
-    def measured(self) -> Measured:
-        """The pictures an epoch is measured on, as the log's columns call them."""
-        return "held_out" if self.hold_out else "test"
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -144,7 +144,8 @@ def train(
         if tell is not None and accelerator.is_main_process:
             for note in notes:
                 tell(note)
-        trainer = Trainer(settings, learner, learned, measured, accelerator, teacher)
+        kind: Measured = "test" if splits.test is None else "held_out"
+        trainer = Trainer(settings, learner, learned, measured, accelerator, teacher, kind)
         place = str(data) if data == "cifar10" else str(Path(data).absolute())
         if accelerator.is_main_process:
             folder.prepare(settings, resume, {"data": place, "precision": precision})
@@ -226,7 +227,7 @@ class _Run:
         initial = self.trainer.recipe.initial_weights
         if not self.main or not self.trainer.recipe.film:
             return
-        self.film = make_film(self._loaded(), self._probes(), self.trainer.recipe.measured)
+        self.film = make_film(self._loaded(), self._probes(), self.trainer.measured)
         begun = find_film(initial) if initial else None
         if self.film is not None and begun is not None:
             with np.load(begun) as film:
@@ -259,12 +260,12 @@ class _Run:
             folder.write_arrays("film.npz", self.film.arrays(rows))
         folder.write_log(rows)
         self._write_facts()
-        folder.write("curves.png", draw_curves(rows, recipe.name, recipe.measured))
+        folder.write("curves.png", draw_curves(rows, recipe.name, self.trainer.measured))
         folder.write("confusion.png", draw_confusion(metrics))
-        self._write_weights("last.safetensors", metrics, recipe.measured)
-        accuracy = f"{recipe.measured}_accuracy"
+        self._write_weights("last.safetensors", metrics, self.trainer.measured)
+        accuracy = f"{self.trainer.measured}_accuracy"
         if row[accuracy] >= max(before[accuracy] for before in rows):
-            self._write_weights("best.safetensors", metrics, recipe.measured)
+            self._write_weights("best.safetensors", metrics, self.trainer.measured)
         if self.watch is not None:
             self.watch(row)
 
@@ -312,7 +313,7 @@ class _Run:
             "epochs": len(rows),
             "seconds": round(sum(row["seconds"] for row in rows)),
             "pictures": len(self.trainer.train),
-            "held_out": len(self.trainer.test) if self.trainer.recipe.hold_out else 0,
+            "held_out": len(self.trainer.test) if self.trainer.measured == "held_out" else 0,
             "hardware": _hardware(accelerator),
             "precision": accelerator.mixed_precision,
             "processes": accelerator.num_processes,
@@ -358,7 +359,7 @@ class _Run:
         for index in classes:
             first = int((test.labels == index).nonzero()[0])
             image = Image.fromarray(test.pixels[first].permute(1, 2, 0).numpy())
-            name = f"{test.classes[index]} ({MEASURED_NAMES[self.trainer.recipe.measured]})"
+            name = f"{test.classes[index]} ({MEASURED_NAMES[self.trainer.measured]})"
             probes.append(Picture(image, name, ""))
         return probes
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from vit_explorer.datasets.evaluate import evaluate, predict
 from vit_explorer.datasets.metrics import Metrics
-from vit_explorer.datasets.sources import find_pictures, hold_out
 from vit_explorer.datasets.tiny_imagenet import about, in_chinese, named
 from vit_explorer.errors import DataError, ModelError, OutputError
 from vit_explorer.models.calibration import Calibration
@@ -22,6 +21,7 @@ from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.vit import VisionTransformer
 from vit_explorer.models.zoo import load_model
 from vit_explorer.training.calibrate import calibrate
+from vit_explorer.training.data import find_run_splits
 from vit_explorer.training.run_folder import RunFolder
 
 
@@ -69,14 +69,6 @@ def ship(
             target=target,
         )
     checkpoint = read_checkpoint(weights)
-    share = checkpoint.metadata.get("recipe", {}).get("hold_out", 0)
-    if not share:
-        raise DataError(
-            "error.ship.heldout",
-            "The run of {weights} held out no pictures, which a calibration needs; train it "
-            "with hold_out=0.05 or so.",
-            weights=weights,
-        )
     folder = RunFolder(weights.parent)
     data = data or folder.read_facts().get("data")
     if data is None:
@@ -85,8 +77,16 @@ def ship(
             "{folder} doesn't say which data it learned from; give --data.",
             folder=weights.parent,
         )
+    splits = find_run_splits(data, checkpoint.metadata.get("recipe", {}).get("hold_out", 0))
+    if splits.test is None:
+        raise DataError(
+            "error.ship.heldout",
+            "The run of {weights} held out no pictures, which a calibration needs; train it "
+            "with hold_out=0.05 or so.",
+            weights=weights,
+        )
+    held = splits.measured
     model = load_model(weights, device=device)
-    held = hold_out(find_pictures(data, "train"), share)[1]
     logits = predict(model, held, progress=progress)
     calibration = calibrate(logits, torch.tensor(held.labels), held.classes)
     state = _scaled(checkpoint, model, calibration.temperature)
