@@ -1,5 +1,6 @@
 # What `import vit_explorer as vx` offers; `__init__.py` imports each where it is first used.
 
+from .analysis.contributions import Contributions, contributions
 from .analysis.disagreement import disagreements
 from .analysis.faithfulness import Faithfulness, Score, faithfulness
 from .analysis.feature_components import FeatureComponents, feature_components
@@ -14,6 +15,7 @@ from .analysis.logit_lens import LogitLens, logit_lens
 from .analysis.patch_lens import PatchLens, patch_lens
 from .analysis.patch_matches import PatchMatches, patch_matches
 from .analysis.patch_words import patch_words
+from .analysis.patching import HeadAblation, Patched, ablate_heads, patch_activations
 from .analysis.pointing import Pointing, pointing_game
 from .analysis.position_components import position_components
 from .analysis.readout_path import ReadoutPath, readout_path
@@ -54,11 +56,13 @@ __all__ = [
     "Artifacts",
     "Change",
     "ClassMetrics",
+    "Contributions",
     "Evaluation",
     "Explanation",
     "ExplorerError",
     "Faithfulness",
     "FeatureComponents",
+    "HeadAblation",
     "Heatmap",
     "Intervention",
     "LoadedModel",
@@ -71,6 +75,7 @@ __all__ = [
     "PatchFilters",
     "PatchLens",
     "PatchMatches",
+    "Patched",
     "Picture",
     "Pointing",
     "Prediction",
@@ -81,12 +86,14 @@ __all__ = [
     "TrainingFilm",
     "View",
     "__version__",
+    "ablate_heads",
     "artifacts",
     "attention_distance",
     "attention_entropy",
     "attention_variation",
     "available_models",
     "check_patch_embedding",
+    "contributions",
     "disagreements",
     "evaluate",
     "explain",
@@ -99,6 +106,7 @@ __all__ = [
     "load_model",
     "logit_lens",
     "open_picture",
+    "patch_activations",
     "patch_filters",
     "patch_grid",
     "patch_lens",

@@ -12,6 +12,7 @@ from vit_explorer.models.predictions import Prediction
 from vit_explorer.models.targets import Aim
 
 How = Literal["drop", "grey"]
+HeadsHow = Literal["zero", "mean"]
 Pair = tuple[int, int]
 
 
@@ -20,12 +21,14 @@ class Change:
     """Heads as (layer, head) and patches as (row, column) or index to switch off, from 0.
 
     `how` patches go: "drop" takes their tokens away before the first block, positions already
-    added; "grey" paints them in the mean colour.
+    added; "grey" paints them in the mean colour. `heads_how` heads go: "zero" puts zeros in the
+    place of their output, "mean" its mean over the picture's tokens.
     """
 
     heads_off: tuple[Pair, ...] = ()
     patches_off: tuple[Pair | int, ...] = ()
     how: How = "drop"
+    heads_how: HeadsHow = "zero"
 
 
 @dataclass(frozen=True, eq=False)

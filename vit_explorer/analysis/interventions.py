@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.analysis.intervention_result import Change, How, Intervention, Pair
+from vit_explorer.analysis.intervention_result import Change, HeadsHow, How, Intervention, Pair
 from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
 from vit_explorer.models.cells import over_pixels
 from vit_explorer.models.devices import enough_memory
@@ -35,6 +36,7 @@ def intervene(
     heads_off: Iterable[Pair] = (),
     patches_off: Iterable[Pair | int] = (),
     how: How = "drop",
+    heads_how: HeadsHow = "zero",
     target: Target = None,
     top: int = 5,
 ) -> Intervention:
@@ -49,6 +51,7 @@ def intervene(
         heads_off: (layer, head) pairs from 0; a layer may be counted from the end, as -1.
         patches_off: (row, column) pairs, or indices row by row, from 0.
         how: "drop" the patches' tokens, or "grey": paint their pixels in the mean colour.
+        heads_how: "zero": zeros in the place of the heads' output, or its "mean" over the tokens.
         target: class index or label to follow; None is the plain prediction.
         top: how many predictions to return.
 
@@ -68,7 +71,7 @@ def intervene(
                 what=what,
                 off=off,
             )
-    change = Change(tuple(heads_off), tuple(patches_off), how)
+    change = Change(tuple(heads_off), tuple(patches_off), how, heads_how)
     return intervene_many(model, picture, (change,), target=target, top=top)[0]
 
 
@@ -97,9 +100,11 @@ def intervene_many(
     active = [change for change in checked if change.heads or change.patches]
     with model.lock, torch.inference_mode(), enough_memory(model.card.name):
         plain = _run(model, prepared, [_Checked()])
+        alike = [list(own) for _, own in groupby(active, key=lambda change: change.heads_how)]
         batches = [
-            _run(model, prepared, active[start : start + BATCH])
-            for start in range(0, len(active), BATCH)
+            _run(model, prepared, own[start : start + BATCH])
+            for own in alike
+            for start in range(0, len(own), BATCH)
         ]
     outputs = model.card.outputs
     raw = torch.cat((plain, *batches)).float().cpu()
@@ -141,17 +146,19 @@ class _Checked:
     heads: tuple[Pair, ...] = ()
     patches: tuple[Pair, ...] = ()
     how: How = "drop"
+    heads_how: HeadsHow = "zero"
 
 
 def _check(model: LoadedModel, change: Change) -> _Checked:
     one_of(Sentence("part.how", "way patches go"), change.how, get_args(How))
+    one_of(Sentence("part.headshow", "way heads go"), change.heads_how, get_args(HeadsHow))
     if change.heads_off:
         require(model.card, "attention")
     heads = tuple(sorted({_head(model, pair) for pair in change.heads_off}))
     patches = tuple(sorted({_patch(model, place) for place in change.patches_off}))
     if patches and change.how == "drop":
         check_drop(model, len(patches))
-    return _Checked(heads, patches, change.how)
+    return _Checked(heads, patches, change.how, change.heads_how)
 
 
 def check_drop(model: LoadedModel, count: int) -> None:
@@ -229,7 +236,7 @@ def pools_patches(model: LoadedModel) -> bool:
 
 
 def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) -> Tensor:
-    """What the model returns (B, C), one row a change."""
+    """What the model returns (B, C), one row a change; heads go one way in all of them."""
     card = model.card
     parameter = next(model.module.parameters())
     pixels = prepared.pixels.to(parameter).expand(len(changes), -1, -1, -1)
@@ -240,14 +247,21 @@ def _run(model: LoadedModel, prepared: Prepared, changes: Sequence[_Checked]) ->
     if card.tier == 2:  # nothing else was asked for, or it was refused
         with evaluating(model.module):
             return answer(model, pixels).raw
-    return run_without(model, pixels, dropped, _heads_on(model, changes))
+    mean = changes[0].heads_how == "mean"
+    return run_without(model, pixels, dropped, _heads_on(model, changes), mean=mean)
 
 
 def run_without(
-    model: LoadedModel, pixels: Tensor, dropped: Tensor, heads: Mapping[int, Tensor] | None = None
+    model: LoadedModel,
+    pixels: Tensor,
+    dropped: Tensor,
+    heads: Mapping[int, Tensor] | None = None,
+    *,
+    mean: bool = False,
 ) -> Tensor:
     """What the model returns (B, C) for pictures whose `dropped` (B, gh, gw) patches' tokens are
-    hidden from every query and from the pooling; of `heads` by layer, (B, h), False are silent."""
+    hidden from every query and from the pooling; of `heads` by layer, (B, h), False are silent, or
+    give their `mean` over the tokens."""
     card = model.card
     keys = None
     if bool(dropped.any()):
@@ -267,6 +281,7 @@ def run_without(
         pictures=len(pixels),
         keys=keys,
         heads=heads or {},
+        mean=mean,
         on_output=leaving,
     )
     with switched:

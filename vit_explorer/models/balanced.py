@@ -122,8 +122,8 @@ class Balancing(Recorder):
 
     def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # What doesn't depend on tokens is no concern of the backward pass.
-        if func in self._handlers and not _depends((args, kwargs)):
-            return func(*args, **kwargs)
+        if func in _HANDLERS and not _depends((args, kwargs)):
+            return self._plain(func, args, kwargs)
         return super().called(func, args, kwargs)
 
     def fused(self, call: Fused) -> Tensor:
@@ -225,7 +225,7 @@ class Balancing(Recorder):
         return detached(func(*args, **kwargs))
 
     def _plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A product or quotient as it is, which may be an attention written by hand."""
+        """A call as it is, which may be an attention written by hand."""
         output = func(*args, **kwargs)
         return self._as_softmax(output) if self.anatomy.by_hand else output
 

@@ -15,10 +15,16 @@ from vit_explorer.models.structure.attention_calls import Fused
 
 class _Switch(BlockWatch):
     def __init__(
-        self, anatomy: Anatomy, pictures: int, keys: Tensor | None, heads: Mapping[int, Tensor]
+        self,
+        anatomy: Anatomy,
+        pictures: int,
+        keys: Tensor | None,
+        heads: Mapping[int, Tensor],
+        *,
+        mean: bool,
     ) -> None:
         super().__init__(anatomy, pictures)
-        self.keys, self.heads = keys, heads
+        self.keys, self.heads, self.mean = keys, heads, mean
         self.turns: dict[int, int] = {}
 
     def fused(self, call: Fused) -> Tensor:
@@ -53,14 +59,17 @@ class _Switch(BlockWatch):
         return layout.restore(allowed)
 
     def _silenced(self, output: Tensor, block: int) -> Tensor:
-        """With zeros for the heads that are off; several calls of a block share its heads."""
+        """Zeros, or the mean over queries, for heads that are off; calls of a block share its
+        heads."""
         arranged = self.anatomy.layout.arrange(output, self.pictures)
         count, on = arranged.shape[1], self.heads[block]
         if count != on.shape[1]:
             turn = self.turns.get(block, 0)
             self.turns[block] = turn + count
             on = on[:, turn : turn + count]
-        return self.anatomy.layout.restore(arranged.masked_fill(~on[:, :, None, None], 0.0))
+        # Of a softmax, the mean of its rows mixes the mean of what they mix.
+        instead = arranged.mean(dim=-2, keepdim=True) if self.mean else arranged.new_zeros(())
+        return self.anatomy.layout.restore(torch.where(on[:, :, None, None], arranged, instead))
 
 
 @contextmanager
@@ -71,6 +80,7 @@ def switching(
     pictures: int,
     keys: Tensor | None,
     heads: Mapping[int, Tensor],
+    mean: bool = False,
     on_output: BlockOutput | None = None,
 ) -> Iterator[None]:
     """Hide tokens from attention, and silence heads, in the forward pass made meanwhile.
@@ -82,6 +92,7 @@ def switching(
         keys: (B, N) in the module's own order, False for tokens that no query of any block sees;
             None hides none.
         heads: by block (B, h), False for heads whose attention output is set to 0.
+        mean: set it to its mean over the tokens instead.
     """
-    with watching(module, _Switch(anatomy, pictures, keys, heads), on_output):
+    with watching(module, _Switch(anatomy, pictures, keys, heads, mean=mean), on_output):
         yield
