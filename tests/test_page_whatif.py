@@ -263,7 +263,7 @@ def test_a_map_s_claim_is_tested_by_a_press_and_every_method_can_rank(
     card = page.locator('.card[data-method="grad_cam"]')
     best = int(result.heatmaps["grad_cam"].values.argmax())
     row, column = (int(at) + 1 for at in np.unravel_index(best, model.card.grid))
-    assert f"Strongest: row {row}, column {column}." in card.inner_text()
+    assert f"Peak: row {row}, column {column}." in card.inner_text()
     card.get_by_role("button", name="Test it").click()
     page.wait_for_selector(f"{VIEW} .shift")
     page.locator(f"{VIEW} .says", has_text="Without this patch").wait_for()

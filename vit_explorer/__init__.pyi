@@ -36,6 +36,7 @@ from .errors import ExplorerError
 from .explaining.explain import explain, explain_many
 from .explaining.explanation import Explanation
 from .explaining.folders import explain_folder
+from .explaining.report import save_report
 from .explaining.summary import Outcome
 from .explaining.views import VIEWS, View, save_views
 from .methods import METHODS, Heatmap, Method
@@ -116,6 +117,7 @@ __all__ = [
     "position_components",
     "position_similarity",
     "readout_path",
+    "save_report",
     "save_views",
     "token_similarity",
     "trace",

@@ -59,6 +59,23 @@ def fill_folder(
     return folder
 
 
+def write_file(file: Path, content: bytes) -> Path:
+    """Write one file, complete or not at all, and return it; its folder is made.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".vit-explorer-", dir=file.parent) as work:
+            made = Path(work, "made")
+            made.write_bytes(content)
+            os.replace(made, file)
+    except OSError as error:
+        raise not_written(file, error) from None
+    return file
+
+
 def not_written(folder: Path, error: OSError) -> OutputError:
     """What to say of a folder for results that could not be written to."""
     return OutputError(

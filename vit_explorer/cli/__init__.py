@@ -22,6 +22,7 @@ from vit_explorer.version import __version__
 COMMANDS: dict[str, Callable[..., None]] = {
     "app": page.serve,
     "explain": explaining.explain,
+    "report": explaining.report,
     "batch": explaining.batch,
     "view": viewing.view,
     "intervene": viewing.intervene,
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 # Commands whose help lists what they take, as the registries have it.
 LISTED: dict[str, type[Command]] = {
     "explain": WithMethods,
+    "report": WithMethods,
     "batch": WithMethods,
     "view": WithViews,
 }

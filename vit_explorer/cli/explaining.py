@@ -31,7 +31,7 @@ from vit_explorer.cli.options import (
 )
 from vit_explorer.cli.printing import line, marked, say, say_json
 from vit_explorer.cli.progress_bars import counted, method_bars
-from vit_explorer.errors import ModelError
+from vit_explorer.errors import ModelError, OptionError
 from vit_explorer.options import one_of
 from vit_explorer.sentences import Sentence
 
@@ -93,6 +93,44 @@ def explain(
             folder = judged.save(above, name=name)
             _print(console, judged)
             say(f"written to {folder}/")
+
+
+def report(
+    images: Annotated[list[Path], typer.Argument(help="Pictures.", metavar="IMAGE...")],
+    source: SourceOfPrecision,
+    asked: Asked,
+    opening: Opening,
+    trust: Annotated[
+        bool, typer.Option("--trust/--no-trust", help="Compare each map with chance.")
+    ] = True,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Explain pictures in one HTML file that opens anywhere, without server or network."""
+    from vit_explorer.analysis.faithfulness import protocols_of
+
+    methods, options, how = asked.names(), asked.options(), opening.options()
+    if out.is_dir():
+        raise OptionError(
+            "error.report.folder",
+            "--out was the folder {out}, expected a file such as report.html.",
+            out=str(out),
+        )
+    for image in images:  # nothing is written if one of them is wrong, and none is held
+        vx.open_picture(image, **how)
+    loaded = source.load()
+    judging = trust and loaded.card.outputs != "embedding"
+    protocols = protocols_of(loaded) if judging else ()
+    with method_bars() as progress:
+        results = vx.explain_many(
+            loaded, (vx.open_picture(image, **how) for image in images), methods, asked.target,
+            options=options, progress=progress,
+        )  # fmt: skip
+        given = [
+            _judged(loaded, result, protocols) if protocols and result.target else result
+            for result in counted(results, len(images), "explaining")
+        ]
+    written = vx.save_report(given, out)
+    say(f"written to {written} ({written.stat().st_size / 1e6:.1f} MB)")
 
 
 def _print(console: Console, judged: vx.Explanation) -> None:

@@ -19,6 +19,7 @@ STYLES = (
     "app/sidebar",
     "app/layout",
     "app/dialogs",
+    "app/presenting",
     "controls/controls",
     "charts/charts",
 )
@@ -33,6 +34,7 @@ def _head() -> str:
     )
     styles = [f"{name}.css" for name in STYLES]
     styles += [file.relative_to(folder).as_posix() for file in own]
+    styles.append("app/phone.css")  # what a phone changes, it changes of all that stands above
     links = [f'<link rel="stylesheet" href="explorer/static/{name}">' for name in styles]
     return "\n".join((*links, '<meta name="color-scheme" content="light dark">'))
 

@@ -331,6 +331,8 @@ interface State extends Ready {
   ranking: string;
   curveAsked: boolean;
   step: number;
+  presenting: boolean;
+  slide: number;
   learnt: boolean;
   stage: string;
   pixel: number;

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import ExplorerError
+from vit_explorer.explaining.report import save_report
 from vit_explorer.methods import METHODS
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.zoo import available_models
@@ -201,6 +202,7 @@ def download(result: Held) -> Response:
     try:
         with tempfile.TemporaryDirectory() as folder:
             written = explanation.save(folder)
+            save_report(explanation, written / "report.html")
             with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
                 for file in sorted(written.iterdir()):
                     archive.write(file, f"{written.name}/{file.name}")

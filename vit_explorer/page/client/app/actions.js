@@ -141,6 +141,12 @@ export function createActions({ store, setup, adopt }) {
       pictures += 1;
       explain({ target: null, ...place }, place.picture ?? wanted.picture);
     },
+    /** Begin or end presenting, on the whole screen where the browser lets a page have it. */
+    present: (presenting) => {
+      store.set({ presenting, slide: presenting ? 0 : store.get().slide });
+      if (presenting) document.documentElement.requestFullscreen?.().catch(() => {});
+      else if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+    },
     chooseLanguage: (language) => store.set({ language }),
     toggleTheme: () => store.set({ theme: otherTheme(store.get().theme) }),
   };

@@ -25,7 +25,7 @@ export function createTabs(store, names) {
     ),
   );
   const narrow = window.matchMedia("(max-width: 800px)");
-  const showTabs = () => node.scrollIntoView({ block: "start" });
+  const showTabs = () => node.closest(".main")?.scrollIntoView({ block: "start" });
 
   function open(event, name) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -43,6 +43,8 @@ export function createTabs(store, names) {
       const chosen = link.id === `vx-tab-${tab}`;
       link.setAttribute("aria-selected", String(chosen));
       link.tabIndex = chosen ? 0 : -1;
+      // Where they don't all fit, the one that is chosen is in sight.
+      if (chosen) node.scrollLeft = link.offsetLeft - (node.clientWidth - link.offsetWidth) / 2;
     }
   };
   const move = (event) => {
@@ -59,13 +61,13 @@ export function createTabs(store, names) {
   const hint = ({ learnt }) => learn.classList.toggle("fresh", !learnt);
   store.on(["tab"], show);
   store.on(["learnt"], hint);
-  show(store.get());
-  hint(store.get());
   const node = el(
     "nav",
     { class: "tabs", role: "tablist", "aria-label": t("tabs"), onkeydown: move },
     tabs,
   );
+  show(store.get());
+  hint(store.get());
   return node;
 }
 

@@ -97,6 +97,18 @@ export function createHeader({ store, setup, actions }) {
     "◐",
   );
 
+  const present = el(
+    "button",
+    {
+      type: "button",
+      id: "vx-present",
+      "aria-label": t("presenting.start"),
+      title: t("presenting.start"),
+      onclick: () => actions.present(true),
+    },
+    "▣",
+  );
+
   const spoken = store.get().language || browserLanguage();
   const language = el(
     "select",
@@ -141,6 +153,7 @@ export function createHeader({ store, setup, actions }) {
     el("p", { class: "summary" }, named, line),
     link,
     download,
+    present,
     language,
     theme,
   );

@@ -18,6 +18,7 @@ import { createHeader } from "./header.js";
 import { listenForPictures } from "./intake.js";
 import { createLook } from "./look.js";
 import { createPanels } from "./panels.js";
+import { createPresenting } from "./presenting.js";
 import { createSidebar } from "./sidebar.js";
 import { VIEW_LINKS } from "./view_links.js";
 import { fetchViews, VIEWS } from "./views.js";
@@ -136,7 +137,7 @@ function build(root, context) {
     seen = true;
     tell(store.get());
   });
-  main.append(...panels);
+  main.append(...panels, createPresenting(context, root, Object.keys(VIEWS)));
   replace(root, createHeader(context), createSidebar(context), main, listenForPictures(context));
 }
 

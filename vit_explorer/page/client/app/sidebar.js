@@ -3,6 +3,7 @@
 import { nameOf } from "../base/class_names.js";
 import { el, fitCanvas, replace, setText } from "../base/dom.js";
 import { milliseconds } from "../base/format.js";
+import { hint } from "../base/hints.js";
 import { isPlain, isValued, targetName, told } from "../base/outputs.js";
 import { list, t } from "../base/words.js";
 import { barOf } from "../charts/share_bar.js";
@@ -81,7 +82,7 @@ function createPicture(store) {
     const values = {
       caption: t("picture.caption", picture),
       part: t(all ? "picture.all" : "picture.part"),
-      how: t("picture.how"),
+      how: hint("picture.how"),
     };
     setText(caption, t("picture.says", values));
   }
@@ -108,7 +109,7 @@ function createPredictions(store, actions, tools) {
   const unsure = el("p", { class: "note unsure", role: "status", hidden: true });
   const few = el("p", { class: "note few-classes" });
   const time = el("p", { class: "note time" });
-  const hint = el("small", {}, t("predictions.hint"));
+  const asking = el("small", {}, t("predictions.hint"));
 
   /** @param {Prediction} prediction */
   function row(prediction, target) {
@@ -159,7 +160,7 @@ function createPredictions(store, actions, tools) {
     const again = rows.querySelector(`[data-index="${focused}"]`);
     if (again instanceof HTMLElement) again.focus();
     const listed = result.predictions.some(({ index }) => index === target?.index);
-    hint.hidden = !target;
+    asking.hidden = !target;
     setText(kind, KINDS.includes(model.outputs) && !model.sums_to_one ? t(`predictions.${model.outputs}`) : "");
     side.hidden = !target;
     against.hidden = !target;
@@ -185,7 +186,7 @@ function createPredictions(store, actions, tools) {
   return el(
     "div",
     { class: "sidebar-predictions" },
-    el("h2", {}, t("predictions.title"), " ", hint),
+    el("h2", {}, t("predictions.title"), " ", asking),
     rows,
     kind,
     other,

@@ -4,6 +4,12 @@ import { nameUndrawn } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** How much larger text is than on a small screen: what stands around it in a chart grows with it. */
+export function enlargement() {
+  const { documentElement: page } = document;
+  return "computedStyleMap" in page ? parseFloat(getComputedStyle(page).fontSize) / 16 : 1;
+}
+
 /**
  * @template {keyof SVGElementTagNameMap} T
  * @param {T} tag

@@ -1,10 +1,11 @@
 // What charts are drawn of: the plane with its rules and numbers, lines, marks, and where one points.
 
-import { svg } from "../base/svg.js";
+import { enlargement, svg } from "../base/svg.js";
 import { linear, numbersIn, pointsIn, roomFor, ticksIn, writerOf } from "./scales.js";
 
 // The baseline of a number under a drawing lies so far below it, and that of an axis's name so far
-// above the drawing's end; a number beside a rule stands so far from it, and its middle so far up.
+// above the drawing's end; a number beside a rule stands so far from it, and its middle so far up:
+// where text is larger, these and the margins are so by as much.
 const [FOOT, NAME, ASIDE, MIDDLE] = [15, 3, 6, 4];
 
 /**
@@ -39,11 +40,17 @@ export function planeOf(
   { left = 34, right = 8, top = 8, bottom = 34 } = {},
 ) {
   const labels = ticks.map(write(ticks));
-  const box = { left: roomFor(labels, left), right: width - right, top, bottom: height - bottom };
+  const times = enlargement();
+  const box = {
+    left: times * roomFor(labels, left),
+    right: width - times * right,
+    top: times * top,
+    bottom: height - times * bottom,
+  };
   const y = linear(up, [box.bottom, box.top]);
   const rules = ticks.flatMap((tick, at) => [
     level(box, y(tick), "rule"),
-    svg("text", { x: box.left - ASIDE, y: y(tick) + MIDDLE, class: "tick-y" }, labels[at]),
+    svg("text", { x: box.left - times * ASIDE, y: y(tick) + times * MIDDLE, class: "tick-y" }, labels[at]),
   ]);
   return { ...box, x: linear(across, [box.left, box.right]), y, rules };
 }
@@ -73,7 +80,7 @@ export const upright = ({ x, top, bottom }, at, name = "head") =>
  * @param {(tick: number) => string | number} [write]
  */
 export const feet = ({ x, bottom }, ticks, write = String) =>
-  ticks.map((tick) => svg("text", { x: x(tick), y: bottom + FOOT, class: "tick-x" }, write(tick)));
+  ticks.map((tick) => svg("text", { x: x(tick), y: bottom + enlargement() * FOOT, class: "tick-x" }, write(tick)));
 
 /**
  * The name of the axis across, in the middle under its numbers.
@@ -82,7 +89,7 @@ export const feet = ({ x, bottom }, ticks, write = String) =>
  * @param {string} name
  */
 export const axisName = ({ left, right }, height, name) =>
-  svg("text", { x: (left + right) / 2, y: height - NAME, class: "tick-x" }, name);
+  svg("text", { x: (left + right) / 2, y: height - enlargement() * NAME, class: "tick-x" }, name);
 
 /**
  * A line through points; it leads past those that have no number.

@@ -43,6 +43,8 @@ export const START = {
   ranking: "",
   curveAsked: false,
   step: 0,
+  presenting: false,
+  slide: 0,
   learnt: false,
   stage: "cut",
   pixel: 0,

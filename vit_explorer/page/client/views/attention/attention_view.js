@@ -1,6 +1,7 @@
 // Attention: one large canvas for a query, and the matrix of all layers and heads as its index.
 
 import { el, setText } from "../../base/dom.js";
+import { hint } from "../../base/hints.js";
 import { percent } from "../../base/format.js";
 import { list, t } from "../../base/words.js";
 import { createMeasurePlots } from "../../charts/distance.js";
@@ -166,7 +167,7 @@ export function createAttentionView(context) {
     if (map) bar.show(tableFor(state.colormap), limitsOf(state));
     setText(says, describe(state));
     const start = model.prefix.length ? "attention.help" : "attention.help.none";
-    setText(help, t(start, { token: tokenName(model, startToken(model)) }));
+    setText(help, hint(start, { token: tokenName(model, startToken(model)) }));
   }
 
   store.effect(draw);

@@ -2,6 +2,7 @@
 
 import { el, replace, setText } from "../../base/dom.js";
 import { short } from "../../base/format.js";
+import { hint } from "../../base/hints.js";
 import { t } from "../../base/words.js";
 import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
 import { createPatchCanvas } from "../../controls/patch_canvas.js";
@@ -62,7 +63,7 @@ export function createLearnView(context) {
     "div",
     { class: "learn-picture" },
     canvas.canvas,
-    el("div", { class: "learn-pick" }, el("div", { class: "learn-marks" }, chips, menu), el("p", { class: "note" }, t("learn.picture.help")), asides),
+    el("div", { class: "learn-pick" }, el("div", { class: "learn-marks" }, chips, menu), el("p", { class: "note" }, hint("learn.picture.help")), asides),
   );
   const node = el(
     "section",

@@ -1,6 +1,7 @@
 // The picture with patches painted away: dragging takes them or brings them back, as does the keyboard.
 
 import { el, setText } from "../../base/dom.js";
+import { hint } from "../../base/hints.js";
 import { t } from "../../base/words.js";
 import { createPatchCanvas, markCell, OUTLINE } from "../../controls/patch_canvas.js";
 import { cellOf, tokenName } from "../../maps/geometry.js";
@@ -168,7 +169,7 @@ export function createPaintCanvas({ store }) {
       { class: "paint" },
       canvas,
       pinned.node,
-      el("p", { class: "note" }, t("whatif.canvas.help")),
+      el("p", { class: "note" }, hint("whatif.canvas.help")),
     ),
     draw: () => {
       patches.draw();
