@@ -29,6 +29,8 @@ from .analysis.tokens import (
 )
 from .analysis.weight_randomisation import weight_randomisation
 from .analysis.weights import PatchFilters, patch_filters, position_similarity
+from .datasets.diagnosis import Diagnosis, Finding
+from .datasets.doctor import doctor
 from .datasets.evaluate import evaluate
 from .datasets.evaluation import ClassMetrics, Evaluation
 from .datasets.metrics import Metrics
@@ -58,11 +60,13 @@ __all__ = [
     "Change",
     "ClassMetrics",
     "Contributions",
+    "Diagnosis",
     "Evaluation",
     "Explanation",
     "ExplorerError",
     "Faithfulness",
     "FeatureComponents",
+    "Finding",
     "HeadAblation",
     "Heatmap",
     "Intervention",
@@ -96,6 +100,7 @@ __all__ = [
     "check_patch_embedding",
     "contributions",
     "disagreements",
+    "doctor",
     "evaluate",
     "explain",
     "explain_folder",

@@ -7,12 +7,12 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from vit_explorer.datasets.evaluation import Evaluation
+from vit_explorer.datasets.html import render
 from vit_explorer.datasets.metrics import reliability
 from vit_explorer.sentences import cell
 
@@ -28,7 +28,7 @@ def contents(found: Evaluation) -> dict[str, bytes]:
         "predictions.csv": _table(("picture", *_COLUMNS), _rows(found)),
         "classes.csv": _classes(found),
         "confusion.csv": _confusion(found),
-        "report.html": _report(found).encode(),
+        "report.html": _report(found),
     }
 
 
@@ -100,17 +100,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _report(found: Evaluation) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    template = (resources.files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+def _report(found: Evaluation) -> bytes:
     own = found.by_class
     shares = found.confusion / np.maximum(found.confusion.sum(axis=1, keepdims=True), 1)
     mistakes = found.mistakes()
-    return environment.from_string(template).render(
+    return render(
+        "report.html.jinja",
         found=found,
         wrong=len(mistakes),
         per_class=[

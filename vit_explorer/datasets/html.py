@@ -1,0 +1,18 @@
+"""Pages that open without a server or a network, from this room's templates."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A template of this room filled with values, in which what anyone wrote is text."""
+    from jinja2 import Environment, StrictUndefined
+
+    text = (resources.files(__package__) / template).read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # A file's name may hold what is no text.
+    return environment.from_string(text).render(**values).encode("utf-8", "backslashreplace")
