@@ -65,7 +65,7 @@ def measure(
     result = vx.explain(model, photo, methods=tuple(sorted(every)))
     assert result.target is not None
     for kind, names in kinds.items():
-        record: Record = {"photo": photo.name, "kind": kind}
+        record: Record = {"photo": key_of(photo), "kind": kind}
         maps = {name: result.heatmaps[name] for name in names}
         if kind in PROTOCOLS:
             trust = vx.faithfulness(model, result.prepared, maps, protocol=kind, exact=True)
@@ -77,6 +77,11 @@ def measure(
         else:
             record["maps"] = {name: road(model, result, name) for name in maps}
         yield record
+
+
+def key_of(photo: Path) -> str:
+    """A picture's name with its folder's: class folders number their pictures alike."""
+    return f"{photo.parent.name}/{photo.name}"
 
 
 def methods_of(kind: str) -> list[str]:
@@ -265,7 +270,7 @@ def missing(
     done = {(r["kind"], r["photo"]): set(r["maps"]) for r in records if r["kind"] not in GAMES}
     for at, photo in enumerate(tqdm(photos, unit="photo")):
         kinds = {
-            kind: [n for n in methods_of(kind) if n not in done.get((kind, photo.name), ())]
+            kind: [n for n in methods_of(kind) if n not in done.get((kind, key_of(photo)), ())]
             for kind, count in counts.items()
             if kind not in GAMES and at < count
         }
