@@ -229,3 +229,14 @@ def test_ways_heads_go_can_stand_beside_one_another(cat: Path) -> None:
     assert not np.allclose(found[0].logits_after, found[1].logits_after)
     with pytest.raises(ExplorerError, match="zero or mean"):
         vx.ablate_heads(model, cat, how="half")  # type: ignore[arg-type]
+
+
+def test_contributions_as_a_view(cat: Path, tmp_path: Path) -> None:
+    model = load(OddViT())
+    vx.save_views(model, cat, tmp_path, "contributions")
+    expected = vx.contributions(vx.trace(model, cat))
+    assert (tmp_path / "cat/contributions.png").stat().st_size > 5000
+    with np.load(tmp_path / "cat/contributions.npz") as arrays:
+        np.testing.assert_allclose(arrays["heads"], expected.heads, atol=1e-6)
+        total = sum(float(arrays[name].sum()) for name in arrays.files)
+    assert total == pytest.approx(expected.logit, abs=1e-5)

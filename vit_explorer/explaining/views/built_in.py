@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from vit_explorer.analysis.contributions import contributions
 from vit_explorer.analysis.head_statistics import attention_distance, attention_entropy
 from vit_explorer.analysis.logit_lens import logit_lens
 from vit_explorer.analysis.tokens import artifacts, token_similarity
 from vit_explorer.analysis.weights import patch_filters, position_similarity
 from vit_explorer.drawing import figures
 from vit_explorer.drawing import overlays as render
+from vit_explorer.drawing.contribution_figures import contribution_figure
 from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.explaining.views.registry import Drawn, view
 from vit_explorer.models.card import LARGEST_DRAWN_GRID
@@ -47,6 +49,23 @@ def draw_lens(passed: Trace) -> Drawn:
     classes = np.array([[p.index for p in row] for row in lens.predictions])
     arrays = {"logits": lens.logits, "target_probability": lens.curve, "top_classes": classes}
     return figures.lens_figure(lens), arrays
+
+
+@view(
+    title="Contributions",
+    summary="What each head, MLP, the embedding and the biases add to the logit by themselves.",
+    source="Elhage et al. 2021; Gandelsman et al. 2024",
+    requires=("attention", "class"),
+)
+def draw_contributions(passed: Trace) -> Drawn:
+    found = contributions(passed)
+    arrays = {
+        "heads": found.heads,
+        "mlps": found.mlps,
+        "attention_biases": found.attention_biases,
+        "embedding_and_end": np.array([found.embedding, found.end], np.float32),
+    }
+    return contribution_figure(found), arrays
 
 
 @view(
