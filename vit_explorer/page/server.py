@@ -42,6 +42,7 @@ from vit_explorer.page.routes import (
     training,
 )
 from vit_explorer.page.routes.refusals import add_refusals
+from vit_explorer.page.state import freed_memory
 from vit_explorer.page.state.examples import EXAMPLES
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.trainings import Trainings
@@ -76,7 +77,9 @@ def build_app(
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        trimming = asyncio.create_task(freed_memory.give_back_now_and_then())
         yield
+        trimming.cancel()
         await run_in_threadpool(workbench.close)
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
@@ -154,6 +157,7 @@ def serve(
             no password in the file of `auth`.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    freed_memory.keep_little()
     login = Login.by_file(auth) if auth else None
     if login is None and is_beyond(host) and not no_login:
         login = Login.by_token()

@@ -16,6 +16,8 @@ from vit_explorer.pictures.decode import Picture
 from vit_explorer.sentences import Sentence
 
 RESULT_BYTES = 600 * 2**20
+# Small ones too come to an end: nobody goes back further.
+RESULTS_KEPT = 300
 # Weights of models that nothing but results holds: enough for some ViT-B, and a page that still
 # shows one of a model let go asks again.
 WEIGHT_BYTES = 2 * 2**30
@@ -70,7 +72,9 @@ class Results:
     """Results by their key, and by what was asked for; safe under threads."""
 
     def __init__(self) -> None:
-        self._held: ByteCache[Result] = ByteCache(RESULT_BYTES, lambda held: held.bytes)
+        self._held: ByteCache[Result] = ByteCache(
+            RESULT_BYTES, lambda held: max(held.bytes, RESULT_BYTES // RESULTS_KEPT)
+        )
         self._asked: ByteCache[str] = ByteCache(ASKED_KEPT, lambda _: 1)
 
     def get(self, key: str) -> Result | None:

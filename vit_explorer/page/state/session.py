@@ -39,6 +39,7 @@ from vit_explorer.training.film import find_film
 
 MAX_UPLOAD_BYTES = 20 * 10**6
 PICTURE_CACHE_BYTES = 400 * 2**20
+PICTURES_KEPT = 300
 MODELS_KEPT = 2
 # Further ones wait: each takes its memory before any is let go.
 LOADS_AT_ONCE = 4
@@ -64,7 +65,10 @@ class Workbench:
         self.start_film = film
         self.device = device
         self.trainings = trainings
-        self._pictures: ByteCache[Picture] = ByteCache(PICTURE_CACHE_BYTES, picture_bytes)
+        self._pictures: ByteCache[Picture] = ByteCache(
+            PICTURE_CACHE_BYTES,
+            lambda held: max(picture_bytes(held), PICTURE_CACHE_BYTES // PICTURES_KEPT),
+        )
         self._results = Results()
         self._models: ByteCache[LoadedModel] = ByteCache(MODELS_KEPT, lambda _: 1)
         self._loading: Once[LoadedModel] = Once()
