@@ -326,8 +326,8 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
             names=", ".join(names),
         )
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = _parsed(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = Sentence("part.line", " at line {line}", line=mark.line + 1) if mark else ""
         raise RecipeError(
@@ -359,6 +359,20 @@ def _override(values: dict[str, Any], override: str) -> None:
             values[section] = {}
         values = values[section]
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        values[last] = _parsed(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         values[last] = text
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases: a few of them make more than any memory holds, or a list in itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError("an alias", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+
+def _parsed(text: str) -> Any:
+    """What a YAML text holds."""
+    return yaml.load(text, _Plain)  # noqa: S506 - it makes plain values alone
