@@ -150,7 +150,7 @@ def test_every_figure_is_saved_and_its_code_runs(
     page.click('#vx-view-compare .segmented [data-value="picture"]')
     page.click('#vx-view-compare [data-picture="coffee.png"]')
     page.wait_for_selector('[data-side="second"] canvas:visible')
-    for part in ("map", "attention", "positions", "features", "query_key"):
+    for part in ("map", "attention", "positions", "components", "features", "query_key"):
         page.click(f'#vx-view-compare .segmented [data-value="{part}"]')
         wait_idle(page)
         seen |= _look_at_all(page, "compare", gathered)

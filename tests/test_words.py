@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fastapi.testclient import TestClient
 
 import vit_explorer as vx
+from tests.browser import open_explorer, running_app, settle, unexpected, watched_page
 from tests.text_towers import (
     PATCH,
     ROOM,
@@ -23,6 +25,11 @@ from tests.text_towers import (
 )
 from vit_explorer.errors import ModelError, TargetError
 from vit_explorer.models.compared import Compared
+from vit_explorer.page import Workbench, build_app
+from vit_explorer.page.payloads.result import describe_result
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytest.importorskip("transformers", reason="the extra vit-explorer[transformers] is not installed")
 WORDS = ("a photo of a cat", "a red cup", "dog")
@@ -237,6 +244,7 @@ def _embedding() -> vx.LoadedModel:
     [
         ((), "expected one or more sentences"),
         (("a cat", " "), "expected one or more sentences"),
+        (("a cat", "dog", "a cat "), "'a cat' were given twice"),
         (("dog " * 30,), "are 32 tokens, and the model reads 12 at most"),
     ],
 )
@@ -296,3 +304,57 @@ def test_copied_code_loads_the_same_words(loaded: dict[str, vx.LoadedModel]) -> 
     assert load["words"] == list(WORDS) and load["model"] == "tiny-clip"
     line = command(load, "assets/cat.png", {}, ["--method", "rollout"])
     assert line is not None and "--words 'a photo of a cat' 'a red cup' dog --method" in line
+
+
+def test_the_page_asks_in_words(
+    folders: dict[str, tuple[Path, Any]], loaded: dict[str, vx.LoadedModel], small: vx.LoadedModel
+) -> None:
+    workbench = Workbench(loaded["clip"])
+    client = TestClient(build_app(workbench), base_url="http://localhost")
+
+    def ask(model: str, *words: str) -> dict[str, Any]:
+        order = {"architecture": model, "words": words}
+        told = client.post("/explorer/models", json=order).text.splitlines()
+        answer: dict[str, Any] = json.loads(told[-1])
+        return answer
+
+    first = ask("tiny-clip", "dog", "a red cup")["model"]
+    second = ask(first, "cat")["model"]
+    for name, words in ((first, ("dog", "a red cup")), (second, ("cat",))):
+        result = workbench.analyse("cat.png", name, None)
+        described = describe_result(result)["model"]
+        assert described["reads_words"] and described["few_labels"] == list(words)
+        with torch.no_grad():
+            pixels = result.explanation.prepared.pixels
+            expected = own_logits(folders["clip"][1], "clip", pixels, words)
+        torch.testing.assert_close(result.explanation.trace.logits, expected, rtol=1e-4, atol=1e-4)
+    assert ask("tiny-clip", "dog", "dog")["error"]["key"] == "error.words.twice"
+    plain = Workbench(small)
+    assert not describe_result(plain.analyse("cat.png", plain.start_name, None))["model"][
+        "reads_words"
+    ]
+    with pytest.raises(ModelError, match="has no text tower"):
+        plain.add_model(plain.start_name, None, None, words=("dog",))
+
+
+@pytest.mark.browser
+def test_words_are_typed_on_the_page(
+    browser: Browser, folders: dict[str, tuple[Path, Any]], tmp_path: Path
+) -> None:
+    options = ("--model", str(folders["clip"][0]), "--words", *WORDS)
+    with (
+        running_app(*options, scratch=tmp_path) as address,
+        watched_page(browser, address) as (page, wrong),
+    ):
+        open_explorer(page, address)
+        assert page.input_value("#vx-words") == "\n".join(WORDS)
+        page.fill("#vx-words", "a dog\na red dog\n")
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.locator(".predictions .label", has_text="a red dog").wait_for()
+        shown = page.locator(".predictions .label").all_inner_texts()
+        assert sorted(shown) == ["a dog", "a red dog"]
+        page.locator(".predictions button", has_text="a red dog").click()
+        settle(page)
+        chosen = page.locator('.predictions button[aria-pressed="true"] .label')
+        assert chosen.inner_text() == "a red dog"
+        assert unexpected(wrong) == []

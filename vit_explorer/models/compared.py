@@ -87,6 +87,13 @@ def checked_words(words: Sequence[str]) -> tuple[str, ...]:
             words=list(given),
         )
     tidy = [one.strip() for one in given]
+    twice = next((one for one in tidy if tidy.count(one) > 1), None)
+    if twice is not None:
+        raise ModelError(
+            "error.words.twice",
+            "The words {words!r} were given twice, so they would name two classes; leave one out.",
+            words=twice,
+        )
     return check_labels(tidy, len(tidy), Sentence("part.words", "the words"))
 
 
@@ -117,6 +124,11 @@ def with_words(model: LoadedModel, words: Sequence[str]) -> LoadedModel:
     made = compare_with_words(module.encoder, module.reader, names).to(module.directions.device)
     meaning = dataclasses.replace(_meaning(model), count=len(names))
     return _turned(model, made, names, meaning, Provenance("words"))
+
+
+def reads_words(model: LoadedModel) -> bool:
+    """Whether a model can be asked in words: it was loaded with its text tower."""
+    return isinstance(model.module, Compared) and model.module.reader is not None
 
 
 @torch.no_grad()

@@ -122,6 +122,7 @@ interface Model {
   ends_in: string;
   activation: string | null;
   few_labels: string[];
+  reads_words: boolean;
   labels_zh: Record<string, string>;
   labels_source: Said;
   mean: number[];

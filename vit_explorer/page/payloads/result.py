@@ -16,6 +16,7 @@ from vit_explorer.explaining.explanation import Explanation
 from vit_explorer.methods import in_order
 from vit_explorer.models.calibration import read_calibration
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.compared import reads_words
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.predictions import Prediction
 from vit_explorer.models.shipped import SHIPPED
@@ -155,6 +156,7 @@ def _describe_model(result: Result) -> dict[str, Any]:
         "ends_in": card.ends_in,
         "activation": _activation(card),
         "few_labels": list(model.labels) if 0 < card.classes <= FEW_CLASSES else [],
+        "reads_words": reads_words(model),
         "labels_zh": dict(zip(model.labels, model.labels_zh, strict=False)),
         "labels_source": keyed(card.labels_source.sentence),
         "mean": card.mean,

@@ -43,12 +43,13 @@ class ExplanationAsked(BaseModel):
 
 
 class ModelAsked(BaseModel):
-    """A model to put together of files that were sent, by their keys."""
+    """A model to put together of files that were sent, by their keys, or to be asked in words."""
 
     architecture: str = Field("", max_length=200)
     weights: str | None = Field(None, max_length=100)
     labels: str | None = Field(None, max_length=100)
     outputs: str | None = Field(None, max_length=100)
+    words: list[Annotated[str, Field(max_length=300)]] = Field([], max_length=30)
 
 
 class MapAsked(BaseModel):
@@ -104,7 +105,10 @@ async def load_model(workbench: Bench, request: Request) -> StreamingResponse:
 
     def work(tell: Tell) -> None:
         files = (asked.weights, asked.labels)
-        tell({"model": workbench.add_model(asked.architecture, *files, asked.outputs)})
+        model = workbench.add_model(
+            asked.architecture, *files, asked.outputs, words=tuple(asked.words)
+        )
+        tell({"model": model})
 
     return telling(request, work, workbench.answering)
 

@@ -17,6 +17,7 @@ from typing import Any
 from vit_explorer.errors import ModelError, PictureError, closest, did_you_mean
 from vit_explorer.explaining.explain import explain
 from vit_explorer.models.checkpoints.labels import read_labels
+from vit_explorer.models.compared import with_words
 from vit_explorer.models.finishing import with_outputs
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import check_outputs
@@ -162,22 +163,29 @@ class Workbench:
         weights: str | None,
         labels: str | None,
         outputs: str | None = None,
+        *,
+        words: tuple[str, ...] = (),
     ) -> str:
         """Load a model of files that were sent, by their keys; returns its name on the page.
 
         `outputs` says what its numbers are, as in `load_model`; alone, those of `architecture`.
+        `words` are what `architecture` is asked, which then needs a text tower.
 
         Raises:
             ModelError: no such file or architecture, or files that don't fit.
             OptionError: outputs that are not known, or none that the model can have.
         """
+        asked = self._given.get(architecture)
+        if words and asked is not None and asked[0].words:
+            architecture = asked[0].architecture  # other words take nothing from those before
         given = Given(
             architecture,
             self.uploads.path("weights", weights),
             self.uploads.path("labels", labels),
             check_outputs(outputs or None),
+            words,
         )
-        if not (given.weights or given.labels or given.outputs):
+        if not (given.weights or given.labels or given.outputs or given.words):
             raise ModelError(
                 "error.load.nothing",
                 "No file was given; choose a checkpoint, class names, or what the numbers mean.",
@@ -197,6 +205,8 @@ class Workbench:
     def _load_given(self, given: Given) -> LoadedModel:
         given.check()
         name = given.architecture
+        if given.words:
+            return with_words(self.model(name), given.words)
         if given.weights is None:
             shown = self.model(name)
             meant = shown if given.outputs is None else with_outputs(shown, given.outputs)

@@ -38,19 +38,21 @@ GONE = Sentence("error.upload.gone", "The page no longer holds this file; send i
 @dataclass(frozen=True)
 class Given:
     """A model a page put together: its architecture ("" if the file says it), files, and what its
-    outputs are, None to find that."""
+    outputs are, None to find that; or what else a model is asked."""
 
     architecture: str
     weights: Path | None
     labels: Path | None
     outputs: Outputs | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What it is called on the page."""
         if self.weights is not None:
             return self.weights.name
-        parts = (self.architecture, self.labels and self.labels.name, self.outputs)
+        asked = cut_name(", ".join(self.words))
+        parts = (self.architecture, self.labels and self.labels.name, self.outputs, asked)
         return ", ".join(part for part in parts if part)
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ import { createClassSearch } from "../controls/class_search.js";
 import { cropIn } from "../maps/picture.js";
 import { createExampleStrip } from "./example_strip.js";
 import { createPictureValues } from "./picture_values.js";
+import { createWordsForm } from "./words_form.js";
 
 const SHOWN = 5; // As many predictions as the server sends.
 // What is said of numbers that don't sum to 1.
@@ -21,7 +22,8 @@ const KINDS = ["labels", "probabilities", "value"];
 /** @param {Context} context */
 export function createSidebar({ store, setup, actions }) {
   const picture = createPicture(store);
-  const tools = [createClassList({ store, actions }), createClassSearch({ store, actions })];
+  const context = { store, actions };
+  const tools = [createClassList(context), createClassSearch(context), createWordsForm(context)];
   const predictions = createPredictions(store, actions, tools);
   const file = el("input", {
     type: "file",
