@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 
 import vit_explorer as vx
+from tests import stage_models
 from tests.conftest import load_small
 from tests.odd_vits import OddViT
 from tests.test_odd_habits import load
@@ -155,6 +156,13 @@ def test_matches_are_cosines_and_attention_across(pair: tuple[vx.Trace, vx.Trace
     itself = vx.patch_matches(first, first, by="query_key", layer=2).similarity
     own = first.attention(2).mean(0)[prefix:, prefix:]
     np.testing.assert_allclose(itself.reshape(n, n), own, rtol=1e-5)
+
+
+def test_models_without_tokens_of_patches_are_refused_by_that(cat: Path) -> None:
+    traced = vx.trace(stage_models.load("resnet18"), cat)
+    for ask in (vx.patch_lens, vx.feature_components, lambda one: vx.patch_matches(one, one)):
+        with pytest.raises(UnsupportedModelError, match="The tokens of patches"):
+            ask(traced)
 
 
 def test_what_can_t_be_compared_is_told(pair: tuple[vx.Trace, vx.Trace], cat: Path) -> None:

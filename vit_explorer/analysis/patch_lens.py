@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,43 +60,45 @@ def patch_lens(trace: Trace) -> PatchLens:
     outputs = card.outputs
     last = trace.raw.float().cpu()
     (aim,) = first_aims(last[None], outputs) if trace.aim is None else (trace.aim,)
-    maps: list[Tensor] = []
-    classes: list[Tensor] = []
-    shares: list[Tensor] = []
-    for tokens in (embedded(model, trace.prepared.pixels)[0], *trace.blocks):
-        said = measured(read_patches(model, tokens[card.prefix_tokens :]), outputs)  # (n, C)
-        maps.append(aim.measured(said, probabilities=outputs != "value"))
+    depths = (embedded(model, trace.prepared.pixels)[0], *trace.blocks)
+    patches = torch.cat([tokens[card.prefix_tokens :] for tokens in depths])  # ((L + 1)·n, D)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for raw in _read(model, patches):
+        said = measured(raw, outputs)  # (some, C)
         most = said.max(dim=-1)
-        classes.append(most.indices)
-        shares.append(most.values)
-
-    def grid(parts: list[Tensor]) -> Tensor:
-        return torch.stack(parts).unflatten(-1, card.grid).cpu()
-
+        own = aim.measured(said, probabilities=outputs != "value")
+        found.append((own, most.indices, most.values))
+    maps, classes, shares = (
+        torch.cat(parts).unflatten(0, (len(depths), *card.grid)).cpu()
+        for parts in zip(*found, strict=True)
+    )
     ranked = outputs != "value"
     return PatchLens(
         target=predicted(last, model.labels, aim, outputs),
-        target_map=grid(maps).float().numpy(),
-        classes=grid(classes).numpy() if ranked else None,
-        probabilities=grid(shares).float().numpy() if ranked else None,
+        target_map=maps.float().numpy(),
+        classes=classes.numpy() if ranked else None,
+        probabilities=shares.float().numpy() if ranked else None,
     )
 
 
 def read_patches(model: LoadedModel, patches: Tensor) -> Tensor:
     """What the model's end returns (n, C) for each token (n, D), were all tokens this one."""
-    return _read(model, patches, short=_reads_few(model, patches[-1]))
+    return torch.cat(list(_read(model, patches)))
 
 
-def _read(model: LoadedModel, patches: Tensor, short: bool) -> Tensor:
-    """What the head says (n, C) of each token (n, D), standing in the place of all others."""
+def _read(model: LoadedModel, patches: Tensor) -> Iterator[Tensor]:
+    """The same, so many tokens at a time that their copies and answers are cheap to hold."""
     card = model.card
-    count = card.prefix_tokens + 1 if short else card.tokens
-    step = max(1, NUMBERS_AT_ONCE // (count * card.dim))
-    parts = [
-        read_end(model, some[:, None].expand(-1, count, -1), arranged=False).raw.float()
-        for some in patches.split(step)
-    ]
-    return torch.cat(parts)
+    count = card.prefix_tokens + 1 if _reads_few(model, patches[-1]) else card.tokens
+    step = max(1, NUMBERS_AT_ONCE // max(count * card.dim, card.classes))
+    for some in patches.split(step):
+        yield _read_alike(model, some, count)
+
+
+def _read_alike(model: LoadedModel, patches: Tensor, count: int) -> Tensor:
+    """What the end returns (n, C) of `count` tokens that are all the same, for each of (n, D)."""
+    alike = patches[:, None].expand(-1, count, -1)
+    return read_end(model, alike, arranged=False).raw.float()
 
 
 def _reads_few(model: LoadedModel, token: Tensor) -> bool:
@@ -103,9 +106,9 @@ def _reads_few(model: LoadedModel, token: Tensor) -> bool:
 
     Most do, which is some hundred times less to compute; one that needs its grid is given it.
     """
-    whole = _read(model, token[None], short=False)
+    whole = _read_alike(model, token[None], model.card.tokens)
     try:
-        few = _read(model, token[None], short=True)
+        few = _read_alike(model, token[None], model.card.prefix_tokens + 1)
     except (RuntimeError, ValueError, IndexError, AssertionError):
         return False
     exact = 1e-4 * max(1.0, float(whole.abs().max()))

@@ -61,6 +61,9 @@ ROWS = (
         "forward + backward",
         "",
     ),
+    Row("the lens of every patch at every depth / forward pass", "patch lens", "forward", ""),
+    Row("components of every layer's patches / forward pass", "components", "forward", ""),
+    Row("patches matched across two pictures / forward pass", "matches", "forward", ""),
     Row(
         "explicit rollout + grad-cam package / ours",
         "explicit rollout + grad-cam package",
@@ -121,6 +124,11 @@ def _jobs(model: vx.LoadedModel, prepared: vx.Prepared) -> dict[str, Callable[[]
         "first page": first_page,
         "one backward": lambda: maps(*ONE_BACKWARD),
         "balanced": lambda: vx.METHODS["libra_input_x_gradient"](passed),
+        "patch lens": lambda: vx.patch_lens(passed),
+        "components": lambda: [
+            vx.feature_components(passed, layer=layer) for layer in range(len(model.blocks))
+        ],
+        "matches": lambda: vx.patch_matches(passed, passed, by="query_key").nearest,
         "explicit rollout": lambda: explicit(pixels),
         "AttentionExtract rollout": lambda: extracted(pixels),
         "grad-cam package": lambda: package(pixels),
