@@ -170,8 +170,6 @@ NUMBERS = {
     "layer-similarity": ("path.similarity", ("cosine",)),
     "token-path": ("path.points", ("component 1", "component 2")),
     "position-profile": ("[*along, *down]", ("cosine",)),
-    "feature-components": ("values", ("component 1", "component 2", "component 3")),
-    "position-components": ("values", ("component 1", "component 2", "component 3")),
     "logit-lens": (
         "[[each.probability for each in row] for row in lens.predictions]",
         ("p 1", "p 2", "p 3", "p 4", "p 5"),
@@ -208,7 +206,8 @@ def _run_all(found: dict[str, tuple[str, list[list[str]]]], checkpoint: Path, pl
         name = numbered.split()[0]
         if not path.exists() or not table:
             continue
-        _, columns = NUMBERS.get(name, ("", (table[0][-1],)))
+        parts = tuple(column for column in table[0] if column.startswith("component "))
+        _, columns = NUMBERS.get(name, ("", parts or (table[0][-1],)))
         held = _columns(table)
         shown = np.array([[float(cell) for cell in held[column]] for column in columns]).T
         # The page adds up heads and cosines in float64, Python in float32.
