@@ -217,7 +217,7 @@ def test_a_language_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert offered == [
         {"code": "de", "tag": "de", "name": "Deutsch"},
         {"code": "en", "tag": "en", "name": "English"},
-        {"code": "zh", "tag": "zh-CN", "name": "中文"},
+        {"code": "zh", "tag": "zh-CN", "name": "中文 (Chinese)"},
     ]
 
 

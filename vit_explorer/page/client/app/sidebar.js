@@ -84,7 +84,7 @@ function createPicture(store) {
     const values = {
       caption: t("picture.caption", picture),
       part: t(all ? "picture.all" : "picture.part"),
-      how: hint("picture.how"),
+      how: hint("picture.how", "picture.how.touch"),
     };
     setText(caption, t("picture.says", values));
   }

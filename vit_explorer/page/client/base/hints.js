@@ -4,5 +4,5 @@ import { t } from "./words.js";
 
 const fingers = window.matchMedia("(hover: none) and (pointer: coarse)");
 
-/** The sentence `key`, or where there is neither mouse nor keyboard its twin about fingers. */
-export const hint = (key, values = {}) => t(fingers.matches ? `${key}.touch` : key, values);
+/** The sentence `key`, or where there is neither mouse nor keyboard the one about fingers. */
+export const hint = (key, touch, values = {}) => t(fingers.matches ? touch : key, values);

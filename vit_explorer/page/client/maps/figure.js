@@ -7,6 +7,7 @@ const PAD = 16;
 const LINE = 19;
 const BAR = 12;
 const LARGEST_SCALE = 1.3;
+const GRADIENT = "bar-colours";
 const FONT = "system-ui, sans-serif";
 const COPIED = [
   "fill",
@@ -109,14 +110,14 @@ function copyPlot(plot) {
 }
 
 function drawBar({ table, limits, format }, top, ink) {
-  const steps = 64;
-  const wide = WIDTH / steps;
-  const strip = Array.from({ length: steps }, (_, step) => {
-    const at = Math.round((step / (steps - 1)) * 255) * 3;
-    const fill = `rgb(${table[at]},${table[at + 1]},${table[at + 2]})`;
-    // A hair wider than its share, or seams show between the parts.
-    return svg("rect", { x: PAD + step * wide, y: top, width: wide + 0.5, height: BAR, fill });
-  });
+  // One strip of all 256 colours: parts beside one another would show their seams.
+  const colours = svg("linearGradient", { id: GRADIENT });
+  for (let at = 0; at < 256; at += 1) {
+    const [red, green, blue] = table.subarray(at * 3, at * 3 + 3);
+    colours.append(svg("stop", { offset: at / 255, "stop-color": `rgb(${red},${green},${blue})` }));
+  }
+  const fill = `url(#${GRADIENT})`;
+  const strip = svg("rect", { x: PAD, y: top, width: WIDTH, height: BAR, fill });
   const ends = limits.map((value, end) =>
     svg(
       "text",
@@ -130,7 +131,7 @@ function drawBar({ table, limits, format }, top, ink) {
       format(value),
     ),
   );
-  return [...strip, ...ends];
+  return [colours, strip, ...ends];
 }
 
 /** The same figure as a PNG of twice its size in pixels. */

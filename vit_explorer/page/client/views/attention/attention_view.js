@@ -167,7 +167,7 @@ export function createAttentionView(context) {
     if (map) bar.show(tableFor(state.colormap), limitsOf(state));
     setText(says, describe(state));
     const start = model.prefix.length ? "attention.help" : "attention.help.none";
-    setText(help, hint(start, { token: tokenName(model, startToken(model)) }));
+    setText(help, hint(start, "attention.help.touch", { token: tokenName(model, startToken(model)) }));
   }
 
   store.effect(draw);

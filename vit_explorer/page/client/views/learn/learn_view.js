@@ -63,7 +63,7 @@ export function createLearnView(context) {
     "div",
     { class: "learn-picture" },
     canvas.canvas,
-    el("div", { class: "learn-pick" }, el("div", { class: "learn-marks" }, chips, menu), el("p", { class: "note" }, hint("learn.picture.help")), asides),
+    el("div", { class: "learn-pick" }, el("div", { class: "learn-marks" }, chips, menu), el("p", { class: "note" }, hint("learn.picture.help", "learn.picture.help.touch")), asides),
   );
   const node = el(
     "section",

@@ -169,7 +169,7 @@ export function createPaintCanvas({ store }) {
       { class: "paint" },
       canvas,
       pinned.node,
-      el("p", { class: "note" }, hint("whatif.canvas.help")),
+      el("p", { class: "note" }, hint("whatif.canvas.help", "whatif.canvas.help.touch")),
     ),
     draw: () => {
       patches.draw();
