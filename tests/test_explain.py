@@ -99,7 +99,7 @@ def test_a_picture_prepared_for_another_model(small: vx.LoadedModel, cat: Path) 
         vx.patch_grid(small, other)
 
 
-@pytest.mark.parametrize("target", [3.7, True, [1], float("nan"), "--2", "²", "1.0"])
+@pytest.mark.parametrize("target", [3.7, True, [[1]], float("nan"), "--2", "²", "1.0"])
 def test_targets_that_are_no_class(small: vx.LoadedModel, cat: Path, target: object) -> None:
     with pytest.raises(TargetError, match="expected a class label|has no class"):
         vx.explain(small, cat, target=target)  # type: ignore[arg-type]

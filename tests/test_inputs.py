@@ -99,6 +99,7 @@ def test_progress_counts_every_picture_and_can_stop(small: vx.LoadedModel, cat: 
 
     for parameter in small.module.parameters():
         parameter.requires_grad_(True)
+        parameter.grad = None  # other packages, in other tests, leave theirs
     try:
         for name in NAMES:
             with pytest.raises(InterruptedError):

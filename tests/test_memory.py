@@ -11,6 +11,7 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.loops import in_a_loop
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.state import freed_memory, results
 from vit_explorer.page.state.results import Result, Results
@@ -46,7 +47,7 @@ def test_memory_is_given_back_where_it_has_grown(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(freed_memory, "PACE", 0)
     monkeypatch.setattr(freed_memory, "give_back", lambda: given.append(1))
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(freed_memory.give_back_now_and_then())
+        in_a_loop(freed_memory.give_back_now_and_then())
     # Not at the size that is just worth nothing, once above it, and not at the size after.
     assert given == [1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
@@ -21,6 +20,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tests.browser import open_explorer, wait_for_picture, wait_quiet, watched_page
+from tests.loops import in_a_loop
 from vit_explorer.errors import OptionError
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.front import at_any_address
@@ -278,7 +278,7 @@ def test_a_long_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
                 heard.set()
         return lines
 
-    lines = asyncio.run(listen())
+    lines = in_a_loop(listen())
     assert lines[:2] == [b"\n", b"\n"]
     assert lines[-1] == b'{"done": 1}\n'
 

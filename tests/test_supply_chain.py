@@ -20,12 +20,13 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 # Imported beside what brings them, whose own bounds say which versions fit.
 BROUGHT = {
+    "gradio-client": "gradio",
     "huggingface-hub": "timm",
     "rich": "typer",
     "starlette": "fastapi",
 }
 # What only its users have, imported where they hand it in.
-OPTIONAL = {"lightning", "pytorch-lightning", "transformers"}
+OPTIONAL = {"lightning", "open-clip-torch", "pytorch-lightning", "transformers"}
 
 
 def names(text: str) -> set[str]:

@@ -135,8 +135,8 @@ def explain_many(
     Raises:
         ExplorerError: as `explain`, when the picture it is about is reached.
     """
-    model = reading(model, target if isinstance(target, (list, tuple)) else (target,))
     request = Request.check(model, methods, options)
+    model = reading(model, target if isinstance(target, (list, tuple)) else (target,))
     size = request.batch_size(model, batch_size)
     asked = _with_targets(model, pictures, target)
     return _in_batches(model, asked, request, top, progress, size)

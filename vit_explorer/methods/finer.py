@@ -54,7 +54,7 @@ def finer_cam(
     """
     from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
 
-    if trace.aim is None or trace.card.classes < 2:
+    if trace.aim is None or trace.target is None or trace.card.classes < 2:
         raise NEEDS["class"].refusal(trace.card)
     count = min(
         whole_number(Sentence("part.others", "number of others"), others, 1), trace.card.classes - 1

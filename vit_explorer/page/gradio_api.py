@@ -62,7 +62,9 @@ def add_endpoints(workbench: Workbench) -> None:
         aim = None if target in ("", None) else target
         loaded = workbench.model(str(model or workbench.start_name))
         opened = picture_of(workbench, picture)
-        return describe(explain_picture(loaded, opened, methods=names, target=aim))
+        # One target: a list of them would be answered by a list.
+        (found,) = explain_picture(loaded, [opened], methods=names, target=[aim])
+        return describe(found)
 
     def attention(
         picture: dict[str, Any] | str,
