@@ -371,7 +371,7 @@ def test_a_shell_gives_the_command_names_as_they_are(
     assert told["pretrained"] is load.get("pretrained", True)
     how = cli.options.Opening(bands=told["bands"], stretch=told["stretch"]).options()
     assert how == {"stretch": "auto", **as_tuples(opened)}
-    assert (told["method"], told["target"]) == (["rollout"], target)
+    assert (told["method"], told["target"]) == (["rollout"], [target])
 
 
 @settings(max_examples=50, deadline=None)
