@@ -101,7 +101,7 @@ def test_presenting_shows_one_figure_and_steps_by_a_clicker(page: Page) -> None:
     page.wait_for_selector(".header", state="hidden")
     assert shown_figures(page) == ["What the model sees"]
     page.keyboard.press("PageDown")
-    assert shown_figures(page) == ["Attention rollout"]
+    assert shown_figures(page) == ["LibraGrad"]
     picture = page.locator(".gallery > :visible canvas").bounding_box()
     assert picture is not None
     assert picture["height"] > 0.8 * 720
