@@ -36,7 +36,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 ATTENTION = "#vx-view-attention .stage canvas"
-MAPS = ("rollout", "gradient_rollout", "generic_attention", "grad_cam", "attention_grad_cam")
+# The six that pointed best at what was learned, then the two that are taught first.
+MAPS = (
+    "libra_input_x_gradient",
+    "gradient_rollout",
+    "libra_generic_attention",
+    "generic_attention",
+    "legrad",
+    "grad_cam",
+    "attention",
+    "rollout",
+)
+SAVED = ("rollout", "gradient_rollout", "generic_attention", "grad_cam", "attention_grad_cam")
 
 
 def map_of(name: str) -> str:
@@ -51,8 +62,15 @@ def test_first_page_explains_the_cat(page: Page) -> None:
     assert shares == sorted(shares, reverse=True)
     assert 0 < sum(shares) <= 100.5
     assert rows.first.get_attribute("aria-pressed") == "true"
+    cards = page.locator(".gallery .card[data-method]")
+    assert cards.evaluate_all("(all) => all.map((card) => card.dataset.method)") == list(MAPS)
     for name in MAPS:
         assert page.locator(map_of(name)).evaluate("(canvas) => canvas.width") > 100
+    marked = page.locator(".gallery .card[data-method]", has=page.locator(".taught"))
+    assert marked.evaluate_all("(all) => all.map((card) => card.dataset.method)") == [
+        "attention",
+        "rollout",
+    ]
     assert page.locator(map_of("rollout")).get_attribute("aria-label")
 
 
@@ -223,7 +241,7 @@ def test_download_holds_what_save_writes(page: Page) -> None:
     data = Path(caught.value.path()).read_bytes()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = {Path(name).name for name in archive.namelist()}
-        assert {"explanation.json", "heatmaps.npz", *(f"{name}.png" for name in MAPS)} <= names
+        assert {"explanation.json", "heatmaps.npz", *(f"{name}.png" for name in SAVED)} <= names
         manifest = json.loads(archive.read("cat/explanation.json"))
         with np.load(io.BytesIO(archive.read("cat/heatmaps.npz"))) as maps:
             assert maps["rollout"].shape == (8, 8)
@@ -429,7 +447,14 @@ def test_explain_is_read_by_keyboard(page: Page) -> None:
     page.focus(".card-seen canvas")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector('.card[data-method="rollout"] .here:visible')
-    assert "row 5, column 5: Attention rollout" in page.inner_text(".card-seen [aria-live]")
+    told = page.inner_text(".card-seen [aria-live]")
+    assert "row 5, column 5: LibraGrad " in told
+    for name in page.locator(".gallery .card[data-method] .heading").all_inner_texts():
+        card = page.locator(".gallery .card[data-method]").filter(
+            has=page.get_by_text(name, exact=True)
+        )
+        here = card.locator(".here").inner_text()
+        assert f"{name} {here}" in told, name
 
 
 def test_a_reload_and_a_link_show_the_same(page: Page, address: str) -> None:

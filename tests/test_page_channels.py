@@ -40,7 +40,8 @@ COLOURS = """() => {
 
 def stage(page: Page, name: str) -> str:
     page.locator(".pipeline button", has_text=name).first.click()
-    return page.locator(".stage-card").inner_text()
+    card = page.locator(".stage-card", has=page.get_by_role("heading", name=name, exact=True))
+    return card.inner_text()
 
 
 @pytest.mark.browser

@@ -112,8 +112,12 @@ def test_trust_says_what_faithfulness_says(
         numbers = page.inner_text(f"{card(name)} .verdict-numbers")
         assert ("than chance" in verdict) is not trust.beats_chance(name)
         assert verdict.startswith("worse") is trust.loses_to_chance(name)
-        assert [int(n) for n in re.findall(r"\d+", verdict)] == [trust.beaten(name), 20]
         score = trust.scores[name]
+        # Only a tie may fall either way: rounding differs with the threads of a process.
+        ties = sum(abs(score.gain - chance.gain) < 1e-4 for chance in trust.random)
+        beaten, of = (int(n) for n in re.findall(r"\d+", verdict))
+        assert abs(beaten - trust.beaten(name)) <= ties, name
+        assert of == len(trust.random) == 20
         found = [float(n) for n in re.findall(r"[\d.]+", numbers)]
         assert found == pytest.approx([score.insertion, score.deletion], abs=0.0051)
     page.click(f"{card('rollout')} .trust")
@@ -144,12 +148,12 @@ def test_agreement_is_spearman_s_and_a_cell_links_its_maps(
     maps = vx.explain(vx.load_model(str(small_checkpoint)), cat, methods=shown_of(1)).heatmaps
     one, other = maps["rollout"].values.ravel(), maps["generic_attention"].values.ravel()
     value = f"{spearmanr(one, other).statistic:.2f}".replace("-", "−")
-    cell = page.get_by_role("button", name=f"Attention rollout and Generic attention: {value}")
+    cell = page.get_by_role("button", name=f"Generic attention and Attention rollout: {value}")
     cell.click()
     settle(page)
     assert page.locator(".card.paired").evaluate_all("(all) => all.map((c) => c.dataset.id)") == [
-        "rollout",
         "generic_attention",
+        "rollout",
     ]
     assert value in page.inner_text(".agreement-says")
     page.keyboard.press("Escape")

@@ -230,7 +230,9 @@ def test_commands(tmp_path: Path, assets: Path, capsys: pytest.CaptureFixture[st
     plain = options[:3]
     assert run("methods", *plain) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "rollout, gradient_rollout, generic_attention" in told
+    assert "left out: libra_input_x_gradient: The tokens of patches" in told
+    left = "gradient_rollout, libra_generic_attention, generic_attention, legrad, attention"
+    assert f"left out: {left}, rollout, attention_grad_cam: Attention from all patches" in told
     assert "can't be shown of test_resnet" in told
     assert run("inspect", "test_resnet", "--random") == 0
     assert "tier reason" in capsys.readouterr().out
