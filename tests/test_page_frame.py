@@ -128,12 +128,14 @@ def test_copied_code_makes_the_map_that_is_shown(page: Page, place: Path) -> Non
     wait_idle(page)
     figure = '.card[data-method="generic_attention"]'
     shown = shown_map(page, figure, "generic_attention")
-    np.testing.assert_allclose(run_python(copied(page, figure, "python"), place), shown, rtol=1e-4)
+    # Cells next to 0 are differences of larger numbers.
+    near = {"rtol": 1e-4, "atol": 1e-5 * shown.max()}
+    np.testing.assert_allclose(run_python(copied(page, figure, "python"), place), shown, **near)
     words = shlex.split(copied(page, figure, "command"))
     assert words[:2] == ["vit-explorer", "explain"]
     run(["-m", "vit_explorer", *words[1:]], place)
     with np.load(place / "out/cat/heatmaps.npz") as maps:
-        np.testing.assert_allclose(maps["generic_attention"], shown, rtol=1e-4)
+        np.testing.assert_allclose(maps["generic_attention"], shown, **near)
 
 
 @pytest.mark.browser
