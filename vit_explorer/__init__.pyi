@@ -1,5 +1,6 @@
 # What `import vit_explorer as vx` offers; `__init__.py` imports each where it is first used.
 
+from .analysis.border_relevance import BorderRelevance, border_relevance
 from .analysis.contributions import Contributions, contributions
 from .analysis.disagreement import disagreements
 from .analysis.faithfulness import Faithfulness, Score, faithfulness
@@ -12,6 +13,7 @@ from .analysis.head_statistics import (
 from .analysis.intervention_result import Change, Intervention
 from .analysis.interventions import intervene, intervene_many
 from .analysis.logit_lens import LogitLens, logit_lens
+from .analysis.map_clusters import MapClusters, cluster_maps
 from .analysis.patch_lens import PatchLens, patch_lens
 from .analysis.patch_matches import PatchMatches, patch_matches
 from .analysis.patch_words import patch_words
@@ -38,6 +40,7 @@ from .errors import ExplorerError
 from .explaining.explain import explain, explain_many
 from .explaining.explanation import Explanation
 from .explaining.folders import explain_folder
+from .explaining.relevance_maps import RelevanceMaps, relevance_maps, token_embeddings
 from .explaining.report import save_report
 from .explaining.summary import Outcome
 from .explaining.views import VIEWS, View, save_views
@@ -57,6 +60,7 @@ __all__ = [
     "METHODS",
     "VIEWS",
     "Artifacts",
+    "BorderRelevance",
     "Change",
     "ClassMetrics",
     "Contributions",
@@ -72,6 +76,7 @@ __all__ = [
     "Intervention",
     "LoadedModel",
     "LogitLens",
+    "MapClusters",
     "Method",
     "Metrics",
     "ModelCard",
@@ -86,6 +91,7 @@ __all__ = [
     "Prediction",
     "Prepared",
     "ReadoutPath",
+    "RelevanceMaps",
     "Score",
     "Trace",
     "TrainingFilm",
@@ -97,7 +103,9 @@ __all__ = [
     "attention_entropy",
     "attention_variation",
     "available_models",
+    "border_relevance",
     "check_patch_embedding",
+    "cluster_maps",
     "contributions",
     "disagreements",
     "doctor",
@@ -122,8 +130,10 @@ __all__ = [
     "position_components",
     "position_similarity",
     "readout_path",
+    "relevance_maps",
     "save_report",
     "save_views",
+    "token_embeddings",
     "token_similarity",
     "trace",
     "weight_randomisation",
