@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-KINDS = {"F32": "<f4", "U8": "u1"}
+KINDS = {"F32": "<f4", "I32": "<i4", "U8": "u1"}
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

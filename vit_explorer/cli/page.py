@@ -34,8 +34,9 @@ def serve(
         bool,
         typer.Option(
             "--allow-training",
-            help="Let the page train models. With a --host that others reach, they can then have "
-            "this machine read any folder of pictures, compute, and write under --runs.",
+            help="Let the page train models and open data sets. With a --host that others reach, "
+            "they can then have this machine read any folder of pictures, compute, and write "
+            "under --runs.",
         ),
     ] = False,
     runs: Annotated[Path, typer.Option(help="Folder for what --allow-training trains.")] = Path(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from vit_explorer.models.outputs import answer, no_classes
 from vit_explorer.models.zoo import load_model
 from vit_explorer.sentences import Sentence
 
+# Shown on the terminal, or called with the pictures done and all of them.
+Progress = bool | Callable[[int, int], None]
+
 
 def evaluate(
     model: LoadedModel | str | Path,
@@ -28,7 +31,7 @@ def evaluate(
     batch_size: int = 250,
     device: str = "auto",
     precision: str = "no",
-    progress: bool = False,
+    progress: Progress = False,
     **options: Any,
 ) -> Evaluation:
     """Measure a model on the test split of a data set, as `find_pictures` finds it.
@@ -37,6 +40,8 @@ def evaluate(
         model: a loaded model, or a name or checkpoint for `load_model`, which gets `options`.
         data: "cifar10", a folder with CIFAR-10's files, or a folder of class folders.
         precision: "no" (float32) or "bf16".
+        progress: True for a bar; or called with how many pictures are done, and of how many; what
+            it raises stops the evaluation.
 
     Only the data's classes count as answers, also of a model that knows more.
 
@@ -63,7 +68,7 @@ def predict(
     *,
     batch_size: int = 250,
     half: bool = False,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Tensor:
     """A model's logits (n, classes) about pictures, a column for each of the pictures' classes.
 
@@ -74,12 +79,16 @@ def predict(
     order = class_columns(model, source.classes)
     answers = []
     batches = _batches((model.preprocess.transform(p) for p in source.pictures()), batch_size)
-    bar = tqdm(total=len(source), desc="evaluating", disable=not progress, leave=False)
+    bar = tqdm(total=len(source), desc="evaluating", disable=progress is not True, leave=False)
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=half)
-    with bar, model.lock, torch.inference_mode(), autocast:
+    with bar, torch.inference_mode(), autocast:
         for batch in batches:
-            answers.append(answer(model, batch.to(model.device)).raw.float().cpu()[:, order])
+            # Between batches the model is free for others: a page explains with it meanwhile.
+            with model.lock:
+                answers.append(answer(model, batch.to(model.device)).raw.float().cpu()[:, order])
             bar.update(len(batch))
+            if callable(progress):
+                progress(sum(map(len, answers)), len(source))
     raw = torch.cat(answers)
     broken = int((raw.isnan() | raw.isposinf()).any(dim=1).sum())
     if broken:

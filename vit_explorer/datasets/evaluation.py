@@ -126,7 +126,9 @@ class Evaluation(Metrics):
         def write(place: Path) -> dict[str, Any]:
             for name, content in contents(self).items():
                 (place / name).write_bytes(content)
-            return self.told()
+            folder = self.source.folder
+            # By this the page finds the pictures again.
+            return {**self.told(), "pictures": None if folder is None else str(folder.absolute())}
 
         return fill_folder(folder.parent, folder.name, write, manifest=MANIFEST)
 

@@ -38,8 +38,9 @@ _TABLES = (".csv", ".tsv", ".jsonl")
 class Source:
     """Labelled pictures that are not decoded yet: files, or arrays (H, W, 3) uint8.
 
-    `folder` is what the files' names are told from. `left_out` counts the files of `place` that
-    aren't read, and `note` says where labels come from that are no folders' names.
+    `folder` is what the files' names are told from, or holds the arrays. `left_out` counts the
+    files of `place` that aren't read, and `note` says where labels come from that are no folders'
+    names.
     """
 
     name: str
@@ -151,7 +152,7 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     place = find_cifar10(data)
     if place is not None:
         pixels, labels, classes = read_cifar10(place, part)
-        return Source(f"CIFAR-10 {part}", pixels, tuple(labels), classes)
+        return Source(f"CIFAR-10 {part}", pixels, tuple(labels), classes, folder=place)
     official = find_tiny_imagenet(data)
     if official is not None:
         return Source(f"Tiny ImageNet {part}", *read_tiny_imagenet(official, part), folder=official)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import torch
 
 from vit_explorer.errors import OptionError
 from vit_explorer.explaining.explain import explain_many
-from vit_explorer.methods import METHODS
+from vit_explorer.explaining.explanation import Explanation
+from vit_explorer.methods import in_order
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import why_not
 from vit_explorer.models.targets import Target
 from vit_explorer.tracing.trace import Trace
+
+_OPEN = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ def relevance_maps(
     """
     method = method or cheap_method(model)
     values, embeddings = [], []
-    for found in explain_many(model, pictures, method, target, top=1):
+    for found in _explained(model, pictures, method, target):
         values.append(found.heatmaps[method].values)
         embeddings.append(_embedding(found.trace))
         if progress is not None:
@@ -83,12 +87,23 @@ def token_embeddings(
     return np.stack(found)
 
 
+def _explained(
+    model: LoadedModel, pictures: Iterable[Any], method: str, target: Target | Sequence[Target]
+) -> Iterator[Explanation]:
+    if not isinstance(target, (list, tuple)):
+        yield from explain_many(model, pictures, method, target, top=1)
+        return
+    # `explain_many` holds all pictures of a list of targets; here a few are open at once.
+    waiting, targets = iter(pictures), iter(target)
+    while batch := list(islice(waiting, _OPEN)):
+        yield from explain_many(model, batch, method, list(islice(targets, len(batch))), top=1)
+
+
 def cheap_method(model: LoadedModel) -> str:
-    """The first of `METHODS`, which stand in the order of their measured faithfulness, that the
-    model allows and that doesn't ask it again."""
+    """The most faithful method, as measured, of those allowed that don't ask the model again."""
     allowed = (
-        name
-        for name, method in METHODS.items()
+        method.name
+        for method in in_order()
         if not method.runs_model and not why_not(model.card, method.needed)
     )
     found = next(allowed, None)

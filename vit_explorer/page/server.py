@@ -36,6 +36,7 @@ from vit_explorer.page.routes import (
     installable,
     interventions,
     jobs,
+    labelled_sets,
     models,
     numbers,
     results,
@@ -100,6 +101,7 @@ def build_app(
         app.include_router(routes.router)
     if workbench.trainings is not None:
         app.include_router(training.router)
+        app.include_router(labelled_sets.router)
     app.mount("/explorer/static", StaticFiles(directory=static_folder()))
     blocks = build_blocks(workbench)
     gr.mount_gradio_app(

@@ -265,6 +265,48 @@ interface Runs {
   now: Training | null;
 }
 
+/** What was predicted of each of many pictures; labels and predictions are places in `classes`. */
+interface PredictionTable {
+  classes: string[];
+  pictures: string[];
+  labels: Int32Array;
+  predicted: Int32Array;
+  probability: Float32Array;
+  count: number;
+}
+
+/** A data set that is open: `model` predicted as the page calls it, `of` as its files do. */
+interface DataSet {
+  key: string;
+  model: string | null;
+  of: string;
+  data: string;
+  count: number;
+  pictures: number;
+  most: number;
+  note: Said;
+  table: PredictionTable;
+}
+
+/** Which pictures of a set are shown: -1 is any class. */
+interface DataFilter {
+  label: number;
+  predicted: number;
+  verdict: string;
+  sure: string;
+}
+
+/** What a model looks at in some pictures, and how many were shown when it was asked. */
+interface DataLooks {
+  method: string;
+  grid: Pair;
+  mean: number[];
+  places: number[];
+  border: { ratio: number; corners: Record<string, number> } | null;
+  clusters: { labels: number[]; means: number[][]; silhouette: number } | null;
+  count: number;
+}
+
 /** Numbers of a view: facts, and arrays by name with their shapes. */
 interface Packed {
   facts: Record<string, any>;
@@ -359,6 +401,15 @@ interface State extends Ready {
   playing: boolean;
   runs: Runs | null;
   training: Training | null;
+  dataSet: DataSet | null;
+  dataForm: { kind: string; place: string; data: string; run: string };
+  dataFilter: DataFilter;
+  dataOrder: string;
+  dataClasses: { by: string; rising: boolean };
+  dataJob: { what: "open" | "looks" | "points"; done: number; total: number | null } | null;
+  dataLooks: DataLooks | null;
+  dataPoints: { places: number[]; x: number[]; y: number[]; explained: Pair } | null;
+  dataColour: string;
 }
 
 interface Store {

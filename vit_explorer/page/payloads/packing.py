@@ -16,7 +16,8 @@ MEDIA_TYPE = "application/octet-stream"
 def pack(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """A safetensors file of the arrays, with the facts as JSON in its metadata.
 
-    The page reads float32, and uint8 for pictures; floats of other widths are made float32.
+    The page reads float32, int32 for places, and uint8 for pictures; floats of other widths are
+    made float32.
     """
     parts = {
         name: np.ascontiguousarray(values, np.float32 if values.dtype.kind == "f" else None)

@@ -28,9 +28,10 @@ from vit_explorer.models.zoo import NoArchitectureError, available_models, is_mo
 from vit_explorer.page.state.cache import PATIENCE, ByteCache, Once
 from vit_explorer.page.state.examples import EXAMPLES, judge_examples
 from vit_explorer.page.state.extra_maps import Analyses
+from vit_explorer.page.state.labelled_sets import LabelledSets
 from vit_explorer.page.state.loads import Loads, in_time
 from vit_explorer.page.state.results import Result, Results, picture_bytes
-from vit_explorer.page.state.trainings import Trainings
+from vit_explorer.page.state.trainings import RUN, Trainings
 from vit_explorer.page.state.turns import Turns
 from vit_explorer.page.state.uploads import Given, Uploads, cut_name
 from vit_explorer.pictures.decode import Picture, open_picture
@@ -46,7 +47,6 @@ MODELS_KEPT = 2
 LOADS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 16
 ANSWERS_OF_ONE = 4
-RUN = "run:"
 FILE = "file:"
 
 
@@ -66,6 +66,8 @@ class Workbench:
         self.start_film = film
         self.device = device
         self.trainings = trainings
+        # Whoever may train here may name folders of this machine.
+        self.sets = None if trainings is None else LabelledSets(trainings)
         self._pictures: ByteCache[Picture] = ByteCache(
             PICTURE_CACHE_BYTES,
             lambda held: max(picture_bytes(held), PICTURE_CACHE_BYTES // PICTURES_KEPT),
@@ -84,6 +86,8 @@ class Workbench:
         # Two analyses at once would only slow each other. Most answers wait, for a download or for
         # their turn.
         self.analysing = Turns(1, each=1)
+        # Minutes of a whole data set keep nobody's map waiting.
+        self.measuring = Turns(1, each=1)
         self.answering = Turns(ANSWERS_AT_ONCE, each=ANSWERS_OF_ONE)
 
     def add_picture(self, data: bytes, name: str) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from vit_explorer.training.run import RunResult
 
 WEIGHTS = "last.safetensors"
+# What the weights of a run are called on the page begins so.
+RUN = "run:"
 ACTIVE = ("running", "stopping")
 _NICENESS = 10
 _STEPS_EVERY = 0.5  # seconds
@@ -96,7 +98,7 @@ class Trainings:
             full = min(load_recipe(recipe).full_epochs, max(epochs, 0))
             changes = [f"epochs={epochs}", f"full_epochs={full}"]
         settings = load_recipe(recipe, changes)
-        data = _checked(data)
+        data = checked_data(data)
         self._launch(self._free_name(recipe), settings, data, resume=False)
 
     def resume(self, run: str) -> None:
@@ -106,7 +108,7 @@ class Trainings:
             OptionError: no such run, or a training is under way.
             DataError: the run doesn't say its data.
         """
-        folder = self._existing(run)
+        folder = self.existing(run)
         settings = load_recipe(folder / "recipe.yaml")
         data = _read_json(folder / "run.json", {}).get("data")
         if not isinstance(data, str):
@@ -141,7 +143,7 @@ class Trainings:
             ModelError: no such run, or it has not come to the end of an epoch.
         """
         try:
-            file = self._existing(run) / WEIGHTS
+            file = self.existing(run) / WEIGHTS
         except OptionError as error:
             raise ModelError(error.sentence) from None
         if not file.is_file():
@@ -278,7 +280,8 @@ class Trainings:
         runs = [path for path in self.folder.iterdir() if (path / "recipe.yaml").is_file()]
         return sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True)
 
-    def _existing(self, run: str) -> Path:
+    def existing(self, run: str) -> Path:
+        """The folder of a run; raises OptionError for none of the list."""
         # Compared with what is there: a name sent by a page never becomes a path.
         for folder in self._folders():
             if folder.name == run:
@@ -316,7 +319,8 @@ def measured_on(rows: Sequence[Row]) -> Measured:
     return "held_out" if rows and "held_out_accuracy" in rows[-1] else "test"
 
 
-def _checked(data: str) -> str:
+def checked_data(data: str) -> str:
+    """A place on this machine as `train` takes it, absolute; raises DataError for none."""
     data = data.strip()
     if not data or len(data) > _LONGEST_PATH or "\0" in data:
         raise DataError(

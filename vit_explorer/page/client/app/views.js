@@ -13,6 +13,7 @@ export const VIEWS = {
   compare: from("compare", "createCompareView"),
   model: from("model", "createModelView"),
   training: from("training", "createTrainingView"),
+  data: from("data", "createDataView"),
   learn: from("learn", "createLearnView"),
 };
 

@@ -5,7 +5,7 @@ import { address } from "../base/address.js";
 import { refusal } from "./refusal.js";
 import { Resources } from "./resources.js";
 
-const KINDS = { F32: Float32Array, U8: Uint8Array };
+const KINDS = { F32: Float32Array, I32: Int32Array, U8: Uint8Array };
 const LENGTH = 8;
 const KEPT = 60;
 const held = new Resources(KEPT);

@@ -149,5 +149,8 @@ export async function readTraining() {
   return response.json();
 }
 
+/** Hold a picture of a data set as one that was sent; returns its key. */
+export const takePicture = async (path) => (await postJson(`data/${path}`, {})).picture;
+
 /** Start, stop or resume a training; returns the run under way, or throws the server's sentence. */
 export const orderTraining = (order) => postJson("training/orders", order);

@@ -1,5 +1,7 @@
 // What the store holds at the start. What should outlive a change of language belongs here.
 
+import { ANY } from "./predictions.js";
+
 // What a grid of positions may be scaled by, in links too; each grid has those that lead to another.
 export const GRID_SCALES = [0.5, 1.5, 2];
 
@@ -70,4 +72,13 @@ export const START = {
   playing: false,
   runs: null,
   training: null,
+  dataSet: null,
+  dataForm: { kind: "folder", place: "", data: "cifar10", run: "" },
+  dataFilter: ANY,
+  dataOrder: "mistakes",
+  dataClasses: { by: "recall", rising: true },
+  dataJob: null,
+  dataLooks: null,
+  dataPoints: null,
+  dataColour: "class",
 };

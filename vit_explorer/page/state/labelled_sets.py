@@ -1,0 +1,246 @@
+"""Data sets that the page looks into: each picture's prediction, and where the picture is.
+
+Nothing here knows HTTP; every refusal is an `ExplorerError`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from vit_explorer.analysis.border_relevance import CORNERS, border_relevance
+from vit_explorer.analysis.components import principal_components
+from vit_explorer.analysis.map_clusters import FEWEST, cluster_maps
+from vit_explorer.datasets.evaluate import class_columns, evaluate
+from vit_explorer.datasets.predictions import Predictions, predictions_of, read_predictions
+from vit_explorer.datasets.sources import Source, find_pictures
+from vit_explorer.errors import DataError, ExplorerError, OptionError
+from vit_explorer.explaining.relevance_maps import relevance_maps, token_embeddings
+from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.page.state.trainings import RUN, Trainings, checked_data
+from vit_explorer.sentences import Sentence
+from vit_explorer.stopping import look
+
+SETS_KEPT = 4
+# Maps of more pictures take minutes on a small machine, and their mean is no other.
+MOST_MAPS = 500
+MOST_POINTS = 10_000
+Told = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Predictions under a key that can't be guessed, and their pictures where they are found.
+
+    `model` is the page's name of the model that predicted, None where a file doesn't say it.
+    """
+
+    key: str
+    predictions: Predictions
+    source: Source | None = field(repr=False)
+    model: str | None
+    note: str = ""  # why there are no pictures
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each picture is in the source: a name that a file says never becomes a path."""
+        source = self.source
+        return {} if source is None else {source.name_of(i): i for i in range(len(source))}
+
+    @property
+    def pictures_found(self) -> int:
+        """How many of the pictures are there."""
+        return sum(name in self._places for name in self.predictions.pictures)
+
+    def picture(self, place: int) -> Image.Image:
+        """One picture, PIL RGB.
+
+        Raises:
+            DataError: it is not there.
+            PictureError: it can't be read.
+        """
+        names = self.predictions.pictures
+        found = self._places.get(names[place]) if 0 <= place < len(names) else None
+        if found is None or self.source is None:
+            raise DataError(
+                "error.data.picture",
+                "This picture is not in the data folder; open the evaluation anew with the folder "
+                "that it was made of.",
+            )
+        return self.source.picture(found)
+
+
+class LabelledSets:
+    """The last few data sets that were opened; safe under threads."""
+
+    def __init__(self, trainings: Trainings) -> None:
+        self._trainings = trainings
+        self._sets: OrderedDict[str, LabelledSet] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> LabelledSet:
+        """Raises OptionError where the set is no longer held."""
+        with self._lock:
+            found = self._sets.get(key)
+        if found is None:
+            raise OptionError(
+                "error.data.gone", "The page no longer holds this data set; open it again."
+            )
+        return found
+
+    def evaluate(self, model: LoadedModel, name: str, data: str, told: Told) -> LabelledSet:
+        """Measure a model on a folder of the server's machine.
+
+        Raises:
+            ExplorerError: as `evaluate`.
+        """
+        found = evaluate(model, checked_data(data), batch_size=50, progress=told)
+        return self._keep(predictions_of(found), found.source, name)
+
+    def open_files(self, place: str, data: str) -> LabelledSet:
+        """Open an evaluation's folder or Parquet file, with its pictures in `data` ("" is where
+        the evaluation found them).
+
+        Raises:
+            DataError: no such files; without its pictures it is opened all the same.
+        """
+        found = read_predictions(checked_data(place))
+        return self._with_pictures(found, checked_data(data) if data.strip() else "", None)
+
+    def open_run(self, run: str) -> LabelledSet:
+        """Open what a finished training of this page predicted of its test pictures.
+
+        Raises:
+            OptionError: no such run.
+            DataError: it has not come to its end.
+        """
+        found = read_predictions(self._trainings.existing(run))
+        return self._with_pictures(found, "", f"{RUN}{run}")
+
+    def _with_pictures(self, found: Predictions, data: str, model: str | None) -> LabelledSet:
+        source, note, folder = None, "", data or found.folder
+        try:
+            source = find_pictures(folder, "test") if folder else None
+        except ExplorerError as error:
+            note = error.sentence
+        if source is None and not note:
+            note = Sentence(
+                "error.data.where",
+                "The files don't say where their pictures lie; name the data folder too.",
+            )
+        opened = self._keep(found, source, model, note)
+        if source is not None and not opened.pictures_found:
+            note = Sentence(
+                "error.data.other",
+                "None of the {count:,} pictures is in {folder}; name the data folder that the "
+                "evaluation was made of.",
+                count=len(found),
+                folder=folder,
+            )
+            return self._keep(found, None, model, note)
+        return opened
+
+    def _keep(
+        self, found: Predictions, source: Source | None, model: str | None, note: str = ""
+    ) -> LabelledSet:
+        one = LabelledSet(secrets.token_urlsafe(16), found, source, model, note)
+        with self._lock:
+            self._sets[one.key] = one
+            while len(self._sets) > SETS_KEPT:
+                self._sets.popitem(last=False)
+        return one
+
+
+def looks_at(
+    model: LoadedModel, opened: LabelledSet, places: Sequence[int], told: Told
+) -> dict[str, Any]:
+    """What a model looks at in some pictures of a set when it says what was predicted: the mean
+    map, where it lies, its kinds, and the pictures' embeddings on two principal components.
+
+    Raises:
+        ExplorerError: classes that aren't the model's, or pictures that can't be had.
+    """
+    predictions = opened.predictions
+    if max(places) >= len(predictions):
+        raise OptionError(
+            "error.data.place",
+            "Picture {place} was asked for, expected one of {count}; filter the pictures anew.",
+            place=max(places),
+            count=len(predictions),
+        )
+    columns = class_columns(model, predictions.classes)
+    targets = [columns[predictions.predicted[place]] for place in places]
+    found = relevance_maps(
+        model,
+        map(opened.picture, places),
+        targets,
+        progress=lambda done: told(done, len(places)),
+    )
+    answer: dict[str, Any] = {
+        "method": found.method,
+        "grid": list(found.values.shape[1:]),
+        "mean": found.values.mean(axis=0).ravel().tolist(),
+        "places": list(places),
+        "border": None,
+        "clusters": None,
+    }
+    if min(found.values.shape[1:]) >= 3:
+        place = border_relevance(found.values)
+        answer["border"] = {
+            "border": float(place.border.mean()),
+            "even_border": place.even_border,
+            "ratio": place.border_ratio,
+            "corners": dict(zip(CORNERS, place.corner_ratios, strict=True)),
+        }
+    if len(places) >= FEWEST:
+        kinds = cluster_maps(found.values)
+        answer["clusters"] = {
+            "labels": kinds.labels.tolist(),
+            "means": kinds.means.reshape(len(kinds.means), -1).tolist(),
+            "silhouette": kinds.silhouette,
+        }
+    return answer
+
+
+def points_of(model: LoadedModel, opened: LabelledSet, told: Told) -> dict[str, Any]:
+    """Embeddings of a set's pictures on their two strongest principal components.
+
+    Of more than `MOST_POINTS` pictures, so many evenly spaced ones.
+
+    Raises:
+        ExplorerError: pictures that can't be had, or a model without tokens.
+    """
+    places = spread(len(opened.predictions), MOST_POINTS)
+    rows = token_embeddings(
+        model, map(opened.picture, places), progress=lambda done: told(done, len(places))
+    )
+    if not rows.shape[1]:
+        raise OptionError(
+            "error.data.tokens",
+            "{model} keeps no tokens that could be drawn as points; choose a Vision Transformer.",
+            model=model.card.name,
+        )
+    look()
+    scores, shares = principal_components(torch.from_numpy(rows), 2)
+    return {
+        "places": places,
+        "x": scores[:, 0].tolist(),
+        "y": scores[:, 1].tolist(),
+        "explained": shares.tolist(),
+    }
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many places of `count`, evenly spaced."""
+    chosen: npt.NDArray[np.int64] = np.unique(np.linspace(0, count - 1, min(count, most)).round())
+    return chosen.astype(int).tolist()
