@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from vit_explorer.datasets.html import render
 from vit_explorer.datasets.preparations import Preparations
 from vit_explorer.models.card import Pair
+from vit_explorer.pictures.picture_files import LeftOut
 from vit_explorer.pictures.preprocess import Preprocess
 from vit_explorer.result_folder import fill_folder
 from vit_explorer.sentences import Sentence
@@ -228,9 +229,14 @@ def of_artifacts(counts: Sequence[int], patches: int) -> list[Finding]:
     return [Finding("artifacts", said, _ADVICE["artifacts"])]
 
 
-def of_left_out(said: str | None) -> list[Finding]:
+def of_left_out(files: LeftOut) -> list[Finding]:
     """Files that are no pictures of the folder's owner."""
-    return [] if said is None else [Finding("left_out", said, _ADVICE["left_out"])]
+    if files.sentence() is None:
+        return []
+    said = Sentence(
+        "note.doctor.left_out", "Not everything was looked at{left}.", left=files.parenthesis()
+    )
+    return [Finding("left_out", said, _ADVICE["left_out"])]
 
 
 def _finding(kind: str, said: str, noted: Sequence[Noted]) -> list[Finding]:
@@ -263,7 +269,9 @@ _ADVICE = {
         "Attention to these patches says nothing about the place; prefer a model with registers, "
         "or maps by gradients.",
     ),
-    "left_out": Sentence("note.doctor.do.left_out", "Nothing, if these are no pictures of yours."),
+    "left_out": Sentence(
+        "note.doctor.do.left_out", "There is nothing to do where these are no pictures of yours."
+    ),
 }
 
 

@@ -88,7 +88,7 @@ def _find(folder: Path) -> _Files:
             names = named(found.classes)
             labels = tuple(names[label] for label in found.labels)
             return _Files(found.files, labels, found.left_out)
-        unlabelled = ""
+        unlabelled: str = Sentence("part.doctor.unlabelled", "None of its pictures has a label.")
     except DataError as error:
         unlabelled = error.sentence
     pictures = find_picture_files(folder)
@@ -146,7 +146,7 @@ class _Examination:
             *found_by.of_small(self.small, model.card.image_size),
             *found_by.of_cropped(self.cropped),
             *found_by.of_artifacts(*self._artifacts(images[:LOOKED_AT])),
-            *found_by.of_left_out(self.found.left_out.sentence()),
+            *found_by.of_left_out(self.found.left_out),
         )
         return Diagnosis(
             folder=str(self.folder),

@@ -156,7 +156,10 @@ def _section(result: Explanation) -> str:
         if verdicts
         else ("<p>The maps were not compared with chance.</p>")
     )
-    beware = "".join(f"<p>{html.escape(one)}</p>" for one in result.protocols_differ.values())
+    beware = "".join(
+        f"<p>{html.escape(result.heatmaps[name].title)}: {html.escape(one)}</p>"
+        for name, one in result.protocols_differ.items()
+    )
     made = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
     return (
         f"<section>\n<h2>{html.escape(result.picture.name)}{html.escape(aim)}</h2>\n"

@@ -86,7 +86,12 @@ export function createMapCard(context, id, map) {
       here,
       caveat,
     ),
-    el("figcaption", {}, el("h3", {}, el("span", { class: "heading" }, title), method?.taught ? taughtMark() : null, button, menu), trust.node, bar.node, strongest.node),
+    el(
+      "figcaption",
+      {},
+      el("h3", {}, el("span", {}, el("span", { class: "heading" }, title), " ", method?.taught ? taughtMark() : null), button, menu),
+      trust.node, bar.node, strongest.node,
+    ),
   );
 
   /** @param {State} state */

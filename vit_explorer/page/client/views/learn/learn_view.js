@@ -63,7 +63,13 @@ export function createLearnView(context) {
     "div",
     { class: "learn-picture" },
     canvas.canvas,
-    el("div", { class: "learn-pick" }, el("div", { class: "learn-marks" }, chips, menu), el("p", { class: "note" }, hint("learn.picture.help", "learn.picture.help.touch")), asides),
+    el(
+      "div",
+      { class: "learn-pick" },
+      chips,
+      el("div", { class: "learn-marks" }, el("p", { class: "note" }, hint("learn.picture.help", "learn.picture.help.touch")), menu),
+      asides,
+    ),
   );
   const node = el(
     "section",
