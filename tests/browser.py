@@ -36,6 +36,7 @@ REFUSED = re.compile(
     r"/explorer/(pictures|pictures/values|uploads/\w+|models|training/orders)(\?\S*)?\)"
 )
 APP = ("-m", "vit_explorer", "app")
+NOTHING_COPIED = "nothing was copied"
 STARTING = 90  # seconds, on a machine that others keep busy
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 QUIET = (
@@ -346,10 +347,10 @@ def copied(page: Page, figure: str, entry: str) -> str:
 
 def empty_clipboard(page: Page) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.evaluate("navigator.clipboard.writeText('')")
+    page.evaluate(f"navigator.clipboard.writeText('{NOTHING_COPIED}')")
 
 
 def clipboard(page: Page) -> str:
-    """What was copied, once there is something."""
-    page.wait_for_function("navigator.clipboard.readText().then(Boolean)")
-    return str(page.evaluate("navigator.clipboard.readText()"))
+    """What was copied since it was emptied, once there is something."""
+    copied = f"navigator.clipboard.readText().then((text) => text !== '{NOTHING_COPIED}' && text)"
+    return str(page.wait_for_function(copied).json_value())

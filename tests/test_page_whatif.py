@@ -140,7 +140,7 @@ def run_copied(page: Page, menu: int) -> dict[str, Any]:
     """Run what a figure's "Copy as Python" gives; returns its names."""
     empty_clipboard(page)
     page.locator(f"{VIEW} .figure-button").nth(menu).click()
-    page.click('[data-save="python"]:visible')
+    page.click('.figure-menu:popover-open [data-save="python"]')
     names: dict[str, Any] = {}
     exec(clipboard(page), names)
     return names

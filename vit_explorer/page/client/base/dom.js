@@ -29,8 +29,20 @@ export function nameUndrawn(node) {
     node.setAttribute("aria-label", t("figure.undrawn"));
 }
 
+/**
+ * Give a node these children. Those that it has and keeps are not taken out: an open menu or a focus
+ * in one of them stays.
+ * @param {HTMLElement} node
+ * @param {(Node | string | null | undefined | (Node | string | null | undefined)[])[]} children
+ */
 export function replace(node, ...children) {
-  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  const wanted = children.flat().filter((child) => child !== null && child !== undefined);
+  const staying = new Set(wanted);
+  for (const child of [...node.childNodes]) if (!staying.has(child)) child.remove();
+  for (const [at, child] of wanted.entries()) {
+    const here = node.childNodes[at] ?? null;
+    if (here !== child) node.insertBefore(typeof child === "string" ? new Text(child) : child, here);
+  }
 }
 
 /**
