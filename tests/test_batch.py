@@ -6,7 +6,9 @@ import csv
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,11 @@ from scipy.stats import spearmanr
 import vit_explorer as vx
 from vit_explorer import cli
 from vit_explorer.errors import OptionError, OutputError, PictureError, TargetError
+from vit_explorer.explaining import folders
 from vit_explorer.explaining.folders import distinct, find_pictures
+from vit_explorer.explaining.pipeline import WAITING_BYTES, Room
 from vit_explorer.explaining.plan import Request
+from vit_explorer.pictures.decode import open_picture
 from vit_explorer.tracing.trace import trace, trace_batch
 
 FAST = [name for name, method in vx.METHODS.items() if not method.runs_model]
@@ -274,8 +279,55 @@ def test_what_is_done_when_stopped_is_summed_up(
     outcomes = vx.explain_folder(small, album, tmp_path / "out", (), batch_size=1)
     first = next(outcomes)
     outcomes.close()
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [entry["picture"] for entry in summary["pictures"]] == [first.picture]
+    out = tmp_path / "out"
+    summary = json.loads((out / "summary.json").read_text())["pictures"]
+    assert summary[0]["picture"] == first.picture
+    found = {path.parent.relative_to(out).as_posix() for path in out.rglob("explanation.json")}
+    assert {entry["folder"] for entry in summary if not entry["error"]} == found
+    assert len(summary) < 5  # one done, and few written ahead of it
+    assert not [thread for thread in threading.enumerate() if "reading" in thread.name]
+
+
+def test_reading_and_writing_go_on_beside_a_pass(
+    small: vx.LoadedModel, cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twelve pictures in passes of two: each pass waits for what only other threads can do."""
+    for number in range(12):
+        shutil.copy(cat, tmp_path / f"{number:02}.png")
+    out, opened, waits = tmp_path / "out", [], []
+    monkeypatch.setattr(
+        folders, "open_picture", lambda path, **how: opened.append(path) or open_picture(path)
+    )
+
+    def met(condition: Callable[[], bool]) -> bool:
+        end = time.monotonic() + 30
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.002)
+        return condition()
+
+    def beside(_: torch.nn.Module, __: Any, answer: torch.Tensor) -> None:
+        done = 2 * len(waits)
+        ahead = met(lambda: len(opened) >= min(done + 4, 12))
+        written = met(lambda: len(list(out.glob("*/explanation.json"))) >= done)
+        waits.append((ahead, written, len(opened) - done))
+
+    hook = small.module.register_forward_hook(beside)
+    try:
+        outcomes = list(vx.explain_folder(small, tmp_path, out, ("rollout",), batch_size=2))
+    finally:
+        hook.remove()
+    assert [outcome.picture for outcome in outcomes] == [f"{n:02}.png" for n in range(12)]
+    assert [wait[:2] for wait in waits] == [(True, True)] * 6
+    assert max(wait[2] for wait in waits) <= 5  # the pass's two, two that wait, one asked for
+
+
+def test_large_pictures_wait_in_smaller_numbers() -> None:
+    room = Room(16)
+    room.saw(WAITING_BYTES // 10)
+    room.saw(1000)
+    assert room.pictures == 10
+    room.saw(3 * WAITING_BYTES)
+    assert room.pictures == 1
 
 
 def test_folders_that_hold_nothing(small: vx.LoadedModel, album: Path, tmp_path: Path) -> None:

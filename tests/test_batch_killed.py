@@ -19,6 +19,7 @@ from filelock import FileLock
 import vit_explorer as vx
 from tests.killed import forked
 from vit_explorer.errors import OutputError
+from vit_explorer.explaining.pipeline import THREADS
 
 NAMES = ("a.png", "b.png", "c.png", "sub/d.png")
 METHODS = ("rollout", "grad_cam")
@@ -62,9 +63,9 @@ def assert_same(out: Path, other: Path) -> None:
     assert list(table(out)) == list(table(other))
     for picture, row in table(out).items():
         expected = table(other)[picture]
-        assert float(row.pop("probability")) == pytest.approx(
-            float(expected.pop("probability")), abs=1e-5
-        )
+        for number in ("probability", "score"):  # of other neighbours in a pass
+            value = float(expected.pop(number))
+            assert float(row.pop(number)) == pytest.approx(value, abs=1e-5)
         assert row == expected
         with (
             np.load(out / row["folder"] / "heatmaps.npz") as maps,
@@ -105,7 +106,7 @@ def test_killed_at_any_moment_it_resumes_to_the_uninterrupted_result(
         begun = (out / "summary.csv").exists() and not (out / "summary.json").exists()
         rows = {row["folder"] for row in table(out).values()} if begun else set()
         assert rows <= made
-        assert len(made - rows) <= 1  # the one that was moved when the process was killed
+        assert len(made - rows) <= THREADS  # those moved when the process was killed
         finished.append(len(made))
         run(out, True)()
         assert_same(out, whole)
@@ -152,8 +153,10 @@ def test_a_full_disk_is_told_and_loses_nothing(
         next(outcomes)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # no file may grow beyond
         with pytest.raises(OutputError, match="Results can't be written to"):
-            next(outcomes)
+            list(outcomes)
 
     assert forked(run, out, None) > 0
-    assert whole_folders(out) == {"a"} and list(table(out)) == ["a.png"]
+    written = {row["folder"] for row in table(out).values()}
+    assert "a" in written and len(written) < len(NAMES)  # one may have been written ahead
+    assert whole_folders(out) == written
     assert len(list(vx.explain_folder(small, album, out, METHODS, resume=True))) == len(NAMES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,25 +146,35 @@ def numbered_patches(
     aspect = min(max((image.width / columns) / (image.height / rows), 1 / 8), 8.0)
     wide, tall = round(cell * max(1.0, aspect)), round(cell * max(1.0, 1 / aspect))
     picture = image.convert("RGB").resize((wide * columns, tall * rows), Image.Resampling.BICUBIC)
-    sheet = Image.new(
-        "RGB", (columns * (wide + gap) - gap, rows * (tall + gap) - gap), (255, 255, 255)
+    cells = np.asarray(picture).reshape(rows, tall, columns, wide, 3)
+    spread = np.full((rows, tall + gap, columns, wide + gap, 3), 255, np.uint8)
+    spread[:, :tall, :, :wide] = cells
+    whole = spread.reshape(rows * (tall + gap), columns * (wide + gap), 3)
+    sheet = Image.fromarray(whole[: len(whole) - gap, : whole.shape[1] - gap])
+    outline, numbers = _numbers(
+        grid, (wide + gap, tall + gap), sheet.size, size=min(max(size, cell // 4), 24)
     )
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(min(max(size, cell // 4), 24))
-    for index in range(rows * columns):
-        row, column = divmod(index, columns)
-        patch = picture.crop((column * wide, row * tall, (column + 1) * wide, (row + 1) * tall))
-        corner = (column * (wide + gap), row * (tall + gap))
-        sheet.paste(patch, corner)
-        draw.text(
-            (corner[0] + 3, corner[1] + 1),
-            str(index + 1),
-            font=font,
-            fill=(255, 255, 255),
-            stroke_width=2,
-            stroke_fill=(0, 0, 0),
-        )
+    sheet.paste((0, 0, 0), mask=outline)
+    sheet.paste((255, 255, 255), mask=numbers)
     return sheet
+
+
+# Drawing letters takes longer than all else; a folder of pictures has the same ones on each.
+@lru_cache(maxsize=4)
+def _numbers(
+    grid: tuple[int, int], step: tuple[int, int], sheet: tuple[int, int], *, size: int
+) -> tuple[Image.Image, Image.Image]:
+    """How much of each pixel of a sheet the outlines of the patches' numbers cover, and the numbers
+    themselves: two L images of the sheet's (width, height)."""
+    font = ImageFont.load_default(size)
+    covered = Image.new("L", sheet), Image.new("L", sheet)
+    for image, stroke in zip(covered, (2, 0), strict=True):
+        draw = ImageDraw.Draw(image)
+        for index in range(grid[0] * grid[1]):
+            row, column = divmod(index, grid[1])
+            corner = (column * step[0] + 3, row * step[1] + 1)
+            draw.text(corner, str(index + 1), font=font, fill=255, stroke_width=stroke)
+    return covered
 
 
 def position_maps(similarity: ArrayLike) -> Figure:

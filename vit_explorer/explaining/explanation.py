@@ -7,6 +7,7 @@ import html
 import io
 import platform
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -294,11 +295,13 @@ def folder_of_target(target: str | int | None) -> str:
 
 # The maps belong to the model, so many pictures share one drawing.
 _POSITIONS: WeakKeyDictionary[LoadedModel, bytes] = WeakKeyDictionary()
+_DRAWING = threading.Lock()
 
 
 def _positions_picture(model: LoadedModel) -> bytes:
-    if model not in _POSITIONS:
-        buffer = io.BytesIO()
-        render.position_maps(position_similarity(model)).savefig(buffer, format="png")
-        _POSITIONS[model] = buffer.getvalue()
-    return _POSITIONS[model]
+    with _DRAWING:
+        if model not in _POSITIONS:
+            buffer = io.BytesIO()
+            render.position_maps(position_similarity(model)).savefig(buffer, format="png")
+            _POSITIONS[model] = buffer.getvalue()
+        return _POSITIONS[model]

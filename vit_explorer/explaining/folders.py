@@ -5,19 +5,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import shutil
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vit_explorer.errors import OutputError, PictureError
+from vit_explorer.errors import ExplorerError, OutputError, PictureError
 from vit_explorer.explaining.explain import Progress, explain_many
 from vit_explorer.explaining.explanation import MANIFEST, Explanation, folder_name
+from vit_explorer.explaining.pipeline import Room, ahead, threads
 from vit_explorer.explaining.plan import Request
 from vit_explorer.explaining.summary import Outcome, Summary
 from vit_explorer.models.loaded import LoadedModel
@@ -55,8 +59,9 @@ def explain_folder(
     `out` gets a folder a picture, as `Explanation.save` writes it, in the same subfolders, a line
     of summary.csv with each, and at the end, or when stopped before, summary.json. A picture that
     can't be used is passed over; those written stay. A process that is killed leaves no results
-    that are half made: `resume` goes on to what it would have left. Of pictures only their
-    outcomes are kept in memory.
+    that are half made: `resume` goes on to what it would have left. Pictures are decoded and
+    results written by threads beside the passes; of those done only the outcomes are kept in
+    memory.
 
     Args:
         batch_size: pictures a pass, as in `explain_many`.
@@ -118,9 +123,7 @@ class _Task:
             if kept:
                 summary.begin(kept.values())
             try:
-                for outcome in self._made([one for one in self.places if one not in kept], summary):
-                    summary.add(outcome)
-                    yield outcome
+                yield from self._made([one for one in self.places if one not in kept], summary)
             finally:
                 summary.finish()
 
@@ -134,21 +137,61 @@ class _Task:
                 yield picture, self._outcome(picture, manifest["predictions"])
 
     def _made(self, pictures: Iterable[Path], summary: Summary) -> Iterator[Outcome]:
-        remaining = iter(pictures)
-        while batch := list(islice(remaining, self.size)):
-            ready = {}
-            for picture in batch:
-                try:
-                    ready[picture] = self.model.prepare(self.opened(picture))
-                except PictureError as error:
-                    yield Outcome(_inside(self.root, picture), error=error.sentence)
-            results = self.explained(list(ready.values()))
-            for picture, result in zip(list(ready), results, strict=True):
-                del ready[picture]
-                place = self.places[picture]
-                summary.begin()  # an earlier one would be of results that are now replaced
-                result.save(self.out / place.parent, name=place.name, scratch=summary.scratch)
-                yield self._outcome(picture, [vars(p) for p in result.predictions])
+        """Pictures are decoded and results written by threads while the model runs; an outcome is
+        told when it is written, in the order of the pictures."""
+        room = Room(self.size)
+        waiting: deque[Future[Outcome]] = deque()
+        with threads("reading") as readers, threads("writing") as writers:
+            reading = ahead(readers, self._prepared, pictures, room)
+            try:
+                while batch := list(islice(reading, self.size)):
+                    for result in self._results(batch, room):
+                        waiting.append(writers.submit(self._written, *result, summary))
+                        del result  # its memory, when it is written
+                        while len(waiting) > room.pictures:
+                            yield waiting.popleft().result()
+            except OutputError:
+                raise
+            except ExplorerError:
+                # What is about a picture does not undo those before it.
+                yield from (outcome.result() for outcome in waiting)
+                raise
+            yield from (outcome.result() for outcome in waiting)
+
+    def _prepared(self, picture: Path) -> Prepared:
+        return self.model.prepare(self.opened(picture))
+
+    def _results(
+        self, batch: Sequence[tuple[Path, Future[Prepared]]], room: Room
+    ) -> Iterator[tuple[Path, Explanation | PictureError]]:
+        """What one pass says of a batch, or why a picture of it can't be used."""
+        ready: dict[Path, Prepared] = {}
+        failed: dict[Path, PictureError] = {}
+        for picture, reading in batch:
+            try:
+                ready[picture] = reading.result()
+            except PictureError as error:
+                failed[picture] = error
+            else:
+                room.saw(ready[picture].bytes + math.prod((3, *ready[picture].picture.image.size)))
+        yield from failed.items()
+        results = self.explained(list(ready.values()))
+        for picture, result in zip(list(ready), results, strict=True):
+            del ready[picture]
+            yield picture, replace(result, trace=result.trace.without_tensors())
+
+    def _written(
+        self, picture: Path, result: Explanation | PictureError, summary: Summary
+    ) -> Outcome:
+        if isinstance(result, PictureError):
+            outcome = Outcome(_inside(self.root, picture), error=result.sentence)
+        else:
+            place = self.places[picture]
+            summary.begin()  # an earlier one would be of results that are now replaced
+            result.save(self.out / place.parent, name=place.name, scratch=summary.scratch)
+            outcome = self._outcome(picture, [vars(p) for p in result.predictions])
+        summary.add(outcome)
+        return outcome
 
     def _outcome(self, picture: Path, predictions: Sequence[Mapping[str, Any]]) -> Outcome:
         place = self.places[picture].as_posix()

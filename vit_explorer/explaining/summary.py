@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Summary:
 
     A process that is killed leaves every finished picture in summary.csv, and no summary.json,
     which stands for an end. `scratch` is a folder on the same disk for files under way, `order`
-    that of the pictures in the end.
+    that of the pictures in the end. Several threads may add to it.
     """
 
     def __init__(
@@ -52,13 +53,14 @@ class Summary:
         self.order = {picture: place for place, picture in enumerate(order)}
         self._done: list[Outcome] = []
         self._file: IO[str] | None = None
+        self._turn = threading.RLock()
 
     def begin(self, kept: Iterable[Outcome] = ()) -> None:
         """Take the place of an earlier summary, once, with what is kept of its results."""
-        if self._file is not None:
-            return
-        self._done += kept
-        with self._writing():
+        with self._turn, self._writing():
+            if self._file is not None:
+                return
+            self._done += kept
             self._replace(f"{SUMMARY}.csv", _table(self._done))
             (self.out / f"{SUMMARY}.json").unlink(missing_ok=True)
             self._file = (self.out / f"{SUMMARY}.csv").open(
@@ -69,8 +71,8 @@ class Summary:
         """Note a picture that is done."""
         self.begin()
         assert self._file is not None  # noqa: S101 - begun
-        self._done.append(outcome)
-        with self._writing():
+        with self._turn, self._writing():
+            self._done.append(outcome)
             self._file.write(_table([outcome], header=False))
             self._file.flush()
 

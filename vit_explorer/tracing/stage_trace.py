@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,9 @@ class StageTrace(Trace):
         if name in ("layers", "blocks"):
             require(self.card, "attention" if name == "layers" else "tokens")
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def without_tensors(self) -> Trace:
+        return replace(self, features={}, feature_gradients={})
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a stage that may be counted from the end. Raises OptionError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -72,6 +72,11 @@ class Trace:
     def measured(self) -> Tensor:
         """The probabilities (C,), or of values the values themselves."""
         return measured(self.raw, self.card.outputs)
+
+    def without_tensors(self) -> Trace:
+        """The same for whoever only writes what was found: without what lies between the picture
+        and the answer, which shares memory with its whole batch."""
+        return replace(self, layers=(), blocks=(), features={}, feature_gradients={})
 
     def layer_index(self, layer: int) -> int:
         """Index from 0 of a layer that may be counted from the end. Raises OptionError."""
