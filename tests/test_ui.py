@@ -29,9 +29,11 @@ from vit_explorer.errors import (
     PictureError,
     UnsupportedModelError,
 )
+from vit_explorer.methods import METHODS
 from vit_explorer.page import Workbench, build_app, serve
 from vit_explorer.page.gradio_api import add_endpoints
 from vit_explorer.page.payloads import result as payload
+from vit_explorer.page.payloads.maps import shown_of
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.session import MAX_UPLOAD_BYTES
 from vit_explorer.page.static_files import static_folder
@@ -249,6 +251,26 @@ def test_addresses_never_break_the_header_of_an_answer(
     answer = client.get(f"/explorer/results/{key}/explanation.zip")
     shown = 'attachment; filename="_ ___-explanation.zip"'
     assert answer.headers["content-disposition"] == shown
+
+
+def test_an_archive_holds_every_map_that_the_page_shows(
+    client: TestClient, workbench: Workbench, small: vx.LoadedModel
+) -> None:
+    key = workbench.analyse("cat.png", workbench.start_name, None).key
+    answer = client.get(f"/explorer/results/{key}/explanation.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        files = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    first = shown_of(1)
+    assert any(METHODS[name].runs_model for name in first)  # some are more than the one pass
+    expected = vx.explain(small, "assets/cat.png", methods=("fast", *first)).heatmaps
+    with np.load(io.BytesIO(files["heatmaps.npz"])) as maps:
+        assert set(maps.files) == set(expected)
+        for name, heatmap in expected.items():
+            np.testing.assert_allclose(maps[name], heatmap.values, atol=1e-6, err_msg=name)
+    told = json.loads(files["explanation.json"])
+    assert told["methods"].keys() == expected.keys()
+    assert {f"{name}.png" for name in expected} <= files.keys()
+    assert all(heatmap.title in files["report.html"].decode() for heatmap in expected.values())
 
 
 def test_an_archive_that_can_t_be_written_is_said(

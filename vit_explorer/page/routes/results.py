@@ -196,8 +196,8 @@ async def code(result: Held, workbench: Bench, request: Request) -> dict[str, st
 
 
 @router.get("/results/{key}/explanation.zip")
-def download(result: Held) -> Response:
-    explanation = result.explanation
+def download(result: Held, workbench: Bench) -> Response:
+    explanation = workbench.analyses.with_first_shown(result)
     buffer = io.BytesIO()
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 from vit_explorer.stopping import Stopped, look
@@ -78,20 +78,22 @@ class Once(Generic[Value]):
         with self._lock:
             first = self._under_way.setdefault(key, own)
         while first is not own:
-            try:
-                return first.result(PATIENCE)
-            except TimeoutError:
-                if first.done():
-                    raise
+            if not wait([first], PATIENCE).done:
                 look()
+                continue
+            try:
+                return first.result()
             except Stopped:  # who began it wants it no more
                 look()
                 return self.do(key, work)
         try:
-            own.set_result(work())
+            try:
+                value = work()
+            finally:  # before those who wait hear of it, of whom one may begin anew
+                with self._lock:
+                    del self._under_way[key]
         except BaseException as error:
             own.set_exception(error)
-        finally:
-            with self._lock:
-                del self._under_way[key]
+        else:
+            own.set_result(value)
         return own.result()

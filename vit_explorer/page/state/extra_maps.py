@@ -7,11 +7,12 @@ that coming back to a picture costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vit_explorer.analysis.faithfulness import Faithfulness, Protocol
 from vit_explorer.errors import ExplorerError, OptionError
-from vit_explorer.methods import METHODS, Heatmap, find_method
+from vit_explorer.explaining.explanation import Explanation
+from vit_explorer.methods import METHODS, Heatmap, find_method, first_shown
 from vit_explorer.options import index_from_text
 from vit_explorer.page.state.cache import ByteCache
 from vit_explorer.page.state.results import Result
@@ -86,6 +87,19 @@ class Analyses:
             )
             self._maps.put(key, held)
         return held
+
+    def with_first_shown(self, result: Result) -> Explanation:
+        """The explanation with each map that the page shows before anyone chooses; what the model
+        doesn't allow is named in `skipped`, with the reason."""
+        explanation = result.explanation
+        heatmaps, skipped = dict(explanation.heatmaps), dict(explanation.skipped)
+        for name in (method.name for method in first_shown(result.model.card.tier)):
+            if name not in heatmaps and name not in skipped:
+                try:
+                    heatmaps[name] = self.heatmap(result, name)
+                except ExplorerError as error:
+                    skipped[name] = error.sentence
+        return replace(explanation, heatmaps=heatmaps, skipped=skipped)
 
     def layers(self, result: Result, method: str) -> list[Heatmap | None]:
         """A method's map of each layer; None where the model lacks what the method reads there."""
