@@ -97,7 +97,6 @@ def test_the_bundled_model_meets_its_bar(bundled: vx.LoadedModel) -> None:
     assert bundled.labels_zh == tuple(one.chinese for one in table)
 
 
-@pytest.mark.xfail(strict=True, reason="its first edition takes the cat for a dog, and is unsure")
 def test_the_bundled_model_knows_the_cat(bundled: vx.LoadedModel) -> None:
     assert vx.explain(bundled, asset("cat.png"), methods=()).predictions[0].label in CATS
 
