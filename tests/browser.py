@@ -36,7 +36,6 @@ REFUSED = re.compile(
     r"/explorer/(pictures|pictures/values|uploads/\w+|models|training/orders)(\?\S*)?\)"
 )
 APP = ("-m", "vit_explorer", "app")
-NOTHING_COPIED = "nothing was copied"
 STARTING = 90  # seconds, on a machine that others keep busy
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 QUIET = (
@@ -347,10 +346,21 @@ def copied(page: Page, figure: str, entry: str) -> str:
 
 def empty_clipboard(page: Page) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.evaluate(f"navigator.clipboard.writeText('{NOTHING_COPIED}')")
+    page.evaluate("navigator.clipboard.writeText('')")
 
 
 def clipboard(page: Page) -> str:
     """What was copied since it was emptied, once there is something."""
-    copied = f"navigator.clipboard.readText().then((text) => text !== '{NOTHING_COPIED}' && text)"
-    return str(page.wait_for_function(copied).json_value())
+    return str(wait_for_promise(page, "navigator.clipboard.readText()"))
+
+
+def wait_for_promise(page: Page, promise: str) -> Any:
+    """What a promise, made anew until then, gives that is true.
+
+    `wait_for_function` takes the promise itself for a true answer.
+    """
+    deadline = time.monotonic() + 30
+    while not (answer := page.evaluate(promise)):
+        assert time.monotonic() < deadline, f"{promise} gave {answer!r} for 30 s"
+        page.wait_for_timeout(20)
+    return answer

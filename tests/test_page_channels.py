@@ -68,7 +68,7 @@ def test_a_grey_model_with_pixels_in_no_patch(browser: Browser, tmp_path: Path) 
         assert left in crop
         assert "64 numbers, a pixel each" in stage(page, "Patches")
         page.get_by_text("column 1: grey").first.wait_for()
-        open_explorer(page, address, "model")
+        show(page, "model")
         page.get_by_text("1: pictures are turned to grey (luma of ITU-R 601)").first.wait_for()
         told = page.locator("body").inner_text()
         assert left in told

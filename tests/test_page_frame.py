@@ -33,6 +33,7 @@ from tests.browser import (
     show,
     unexpected,
     wait_for_picture,
+    wait_for_promise,
     wait_idle,
     wait_quiet,
     watched_page,
@@ -363,7 +364,7 @@ def test_without_its_server_the_page_says_so(browser: Browser, address: str) -> 
     with watched_page(browser, address, locale="zh-CN") as (page, _):
         open_explorer(page, address)
         page.evaluate("navigator.serviceWorker.ready")
-        page.wait_for_function("caches.keys().then((names) => names.length === 1)")
+        wait_for_promise(page, "caches.keys().then((names) => names.length === 1)")
         page.context.set_offline(True)
         page.reload()
         page.locator("h2", has_text="无法连接到服务器").wait_for()

@@ -70,7 +70,9 @@ def test_maps_at_stages(page: Page) -> None:
     assert pixels(page, '.card[data-method="grad_cam"] canvas') != before
     name, content = saved(page, '.card[data-id="grad_cam@1"]', "csv")
     assert name.endswith(".csv") and len(content.splitlines()) >= 40 * 40
-    page.click("#vx-trust")
+    trust = page.locator("#vx-trust")
+    if trust.get_attribute("aria-disabled") != "true":  # a quick machine compares unasked
+        trust.click()
     page.locator('.card[data-id="hires_cam"] .verdict:visible').wait_for(timeout=60_000)
     assert not card.locator(".verdict").is_visible()  # of another grid than the random maps
 

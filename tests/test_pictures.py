@@ -419,7 +419,7 @@ def test_any_config_prepares_any_picture_as_timm_does(
     image = Image.fromarray(noise(*size)).convert("L" if grey else "RGB")
     try:
         expected = create_transform(**config, is_training=False)(image)
-    except ValueError:  # timm's resize of a thin picture has a side of no pixel
+    except (ValueError, ZeroDivisionError):  # a side of no pixel, in timm's resize or its target
         return
     assert torch.equal(ConfigTransform(**config)(image), expected)
 

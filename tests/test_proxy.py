@@ -19,7 +19,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.browser import open_explorer, wait_for_picture, wait_quiet, watched_page
+from tests.browser import (
+    open_explorer,
+    wait_for_picture,
+    wait_for_promise,
+    wait_quiet,
+    watched_page,
+)
 from tests.loops import in_a_loop
 from vit_explorer.errors import OptionError
 from vit_explorer.page import Workbench, build_app
@@ -117,7 +123,7 @@ def test_the_page_is_whole_behind_nginx(
         page.set_input_files('.sidebar input[type="file"]', tmp_path / "noise.png")
         wait_for_picture(page, "noise.png")
         scope = page.evaluate("navigator.serviceWorker.ready.then(({ scope }) => scope)")
-        page.wait_for_function("caches.keys().then((names) => names.length === 1)")
+        wait_for_promise(page, "caches.keys().then((names) => names.length === 1)")
         manifest = page.evaluate(
             "fetch(document.querySelector('link[rel=manifest]').href).then((a) => a.json())"
         )

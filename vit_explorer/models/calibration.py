@@ -15,9 +15,10 @@ class Calibration:
 
     The classifier's weights are already divided by `temperature`, so the model's own logits give
     the calibrated probabilities (Guo et al., "On Calibration of Modern Neural Networks", ICML
-    2017); it is 1 where none makes the top probability truer. Below `unsure_below` lies the top probability of 5 % of the held-out pictures that the
-    model gets right, and of `unsure_wrong` of those that it gets wrong (0 to 1). `nll` and `ece`,
-    cross-entropy and calibration error on the held-out pictures, are (before, after).
+    2017); it is 1 where none makes the top probability truer. Below `unsure_below` lies the top
+    probability of 5 % of the held-out pictures that the model gets right, and of `unsure_wrong`
+    of those that it gets wrong (0 to 1). `nll` and `ece`, cross-entropy and calibration error on
+    the held-out pictures, are (before, after).
     """
 
     temperature: float
