@@ -102,6 +102,13 @@ def test_targets_of_a_batch(small: vx.LoadedModel, assets: Path) -> None:
         vx.explain(small, pictures, (), [1, 2])
     with pytest.raises(TargetError, match="no class 9"):
         vx.explain(small, pictures, (), [1, 2, 9])
+    found = vx.relevance_maps(small, iter(pictures), [1, 2, 3], method="grad_cam").values
+    for target, picture, values in zip((1, 2, 3), pictures, found, strict=True):
+        alone = vx.explain(small, picture, ("grad_cam",), target).heatmaps["grad_cam"].values
+        np.testing.assert_allclose(values, alone, atol=1e-5)
+    for targets, told in (([1, 2], "for more than 2 pictures"), ([1] * 4, "for 3 pictures")):
+        with pytest.raises(TargetError, match=f"{len(targets)} targets were given {told}"):
+            vx.relevance_maps(small, iter(pictures), targets, method="grad_cam")
     assert vx.explain(small, []) == []
 
 

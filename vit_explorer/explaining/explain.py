@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from itertools import islice
 from typing import Any, overload
@@ -17,6 +17,7 @@ from vit_explorer.models.compared import reading
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.predictions import best, predicted
 from vit_explorer.models.targets import Aim, Target, find_target
+from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import Trace, trace_batch
 
 Progress = Callable[[str, int, int], None]
@@ -148,16 +149,33 @@ def _with_targets(
     if not isinstance(target, (list, tuple)):
         aim = find_target(model, target)  # type: ignore[arg-type]  # says what else it is
         return ((picture, aim) for picture in pictures)
-    pictures = list(pictures)
-    if len(pictures) != len(target):
-        raise TargetError(
-            "error.targets.count",
-            "{count} targets were given for {pictures} pictures; give one for all, or one for "
-            "each.",
-            count=len(target),
-            pictures=len(pictures),
-        )
-    return zip(pictures, [find_target(model, own) for own in target], strict=True)
+    if isinstance(pictures, Sized) and len(pictures) != len(target):
+        raise _uneven(len(target), len(pictures))
+    return _paired(pictures, [find_target(model, own) for own in target])
+
+
+def _paired(
+    pictures: Iterable[Any], aims: Sequence[Aim | None]
+) -> Iterator[tuple[Any, Aim | None]]:
+    """Each picture with its target; pictures that are no list are counted as they are reached."""
+    reached = 0
+    for reached, picture in enumerate(pictures, 1):
+        if reached > len(aims):
+            raise _uneven(
+                len(aims), Sentence("part.more_than", "more than {count}", count=len(aims))
+            )
+        yield picture, aims[reached - 1]
+    if reached < len(aims):
+        raise _uneven(len(aims), reached)
+
+
+def _uneven(count: int, pictures: int | str) -> TargetError:
+    return TargetError(
+        "error.targets.count",
+        "{count} targets were given for {pictures} pictures; give one for all, or one for each.",
+        count=count,
+        pictures=pictures,
+    )
 
 
 def _in_batches(

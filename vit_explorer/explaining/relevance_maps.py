@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,11 @@ import torch
 
 from vit_explorer.errors import OptionError
 from vit_explorer.explaining.explain import explain_many
-from vit_explorer.explaining.explanation import Explanation
 from vit_explorer.methods import in_order
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import why_not
 from vit_explorer.models.targets import Target
 from vit_explorer.tracing.trace import Trace
-
-_OPEN = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +51,7 @@ def relevance_maps(
     """
     method = method or cheap_method(model)
     values, embeddings = [], []
-    for found in _explained(model, pictures, method, target):
+    for found in explain_many(model, pictures, method, target, top=1):
         values.append(found.heatmaps[method].values)
         embeddings.append(_embedding(found.trace))
         if progress is not None:
@@ -85,18 +81,6 @@ def token_embeddings(
     if not found:
         raise _no_pictures()
     return np.stack(found)
-
-
-def _explained(
-    model: LoadedModel, pictures: Iterable[Any], method: str, target: Target | Sequence[Target]
-) -> Iterator[Explanation]:
-    if not isinstance(target, (list, tuple)):
-        yield from explain_many(model, pictures, method, target, top=1)
-        return
-    # `explain_many` holds all pictures of a list of targets; here a few are open at once.
-    waiting, targets = iter(pictures), iter(target)
-    while batch := list(islice(waiting, _OPEN)):
-        yield from explain_many(model, batch, method, list(islice(targets, len(batch))), top=1)
 
 
 def cheap_method(model: LoadedModel) -> str:
