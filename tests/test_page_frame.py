@@ -160,6 +160,27 @@ def test_copied_code_makes_the_attention_and_positions_that_are_shown(
     assert not has_command(page, "#vx-view-attention")
 
 
+STAYING = """async () => {
+  const { replace } = await import(new URL("explorer/static/base/dom.js", document.baseURI));
+  const [box, menu, last] = ["div", "p", "b"].map((tag) => document.createElement(tag));
+  menu.popover = "auto";
+  document.body.append(box);
+  replace(box, "before", menu);
+  menu.showPopover();
+  replace(box, [last, "between"], menu, null, "after");
+  const open = menu.matches(":popover-open");
+  replace(box, menu, last);
+  const told = [open, [...box.childNodes].map(({ nodeName }) => nodeName)];
+  box.remove();
+  return told;
+}"""
+
+
+@pytest.mark.browser
+def test_a_menu_stays_open_when_something_comes_beside_it(page: Page) -> None:
+    assert page.evaluate(STAYING) == [True, ["P", "B"]]
+
+
 @pytest.mark.browser
 def test_a_copied_link_shows_the_same_elsewhere(browser: Browser, page: Page, address: str) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -103,6 +103,17 @@ def test_calibration_by_hand() -> None:
         calibrate(logits, torch.tensor([1, 2, 0, 1]), ("a", "b", "c"))
 
 
+def test_a_temperature_that_makes_the_top_probability_less_true_is_left_out() -> None:
+    """The top class is right as often as it says; sharpening would only mend the rest."""
+    shares = torch.tensor([0.5, 0.2, *[0.3 / 98] * 98])
+    logits, labels = shares.log().repeat(10, 1), torch.tensor([0, 1] * 5)
+    found = calibrate(logits, labels, tuple(map(str, range(100))))
+    assert fit_temperature(logits, labels) < 0.9
+    assert found.temperature == 1
+    assert found.ece == pytest.approx((0, 0), abs=1e-6) and found.nll[0] == found.nll[1]
+    assert found.unsure_below == pytest.approx(0.5)
+
+
 def test_a_shipped_model_is_calibrated_on_the_pictures_its_run_held_out(
     run: RunResult, shipped: Path, pictures: Path
 ) -> None:
