@@ -7,6 +7,7 @@ token that is not there leaves no trace, where a covered patch is one more thing
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from weakref import WeakKeyDictionary
@@ -34,7 +35,7 @@ BLUR_IN_PATCHES = 5 / 16
 BATCH = 64
 
 
-class _Changed:
+class _Changed(ABC):
     """A model asked about copies of one picture, for the aim's probability or value."""
 
     least = 0
@@ -64,17 +65,18 @@ class _Changed:
                 told(len(places))
         return found
 
+    @abstractmethod
     def fill(self, kind: Kind) -> str:
-        raise NotImplementedError
+        """What a curve of this kind puts in the place of what it takes away."""
 
     def _batches(self, copies: Sequence[Copy]) -> Iterator[list[int]]:
         """Places of copies that go together."""
         size = min(BATCH, pictures_at_once(self.model.device, self.model.card.work))
         yield from _split(list(range(len(copies))), size)
 
+    @abstractmethod
     def _run(self, kept: Tensor, copies: Sequence[Copy]) -> Tensor:
         """What the model returns, (B, C), for cells that are left, (B, cells)."""
-        raise NotImplementedError
 
 
 class CoveredPixels(_Changed):

@@ -75,12 +75,11 @@ def read_predictions(place: str | Path) -> Predictions:
             place=place,
             file=FILE,
         )
-    columns, told = _read(file)
+    columns, probability, told = _read(file)
     label, predicted = (list(map(str, columns[name])) for name in ("label", "predicted"))
     named = told.get("classes")
     known = named if isinstance(named, list) else sorted({*label, *predicted})
     places = {str(name): place for place, name in enumerate(known)}
-    probability = np.asarray(columns["probability"], np.float32)
     if not {*label, *predicted} <= places.keys() or not np.isfinite(probability).all():
         raise _unreadable(file)
     return Predictions(
@@ -95,8 +94,10 @@ def read_predictions(place: str | Path) -> Predictions:
     )
 
 
-def _read(file: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """The table's columns, and what its metadata say of it."""
+def _read(
+    file: Path,
+) -> tuple[dict[str, list[Any]], npt.NDArray[np.float32], dict[str, Any]]:
+    """The table's columns, its probabilities (n,), and what its metadata say of it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -105,12 +106,12 @@ def _read(file: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         metadata = (table.schema.metadata or {}).get(b"vit_explorer", b"{}")
         told = json.loads(metadata)
         columns = {name: table[name].to_pylist() for name in _COLUMNS}
-        np.asarray(columns["probability"], np.float32)
+        probability = np.asarray(columns["probability"], np.float32)
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
         raise _unreadable(file) from None
     if not table.num_rows:
         raise _unreadable(file)
-    return columns, told if isinstance(told, dict) else {}
+    return columns, probability, told if isinstance(told, dict) else {}
 
 
 def _folder_of(file: Path) -> str | None:

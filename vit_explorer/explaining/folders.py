@@ -164,21 +164,23 @@ class _Task:
     def _results(
         self, batch: Sequence[tuple[Path, Future[Prepared]]], room: Room
     ) -> Iterator[tuple[Path, Explanation | PictureError]]:
-        """What one pass says of a batch, or why a picture of it can't be used."""
-        ready: dict[Path, Prepared] = {}
+        """What one pass says of each picture of a batch, or why it can't be used."""
+        ready: list[Prepared] = []
         failed: dict[Path, PictureError] = {}
         for picture, reading in batch:
             try:
-                ready[picture] = reading.result()
+                ready.append(reading.result())
             except PictureError as error:
                 failed[picture] = error
             else:
-                room.saw(ready[picture].bytes + math.prod((3, *ready[picture].picture.image.size)))
-        yield from failed.items()
-        results = self.explained(list(ready.values()))
-        for picture, result in zip(list(ready), results, strict=True):
-            del ready[picture]
-            yield picture, replace(result, trace=result.trace.without_tensors())
+                room.saw(ready[-1].bytes + math.prod((3, *ready[-1].picture.image.size)))
+        results = iter(self.explained(ready))
+        for picture, _ in batch:
+            if picture in failed:
+                yield picture, failed[picture]
+            else:
+                result = next(results)
+                yield picture, replace(result, trace=result.trace.without_tensors())
 
     def _written(
         self, picture: Path, result: Explanation | PictureError, summary: Summary

@@ -138,8 +138,9 @@ class LabelledSets:
                 "error.data.where",
                 "The files don't say where their pictures lie; name the data folder too.",
             )
-        opened = self._keep(found, source, model, note)
-        if source is not None and not opened.pictures_found:
+        names = set() if source is None else set(map(source.name_of, range(len(source))))
+        if source is not None and names.isdisjoint(found.pictures):
+            source = None
             note = Sentence(
                 "error.data.other",
                 "None of the {count:,} pictures is in {folder}; name the data folder that the "
@@ -147,8 +148,7 @@ class LabelledSets:
                 count=len(found),
                 folder=folder,
             )
-            return self._keep(found, None, model, note)
-        return opened
+        return self._keep(found, source, model, note)
 
     def _keep(
         self, found: Predictions, source: Source | None, model: str | None, note: str = ""
@@ -165,7 +165,7 @@ def looks_at(
     model: LoadedModel, opened: LabelledSet, places: Sequence[int], told: Told
 ) -> dict[str, Any]:
     """What a model looks at in some pictures of a set when it says what was predicted: the mean
-    map, where it lies, its kinds, and the pictures' embeddings on two principal components.
+    map, where it lies, and its kinds.
 
     Raises:
         ExplorerError: classes that aren't the model's, or pictures that can't be had.
