@@ -3,7 +3,11 @@
 import { el, setText } from "../base/dom.js";
 import { t } from "../base/words.js";
 
-export function createProgress(label) {
+/**
+ * @param {string} label
+ * @param {string} said the key of the words that say how many are done, and of how many
+ */
+export function createProgress(label, said = "progress.done") {
   const bar = el("progress", { "aria-label": label, max: "1" });
   const words = el("span", { class: "progress-words" });
   const node = el("span", { class: "progress", hidden: true }, bar, words);
@@ -14,7 +18,8 @@ export function createProgress(label) {
     if (!job) return;
     if (job.total === null) bar.removeAttribute("value");
     else bar.value = job.done / job.total;
-    setText(words, job.total === null ? t("progress.begin") : t("progress.done", job));
+    const [done, total] = [job.done, job.total].map((count) => count?.toLocaleString());
+    setText(words, job.total === null ? t("progress.begin") : t(said, { done, total }));
   }
   return { node, show };
 }

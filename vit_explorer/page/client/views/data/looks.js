@@ -19,7 +19,7 @@ export function createLooks(context) {
   const { store } = context;
   const ask = el("button", { type: "button", class: "primary", onclick: () => askLooks(context) });
   const stop = el("button", { type: "button", onclick: () => stopDataJob(store) }, t("data.stop"));
-  const progress = createProgress(t("data.looks.progress"));
+  const progress = createProgress(t("data.looks.progress"), "data.progress");
   const canvas = el("canvas", { class: "data-mean pixelated", role: "img", "aria-label": t("data.looks.mean") });
   const bar = createColourBar(short);
   const of = el("p", { class: "note" });
@@ -51,7 +51,9 @@ export function createLooks(context) {
     if (here.every((one, at) => one === drawn[at])) return;
     drawn = here;
     const method = t(`method.${dataLooks.method}.title`);
-    setText(of, t("data.looks.of", { method, count: dataLooks.places.length, shown: dataLooks.count }));
+    const made = dataLooks.places.length.toLocaleString();
+    const passed = dataLooks.count.toLocaleString();
+    setText(of, t("data.looks.of", { method, count: made, shown: passed }));
     const limits = /** @type {Pair} */ (range(dataLooks.mean));
     paintMap(canvas, dataLooks.mean, dataLooks.grid, colormap, limits);
     bar.show(tableFor(colormap), limits);

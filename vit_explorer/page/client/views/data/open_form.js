@@ -36,7 +36,7 @@ export function createOpenForm(context) {
   };
   const open = el("button", { class: "primary" }, t("data.open"));
   const stop = el("button", { type: "button", onclick: () => stopDataJob(store) }, t("data.stop"));
-  const progress = createProgress(t("data.open.progress"));
+  const progress = createProgress(t("data.open.progress"), "data.progress");
   const help = el("p", { class: "note" });
   const form = el(
     "form",

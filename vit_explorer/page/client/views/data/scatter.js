@@ -19,7 +19,7 @@ export function createScatter(context) {
   const { store } = context;
   const ask = el("button", { type: "button", class: "primary", onclick: () => askPoints(context) }, t("data.points.ask"));
   const stop = el("button", { type: "button", onclick: () => stopDataJob(store) }, t("data.stop"));
-  const progress = createProgress(t("data.points.progress"));
+  const progress = createProgress(t("data.points.progress"), "data.progress");
   const colour = segmented(
     t("data.points.colour"),
     ["class", "error", "kind"].map((one) => [one, t(`data.points.${one}`)]),
