@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.datasets import CIFAR10
 
 from vit_explorer.errors import DataError
 
@@ -28,6 +27,8 @@ CLASSES = (
     "ship",
     "truck",
 )
+PYTHON_FOLDER = "cifar-10-batches-py"
+PYTHON_ARCHIVE = "cifar-10-python.tar.gz"
 BINARY_FOLDER = "cifar-10-batches-bin"
 BINARY_ARCHIVE = "cifar-10-binary.tar.gz"
 _RECORD = 1 + 3 * 32 * 32
@@ -40,7 +41,7 @@ def find_cifar10(data: str | Path) -> Path | None:
     if str(data) == "cifar10":
         return Path.home() / ".cache" / "vit-explorer" / "cifar10"
     place = Path(data)
-    names = (BINARY_FOLDER, BINARY_ARCHIVE, CIFAR10.base_folder, CIFAR10.filename)
+    names = (BINARY_FOLDER, BINARY_ARCHIVE, PYTHON_FOLDER, PYTHON_ARCHIVE)
     if place.name in names and place.exists():
         return place.parent
     return place if any((place / name).exists() for name in names) else None
@@ -57,6 +58,8 @@ def read_cifar10(folder: Path, split: Literal["train", "test"]) -> Arrays:
     """
     if (folder / BINARY_FOLDER).is_dir() or (folder / BINARY_ARCHIVE).is_file():
         return _read_binary(folder, split)
+    from torchvision.datasets import CIFAR10
+
     try:
         official = CIFAR10(str(folder), train=split == "train", download=True)
     except (OSError, RuntimeError, tarfile.TarError, EOFError) as error:
@@ -66,7 +69,7 @@ def read_cifar10(folder: Path, split: Literal["train", "test"]) -> Arrays:
             "{file} or {archive} there.",
             folder=folder,
             error=error,
-            file=CIFAR10.filename,
+            file=PYTHON_ARCHIVE,
             archive=BINARY_ARCHIVE,
         ) from None
     return official.data, list(official.targets), tuple(official.classes)

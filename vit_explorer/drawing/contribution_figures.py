@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 
 from vit_explorer.analysis.contributions import Contributions
+from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import DIVERGING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def contribution_figure(found: Contributions) -> Figure:
@@ -16,7 +21,7 @@ def contribution_figure(found: Contributions) -> Figure:
     parts = np.concatenate((found.heads, found.mlps[:, None]), axis=1)
     largest = float(np.abs(parts).max()) or 1.0
     size = (2.4 + 0.5 * (heads + 1), 1.6 + 0.34 * depth)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = blank(size)
     axis = figure.subplots()
     image = axis.imshow(parts, cmap=DIVERGING, vmin=-largest, vmax=largest, aspect="auto")
     for (row, column), value in np.ndenumerate(parts):

@@ -1,26 +1,26 @@
-"""Figures of the views that are no heatmaps: heads, lens, artifacts, filters, similarity.
-
-matplotlib's `Figure` without pyplot, as in `render.py`: safe under threads, no display needed.
-"""
+"""Figures of the views that are no heatmaps: heads, lens, artifacts, filters, similarity."""
 
 from __future__ import annotations
 
 import math
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from vit_explorer.analysis.logit_lens import LogitLens
 from vit_explorer.analysis.tokens import Artifacts
 from vit_explorer.analysis.weights import PatchFilters
+from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import DIVERGING
 from vit_explorer.errors import OptionError
 from vit_explorer.models.predictions import Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["artifact_figure", "filter_sheet", "head_figure", "lens_figure", "similarity_figure"]
 
@@ -36,7 +36,7 @@ def head_figure(
     After figure 11 of Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words".
     """
     far, wide = _by_head(distance), _by_head(entropy)
-    figure = Figure(figsize=(9.5, 3.8), dpi=110, layout="constrained")
+    figure = blank((9.5, 3.8))
     left, right = figure.subplots(1, 2)
     _dots(left, far, "C0")
     if renormalised is not None:
@@ -62,7 +62,7 @@ def lens_figure(lens: LogitLens) -> Figure:
     """
     depths, columns = len(lens.predictions), len(lens.predictions[0])
     size = (2.3 + 1.75 * columns + 2.4, 1.2 + 0.32 * depths)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = blank(size)
     table, curve = figure.subplots(1, 2, sharey=True, width_ratios=(1.75 * columns, 2.4))
     shares = np.array([[p.probability or 0.0 for p in row] for row in lens.predictions])
     table.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
@@ -105,7 +105,7 @@ def artifact_figure(image: Image.Image, found: Artifacts) -> Figure:
 
     Patches that stand out are framed in both; `image` is the crop that the model saw.
     """
-    figure = Figure(figsize=(11, 3.9), dpi=110, layout="constrained")
+    figure = blank((11, 3.9))
     picture, norms, histogram = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.3))
     rows, columns = found.norms.shape
     picture.imshow(image, extent=(-0.5, columns - 0.5, rows - 0.5, -0.5))
@@ -145,7 +145,7 @@ def filter_sheet(found: PatchFilters, *, columns: int = 7) -> Figure:
     count = len(found.filters)
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(1.15 * columns, 1.35 * rows + 0.3), dpi=110, layout="constrained")
+    figure = blank((1.15 * columns, 1.35 * rows + 0.3))
     for index, axis in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
         axis.set_axis_off()
         if index < count:
@@ -176,7 +176,7 @@ def similarity_figure(
     rows = math.ceil((depth + 1) / columns)
     tall = 2.1 * image.height / image.width
     size = (2.1 * columns + 0.9, (tall + 0.35) * rows)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = blank(size)
     axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
     aspect = (image.height / gh) / (image.width / gw)
     for index, axis in enumerate(axes):
@@ -234,5 +234,7 @@ def _layers(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _frame(axis: Axes, column: float, row: float) -> None:
+    from matplotlib.patches import Rectangle
+
     corner = (column - 0.5, row - 0.5)
     axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_MARK, linewidth=1.6))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import (
     COLORMAPS,
     DIVERGING,
@@ -198,9 +199,7 @@ def position_maps(similarity: ArrayLike) -> Figure:
     side = 7.0
     scale = side / max(mosaic.shape)
     size = (mosaic.shape[1] * scale + 1.6, mosaic.shape[0] * scale + 1.0)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    figure = blank(size, dpi=120)
     axis = figure.subplots()
     shown = np.ma.masked_invalid(mosaic)
     axis.set_facecolor("0.8")  # a zero is white: gaps must not look like one

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
 from vit_explorer.analysis.patch_lens import PatchLens
+from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import COLORMAPS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Wong 2011, "Points of view: Color blindness": told apart by nearly everyone; grey for the rest.
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
@@ -52,6 +55,8 @@ def patch_lens_figure(image: Image.Image, lens: PatchLens, labels: Sequence[str]
         f"{what} of {name}", fontsize=8, parse_math=False
     )
     if lens.classes is not None:
+        from matplotlib.patches import Patch
+
         known = frequent_classes(lens.classes)
         for depth, axis in enumerate(axes[1]):
             axis.imshow(_class_colours(lens.classes[depth], known), interpolation="none")
@@ -92,7 +97,7 @@ def _panels(
     rows = math.ceil(count / columns)
     tall = 1.5 * image.height / image.width + 0.25
     size = (1.5 * columns + 1.0, tall * rows * kinds + (0.6 if legend else 0.1))
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = blank(size)
     grid = figure.subplots(rows * kinds, columns, squeeze=False)
     return figure, [list(_filled(grid[k * rows : (k + 1) * rows], count)) for k in range(kinds)]
 
