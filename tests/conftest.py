@@ -24,7 +24,18 @@ __all__ = ["address", "browser", "page", "silent", "small_checkpoint"]
 ROOT = Path(__file__).resolve().parents[1]
 # What asks for one of these loads real weights, or drives a browser.
 SLOW_FIXTURES = {"shared", "browser", "page"}
-LONGEST = ("test_shipped.py", "test_page_figures.py", "test_training.py", "test_page_odd_vits.py")
+LONGEST = (
+    "test_shipped.py",
+    "test_page_figures.py",
+    "test_training.py",
+    "test_page_odd_vits.py",
+    "test_fuzz.py",
+    "test_training_view.py",
+    "test_words.py",
+    "test_endings.py",
+    "test_ui.py",
+    "test_accessibility.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The longest files come first: what begins last should not keep one process waiting.
     """
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
