@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# Two processes share two cores: each, and the servers that it starts, computes on one of them.
+# Several processes share two cores: each, and the servers that it starts, computes on one of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

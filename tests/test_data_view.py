@@ -22,7 +22,7 @@ from tests.browser import LABELS, open_explorer, running_app, unexpected, wait_i
 from tests.packed import unpack
 from tests.test_accessibility import violations
 from vit_explorer.page import Workbench, build_app
-from vit_explorer.page.state.labelled_sets import spread
+from vit_explorer.page.payloads.many_pictures import spread
 from vit_explorer.page.state.trainings import Trainings
 
 if TYPE_CHECKING:
@@ -168,6 +168,30 @@ def test_what_mistakes_look_at_is_what_python_says(
     assert line["error"]["key"] == "error.data.place"
 
 
+def test_queries_and_keys_are_what_python_says(
+    server: TestClient, data: Path, small: vx.LoadedModel, evaluation: vx.Evaluation
+) -> None:
+    model = server.headers["x-model"]
+    key = opened(server, {"kind": "folder", "data": str(data), "model": model})["key"]
+    order = {"ask": "query_keys", "model": model, "places": [3, 20, 39], "layer": 1, "head": 1}
+    *lines, last = asked(server, f"/{key}/views", order)
+    seen = last["view"]
+    assert lines[-1] == {"done": 3, "total": 3} and seen["places"] == [3, 20, 39]
+    assert seen["cells"] == [[0, 0, 1, 1]] * 3 and seen["prefix"] == ["class"]
+    pictures = map(evaluation.source.picture, seen["places"])
+    traces = (one.trace for one in vx.explain_many(small, pictures, ()))
+    expected = vx.query_key_space(traces, layer=1, head=1)
+    points = np.stack([seen["x"], seen["y"]], axis=1).reshape(2, 3, small.card.tokens, 2)
+    np.testing.assert_allclose(points[0], expected.query_points, atol=1e-4)
+    np.testing.assert_allclose(points[1], expected.key_points, atol=1e-4)
+    assert seen["drawn_agreement"] == pytest.approx(expected.drawn_agreement, abs=1e-4)
+    for changed in ({"places": [40]}, {"layer": 3}, {"head": 2}):
+        line = asked(server, f"/{key}/views", {**order, **changed})[-1]
+        assert next(iter(changed)).rstrip("s") in line["error"]["text"].lower().replace(
+            "picture", "place"
+        )
+
+
 def test_a_page_that_may_not_train_opens_no_data(client: TestClient) -> None:
     order = {"kind": "files", "place": "."}
     assert client.post("/explorer/data", json=order).status_code in {404, 405}
@@ -256,6 +280,14 @@ def test_the_view_opens_a_folder_shows_its_mistakes_and_what_they_look_at(
         assert page.locator(f"{VIEW} .data-places tr").count() == 5
         page.get_by_role("button", name="Draw points").click()
         page.wait_for_selector(f"{VIEW} .data-points:visible")
+        page.get_by_role("button", name="Draw queries and keys").click()
+        page.wait_for_selector(f"{VIEW} .data-queries .data-points:visible")
+        page.select_option("#vx-data-queries-layer", "0")
+        page.locator(f"{VIEW} .data-queries .note", has_text="30 of 30 pictures").wait_for()
+        page.wait_for_selector("#vx-data-queries-layer:enabled")
+        assert page.input_value("#vx-data-queries-layer") == "0"
+        page.get_by_role("button", name="Row", exact=True).click()
+        page.locator(f"{VIEW} .data-queries .data-key", has_text="top row").wait_for()
         assert violations(page) == []
         first.get_by_role("button", name="Open in every view").click()
         page.wait_for_selector("#vx-view-explain:visible")

@@ -20,6 +20,7 @@ from .analysis.patch_words import patch_words
 from .analysis.patching import HeadAblation, Patched, ablate_heads, patch_activations
 from .analysis.pointing import Pointing, pointing_game
 from .analysis.position_components import position_components
+from .analysis.query_key_space import QueryKeySpace, query_key_space
 from .analysis.readout_path import ReadoutPath, readout_path
 from .analysis.tokens import (
     Artifacts,
@@ -90,6 +91,7 @@ __all__ = [
     "Pointing",
     "Prediction",
     "Prepared",
+    "QueryKeySpace",
     "ReadoutPath",
     "RelevanceMaps",
     "Score",
@@ -129,6 +131,7 @@ __all__ = [
     "pointing_game",
     "position_components",
     "position_similarity",
+    "query_key_space",
     "readout_path",
     "relevance_maps",
     "save_report",

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_explorer.analysis.same_model import require_same_model
-from vit_explorer.errors import UnsupportedModelError
 from vit_explorer.models.needs import require
 from vit_explorer.options import checked_index, one_of
 from vit_explorer.sentences import Sentence
@@ -87,19 +86,12 @@ def patch_matches(
 
 def _attention_across(first: Trace, second: Trace, index: int, head: int | None) -> Tensor:
     """Attention (n, n) of the first's patches to the second's, whose tokens all share 1."""
-    layer, keys = first.layers[index], second.layers[index].key
     prefix = first.card.prefix_tokens
-    if layer.query is None or keys is None:
-        raise UnsupportedModelError(
-            "error.matches.unseen",
-            "The queries and keys of layer {layer} of {model} are not seen, its softmax alone is; "
-            "compare by='features'.",
-            layer=index + 1,
-            model=first.card.name,
-        )
+    first.queries_and_keys(index)
+    _, keys = second.queries_and_keys(index)
     if head is not None:
         head = checked_index(Sentence("part.head", "head"), head, first.card.heads)
-    across = replace(layer, key=keys, weights=None, weights_gradient=None)
+    across = replace(first.layers[index], key=keys, weights=None, weights_gradient=None)
     parts = []
     for rows in across.chunks():
         attention = across.attention(rows).float()

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.errors import ModelError, OptionError, UnsupportedModelError
 from vit_explorer.models.accepted_calls import accept
 from vit_explorer.models.capture import capture
 from vit_explorer.models.card import ModelCard, first_tensor
@@ -118,6 +118,25 @@ class Trace:
             OptionError: no such layer, or its gradients were not kept.
         """
         return self.layers[self.layer_index(layer)].attention_gradient(slice(None))
+
+    def queries_and_keys(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Queries and keys (h, N, d) of a layer, as its scores are made of them.
+
+        Raises:
+            OptionError: no such layer.
+            UnsupportedModelError: its softmax alone is seen.
+        """
+        index = self.layer_index(layer)
+        found = self.layers[index]
+        if found.query is None or found.key is None:
+            raise UnsupportedModelError(
+                "error.trace.queries",
+                "The queries and keys of layer {layer} of {model} are not seen, its softmax alone "
+                "is; compare attention or features.",
+                layer=index + 1,
+                model=self.card.name,
+            )
+        return found.query, found.key
 
     @property
     def reads_patches(self) -> bool:

@@ -406,10 +406,32 @@ interface State extends Ready {
   dataFilter: DataFilter;
   dataOrder: string;
   dataClasses: { by: string; rising: boolean };
-  dataJob: { what: "open" | "looks" | "points"; done: number; total: number | null } | null;
+  dataJob: { what: "open" | "looks" | "points" | "queries"; done: number; total: number | null } | null;
   dataLooks: DataLooks | null;
   dataPoints: { places: number[]; x: number[]; y: number[]; explained: Pair } | null;
+  dataQueryKeys: DataQueryKeys | null;
   dataColour: string;
+  dataTokenColour: string;
+}
+
+interface DataQueryKeys {
+  places: number[];
+  asked: number[];
+  count: number;
+  cells: (number[] | null)[];
+  grid: Pair;
+  prefix: string[];
+  layer: number;
+  layers: number;
+  head: number;
+  heads: number;
+  layout: string;
+  x: number[];
+  y: number[];
+  explained: Pair | null;
+  agreement: number;
+  drawn_agreement: number;
+  biased: boolean;
 }
 
 interface Store {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from vit_explorer.page.payloads.many_pictures import MOST_MAPS
 from vit_explorer.page.payloads.packing import pack
-from vit_explorer.page.state.labelled_sets import MOST_MAPS, LabelledSet
+from vit_explorer.page.state.labelled_sets import LabelledSet
 from vit_explorer.sentences import keyed
 
 

@@ -10,19 +10,20 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
+from vit_explorer.analysis.query_key_space import Layout
 from vit_explorer.page.payloads.labelled_sets import describe_set, picture_file, table_bytes
+from vit_explorer.page.payloads.many_pictures import (
+    MOST_MAPS,
+    looks_at,
+    points_of,
+    query_keys_of,
+)
 from vit_explorer.page.payloads.result import picture_bytes
 from vit_explorer.page.routes.held import Bench
 from vit_explorer.page.routes.jobs import telling
 from vit_explorer.page.routes.numbers import Packed
 from vit_explorer.page.routes.request_bodies import read_order
-from vit_explorer.page.state.labelled_sets import (
-    MOST_MAPS,
-    LabelledSet,
-    LabelledSets,
-    looks_at,
-    points_of,
-)
+from vit_explorer.page.state.labelled_sets import LabelledSet, LabelledSets
 from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.streamed_job import Tell, paced
 
@@ -55,12 +56,15 @@ class FilesAsked(BaseModel):
     data: Text = ""
 
 
+Places = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_MAPS)]
+
+
 class LooksAsked(BaseModel):
     """What the model looks at in some pictures."""
 
     ask: Literal["looks"]
     model: Text
-    places: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, max_length=MOST_MAPS)
+    places: Places
 
 
 class PointsAsked(BaseModel):
@@ -70,8 +74,19 @@ class PointsAsked(BaseModel):
     model: Text
 
 
+class QueryKeysAsked(BaseModel):
+    """Queries and keys of a head over some pictures."""
+
+    ask: Literal["query_keys"]
+    model: Text
+    places: Places
+    layer: int = -1
+    head: int = 0
+    layout: Layout = "pca"
+
+
 OpeningAsked = FolderAsked | RunAsked | FilesAsked
-ViewAsked = LooksAsked | PointsAsked
+ViewAsked = LooksAsked | PointsAsked | QueryKeysAsked
 OPENING: TypeAdapter[OpeningAsked] = TypeAdapter(
     Annotated[OpeningAsked, Field(discriminator="kind")]
 )
@@ -152,4 +167,7 @@ def _view(
     model = workbench.model(asked.model)
     if isinstance(asked, LooksAsked):
         return looks_at(model, opened, asked.places, paced(tell))
+    if isinstance(asked, QueryKeysAsked):
+        where = asked.layer, asked.head, asked.layout
+        return query_keys_of(model, opened, asked.places, *where, paced(tell))
     return points_of(model, opened, paced(tell))

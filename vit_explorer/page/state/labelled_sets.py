@@ -8,33 +8,21 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image
 
-from vit_explorer.analysis.border_relevance import CORNERS, border_relevance
-from vit_explorer.analysis.components import principal_components
-from vit_explorer.analysis.map_clusters import FEWEST, cluster_maps
-from vit_explorer.datasets.evaluate import class_columns, evaluate
+from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.datasets.predictions import Predictions, predictions_of, read_predictions
 from vit_explorer.datasets.sources import Source, find_pictures
 from vit_explorer.errors import DataError, ExplorerError, OptionError
-from vit_explorer.explaining.relevance_maps import relevance_maps, token_embeddings
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.state.trainings import RUN, Trainings, checked_data
 from vit_explorer.sentences import Sentence
-from vit_explorer.stopping import look
 
 SETS_KEPT = 4
-# Maps of more pictures take minutes on a small machine, and their mean is no other.
-MOST_MAPS = 500
-MOST_POINTS = 10_000
 Told = Callable[[int, int], None]
 
 
@@ -159,88 +147,3 @@ class LabelledSets:
             while len(self._sets) > SETS_KEPT:
                 self._sets.popitem(last=False)
         return one
-
-
-def looks_at(
-    model: LoadedModel, opened: LabelledSet, places: Sequence[int], told: Told
-) -> dict[str, Any]:
-    """What a model looks at in some pictures of a set when it says what was predicted: the mean
-    map, where it lies, and its kinds.
-
-    Raises:
-        ExplorerError: classes that aren't the model's, or pictures that can't be had.
-    """
-    predictions = opened.predictions
-    if max(places) >= len(predictions):
-        raise OptionError(
-            "error.data.place",
-            "Picture {place} was asked for, expected one of {count}; filter the pictures anew.",
-            place=max(places),
-            count=len(predictions),
-        )
-    columns = class_columns(model, predictions.classes)
-    targets = [columns[predictions.predicted[place]] for place in places]
-    found = relevance_maps(
-        model,
-        map(opened.picture, places),
-        targets,
-        progress=lambda done: told(done, len(places)),
-    )
-    answer: dict[str, Any] = {
-        "method": found.method,
-        "grid": list(found.values.shape[1:]),
-        "mean": found.values.mean(axis=0).ravel().tolist(),
-        "places": list(places),
-        "border": None,
-        "clusters": None,
-    }
-    if min(found.values.shape[1:]) >= 3:
-        place = border_relevance(found.values)
-        answer["border"] = {
-            "border": float(place.border.mean()),
-            "even_border": place.even_border,
-            "ratio": place.border_ratio,
-            "corners": dict(zip(CORNERS, place.corner_ratios, strict=True)),
-        }
-    if len(places) >= FEWEST:
-        kinds = cluster_maps(found.values)
-        answer["clusters"] = {
-            "labels": kinds.labels.tolist(),
-            "means": kinds.means.reshape(len(kinds.means), -1).tolist(),
-            "silhouette": kinds.silhouette,
-        }
-    return answer
-
-
-def points_of(model: LoadedModel, opened: LabelledSet, told: Told) -> dict[str, Any]:
-    """Embeddings of a set's pictures on their two strongest principal components.
-
-    Of more than `MOST_POINTS` pictures, so many evenly spaced ones.
-
-    Raises:
-        ExplorerError: pictures that can't be had, or a model without tokens.
-    """
-    places = spread(len(opened.predictions), MOST_POINTS)
-    rows = token_embeddings(
-        model, map(opened.picture, places), progress=lambda done: told(done, len(places))
-    )
-    if not rows.shape[1]:
-        raise OptionError(
-            "error.data.tokens",
-            "{model} keeps no tokens that could be drawn as points; choose a Vision Transformer.",
-            model=model.card.name,
-        )
-    look()
-    scores, shares = principal_components(torch.from_numpy(rows), 2)
-    return {
-        "places": places,
-        "x": scores[:, 0].tolist(),
-        "y": scores[:, 1].tolist(),
-        "explained": shares.tolist(),
-    }
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many places of `count`, evenly spaced."""
-    chosen: npt.NDArray[np.int64] = np.unique(np.linspace(0, count - 1, min(count, most)).round())
-    return chosen.astype(int).tolist()

@@ -9,7 +9,7 @@ export function patchCount(model) {
 
 /**
  * Row and column (from 0) of a token, or null for a prefix token.
- * @param {Model} model
+ * @param {Pick<Model, "grid" | "prefix">} model
  * @param {number} token
  * @returns {Pair | null}
  */
@@ -51,7 +51,7 @@ export function tokenAt(model, row, column) {
   return model.prefix.length + row * model.grid[1] + column;
 }
 
-/** @param {Model} model */
+/** @param {Pick<Model, "grid" | "prefix">} model */
 export function tokenName(model, token) {
   const cell = cellOf(model, token);
   if (cell) return t("token.patch", { row: cell[0] + 1, column: cell[1] + 1 });

@@ -64,7 +64,7 @@ export function stopDataJob(store) {
 /**
  * Do one thing at a time, told as `dataJob`; the last line is handed to `done`.
  * @param {Pick<Context, "store" | "actions">} context
- * @param {"open" | "looks" | "points"} what
+ * @param {"open" | "looks" | "points" | "queries"} what
  * @param {string} path
  * @param {object} order
  * @param {(line: any) => Promise<void> | void} done
@@ -97,6 +97,7 @@ export const openSet = (context, order) =>
       dataFilter: ANY,
       dataLooks: null,
       dataPoints: null,
+      dataQueryKeys: null,
     });
   });
 
@@ -120,3 +121,26 @@ export function askPoints(context) {
     context.store.set({ dataPoints }),
   );
 }
+
+/**
+ * Ask for queries and keys of a head: of the pictures shown, or, with a change, of those drawn.
+ * @param {Pick<Context, "store" | "actions">} context
+ * @param {{ layer?: number, head?: number, layout?: string }} [change]
+ */
+export function askQueryKeys(context, change) {
+  const state = context.store.get();
+  const { key, most } = setOf(state);
+  const held = state.dataQueryKeys;
+  const passing = shownPlaces(state);
+  const asked = change && held ? held.asked : evenly(passing, most);
+  const { layer = -1, head = 0, layout = "pca" } = { ...held, ...change };
+  const order = { ask: "query_keys", model: modelOfSet(state), places: asked, layer, head, layout };
+  const count = change && held ? held.count : passing.length;
+  return work(context, "queries", `data/${key}/views`, order, (view) =>
+    context.store.set({ dataQueryKeys: { ...view, asked, count } }),
+  );
+}
+
+/** At most so many of some places, evenly spread. */
+const evenly = (places, most) =>
+  places.length <= most ? [...places] : Array.from({ length: most }, (_, at) => places[Math.floor((at * places.length) / most)]);

@@ -80,5 +80,7 @@ export const START = {
   dataJob: null,
   dataLooks: null,
   dataPoints: null,
+  dataQueryKeys: null,
   dataColour: "class",
+  dataTokenColour: "part",
 };

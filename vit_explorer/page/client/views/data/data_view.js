@@ -11,6 +11,7 @@ import { createFilters } from "./filters.js";
 import { createLooks } from "./looks.js";
 import { createOpenForm } from "./open_form.js";
 import { createPictureList } from "./picture_list.js";
+import { createQueryKeys } from "./query_keys.js";
 import { createScatter } from "./scatter.js";
 
 /** @param {Context} context */
@@ -20,8 +21,8 @@ export function createDataView(context) {
   const form = createOpenForm(context);
   const summary = el("p", { class: "data-summary", "aria-live": "polite" });
   const note = el("p", { class: "note" });
-  const parts = [createFilters, createConfusion, createClassTable, createPictureList, createLooks, createScatter];
-  const [filters, confusion, classes, list, looks, scatter] = parts.map((create) => create(context));
+  const parts = [createFilters, createConfusion, createClassTable, createPictureList, createLooks, createScatter, createQueryKeys];
+  const [filters, confusion, classes, list, looks, scatter, queries] = parts.map((create) => create(context));
   const found = el(
     "div",
     { class: "data-found", hidden: true },
@@ -30,6 +31,7 @@ export function createDataView(context) {
     el("div", { class: "data-main" }, el("div", { class: "data-numbers" }, confusion.node, classes.node), list.node),
     looks.node,
     scatter.node,
+    queries.node,
   );
   const node = el("section", { class: "view view-data", dataset: { look: "none" } }, form.node, found);
 
@@ -49,7 +51,7 @@ export function createDataView(context) {
     const missing = some ? t("data.missing", { found: dataSet.pictures, count }) : "";
     setText(note, sentences(said(dataSet.note), missing));
     note.hidden = !note.textContent;
-    for (const part of [filters, confusion, classes, list, looks, scatter]) part.draw(state);
+    for (const part of [filters, confusion, classes, list, looks, scatter, queries]) part.draw(state);
   }
   store.effect(draw);
   return { node };
