@@ -37,6 +37,7 @@ from .datasets.doctor import doctor
 from .datasets.evaluate import evaluate
 from .datasets.evaluation import ClassMetrics, Evaluation
 from .datasets.metrics import Metrics
+from .datasets.paired import Paired, PairedClasses
 from .errors import ExplorerError
 from .explaining.explain import explain, explain_many
 from .explaining.explanation import Explanation
@@ -54,7 +55,9 @@ from .models.zoo import available_models, load_model
 from .pictures.decode import Picture, open_picture
 from .pictures.preprocess import Prepared
 from .tracing.trace import Trace, trace
+from .training.compared_runs import RunComparison, RunPair, compare_runs
 from .training.film_callback import TrainingFilm
+from .training.recorded_runs import RecordedRun
 from .version import __version__
 
 __all__ = [
@@ -82,6 +85,8 @@ __all__ = [
     "Metrics",
     "ModelCard",
     "Outcome",
+    "Paired",
+    "PairedClasses",
     "PatchEmbeddingCheck",
     "PatchFilters",
     "PatchLens",
@@ -93,7 +98,10 @@ __all__ = [
     "Prepared",
     "QueryKeySpace",
     "ReadoutPath",
+    "RecordedRun",
     "RelevanceMaps",
+    "RunComparison",
+    "RunPair",
     "Score",
     "Trace",
     "TrainingFilm",
@@ -108,6 +116,7 @@ __all__ = [
     "border_relevance",
     "check_patch_embedding",
     "cluster_maps",
+    "compare_runs",
     "contributions",
     "disagreements",
     "doctor",

@@ -10,7 +10,16 @@ from typing import Annotated
 
 import typer
 
-from vit_explorer.cli import examining, explaining, measuring, page, pointing, training, viewing
+from vit_explorer.cli import (
+    comparing,
+    examining,
+    explaining,
+    measuring,
+    page,
+    pointing,
+    training,
+    viewing,
+)
 from vit_explorer.cli.listed import Command, WithMethods, WithViews
 from vit_explorer.cli.printing import line
 from vit_explorer.cli.spread import spread
@@ -31,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": explaining.inspect,
     "train": training.train,
     "evaluate": training.evaluate,
+    "compare-runs": comparing.compare_runs,
     "doctor": examining.doctor,
     "ship": training.ship,
     "export-images": training.export_images,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vit_explorer.explaining.views import View
     from vit_explorer.methods import Method
     from vit_explorer.models.loaded import LoadedModel
+    from vit_explorer.training.compared_runs import RunComparison
+    from vit_explorer.training.recorded_runs import RecordedRun
 
 
 def predictions_table(result: Explanation) -> Table:
@@ -175,6 +177,35 @@ def startup_table(seconds: Mapping[str, float]) -> Table:
     for row in ROWS:
         used = f"{seconds[row.job]:.2f} s"
         table.add_row(row.what, f"{found[row.what]:.2f}×", used, f"≤ {row.target}×")
+    return table
+
+
+def runs_table(runs: Sequence[RecordedRun]) -> Table:
+    """How far each run came, and what it reached."""
+    from vit_explorer.training.report import MEASURED_NAMES
+
+    table = Table()
+    table.add_column("run", no_wrap=True)
+    for heading in ("epochs", "best epoch", "test accuracy", "cross-entropy"):
+        table.add_column(heading, justify="right")
+    for run in runs:
+        best = "" if run.best is None else f"{run.best:.2%} ({MEASURED_NAMES[run.measured]})"
+        metrics = run.metrics or {}
+        reached = (f"{metrics['accuracy']:.2%}", f"{metrics['nll']:.4f}") if metrics else ("", "")
+        epochs = f"{len(run.rows)} of {run.recipe.epochs}"
+        table.add_row(marked(run.name), epochs, best, *reached)
+    return table
+
+
+def settings_table(found: RunComparison) -> Table:
+    """What differs between runs: the settings of their recipes, then all else."""
+    from vit_explorer.training.comparison_files import shown
+
+    table = Table("differs", *(marked(run.name) for run in found.runs))
+    for own in (found.settings, found.facts):
+        for key, values in own.items():
+            table.add_row(marked(key), *(marked(shown(value)) for value in values))
+        table.add_section()
     return table
 
 

@@ -99,7 +99,7 @@ class Diagnosis:
         folder = Path(directory).absolute()
 
         def write(place: Path) -> dict[str, Any]:
-            content = render("doctor.html.jinja", found=self)
+            content = render(__package__, "doctor.html.jinja", found=self)
             (place / "doctor.html").write_bytes(content)
             return self.to_dict()
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vit_explorer.datasets.evaluation import Evaluation
 from vit_explorer.datasets.html import render
@@ -25,7 +26,7 @@ def contents(found: Evaluation) -> dict[str, bytes]:
     """The files of an evaluation, by their names."""
     return {
         "predictions.parquet": _parquet(found),
-        "predictions.csv": _table(("picture", *_COLUMNS), _rows(found)),
+        "predictions.csv": csv_table(("picture", *_COLUMNS), _rows(found)),
         "classes.csv": _classes(found),
         "confusion.csv": _confusion(found),
         "report.html": _report(found),
@@ -83,16 +84,17 @@ def _classes(found: Evaluation) -> bytes:
         own.f1,
         own.calibration_error,
     )
-    return _table(header, zip(own.classes, *(one.tolist() for one in columns), strict=True))
+    return csv_table(header, zip(own.classes, *(one.tolist() for one in columns), strict=True))
 
 
 def _confusion(found: Evaluation) -> bytes:
     """A row a true class, a column a predicted one."""
     rows = ((name, *row) for name, row in zip(found.classes, found.confusion.tolist(), strict=True))
-    return _table(("label", *found.classes), rows)
+    return csv_table(("label", *found.classes), rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+def csv_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A CSV file in which no text is a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(cell, header))
@@ -105,6 +107,7 @@ def _report(found: Evaluation) -> bytes:
     shares = found.confusion / np.maximum(found.confusion.sum(axis=1, keepdims=True), 1)
     mistakes = found.mistakes()
     return render(
+        __package__,
         "report.html.jinja",
         found=found,
         wrong=len(mistakes),
@@ -152,14 +155,14 @@ def _mistake(found: Evaluation, place: int) -> dict[str, Any]:
         "predicted": found.classes[found.predicted[place]],
         "probability": float(found.probability[place]),
         "rank": int(found.rank[place]),
-        "image": _thumbnail(found, place),
+        "image": jpeg_text(found.source.picture(place)),
     }
 
 
-def _thumbnail(found: Evaluation, place: int) -> str:
-    """The picture as text that a page holds in itself."""
-    image = found.source.picture(place).copy()
-    image.thumbnail((_SIDE, _SIDE))
+def jpeg_text(image: Image.Image, side: int = _SIDE) -> str:
+    """A picture, at most so many pixels high and wide, as text that a page holds in itself."""
+    small = image.copy()
+    small.thumbnail((side, side))
     content = io.BytesIO()
-    image.save(content, "JPEG", quality=85)
+    small.save(content, "JPEG", quality=85)
     return base64.b64encode(content.getvalue()).decode()

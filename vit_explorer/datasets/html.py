@@ -1,4 +1,4 @@
-"""Pages that open without a server or a network, from this room's templates."""
+"""Pages that open without a server or a network, from a room's templates."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from importlib import resources
 from typing import Any
 
 
-def render(template: str, **values: Any) -> bytes:
-    """A template of this room filled with values, in which what anyone wrote is text."""
+def render(room: str, template: str, **values: Any) -> bytes:
+    """A template of a room, such as `__package__`, filled with values, in which what anyone wrote
+    is text."""
     from jinja2 import Environment, StrictUndefined
 
-    text = (resources.files(__package__) / template).read_text(encoding="utf-8")
+    text = (resources.files(room) / template).read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

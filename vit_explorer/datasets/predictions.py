@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_explorer.datasets.evaluation import MANIFEST, Evaluation
-from vit_explorer.errors import DataError
+from vit_explorer.datasets.sources import Source, find_pictures
+from vit_explorer.errors import DataError, ExplorerError
+from vit_explorer.sentences import Sentence
 
 FILE = "predictions.parquet"
 _COLUMNS = ("picture", "label", "predicted", "probability")
@@ -92,6 +94,30 @@ def read_predictions(place: str | Path) -> Predictions:
         probability,
         _folder_of(file),
     )
+
+
+def find_predicted(found: Predictions, data: str = "") -> tuple[Source | None, str]:
+    """The pictures that predictions are about, in `data` or else where they were measured; None,
+    and why, where they are not there."""
+    folder = data or found.folder
+    if not folder:
+        return None, Sentence(
+            "error.data.where",
+            "The files don't say where their pictures lie; name the data folder too.",
+        )
+    try:
+        source = find_pictures(folder, "test")
+    except ExplorerError as error:
+        return None, error.sentence
+    if set(map(source.name_of, range(len(source)))).isdisjoint(found.pictures):
+        return None, Sentence(
+            "error.data.other",
+            "None of the {count:,} pictures is in {folder}; name the data folder that the "
+            "evaluation was made of.",
+            count=len(found),
+            folder=folder,
+        )
+    return source, ""
 
 
 def _read(

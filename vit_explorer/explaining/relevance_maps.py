@@ -16,6 +16,7 @@ from vit_explorer.methods import in_order
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.needs import why_not
 from vit_explorer.models.targets import Target
+from vit_explorer.sentences import joined
 from vit_explorer.tracing.trace import Trace
 
 
@@ -83,19 +84,20 @@ def token_embeddings(
     return np.stack(found)
 
 
-def cheap_method(model: LoadedModel) -> str:
-    """The most faithful method, as measured, of those allowed that don't ask the model again."""
+def cheap_method(*models: LoadedModel) -> str:
+    """The most faithful method, as measured, of those that all the models allow and that don't ask
+    them again."""
     allowed = (
         method.name
         for method in in_order()
-        if not method.runs_model and not why_not(model.card, method.needed)
+        if not method.runs_model and not any(why_not(one.card, method.needed) for one in models)
     )
     found = next(allowed, None)
     if found is None:
         raise OptionError(
             "error.maps.method",
             "No method makes maps of {model} in one pass; name one as method.",
-            model=model.card.name,
+            model=joined(model.card.name for model in models),
         )
     return found
 

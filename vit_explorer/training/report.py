@@ -1,17 +1,20 @@
-"""A run as pictures: its curves and its confusion matrix."""
+"""Runs as pictures: their curves, and a confusion matrix."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from vit_explorer.datasets.metrics import Metrics
 from vit_explorer.training.recipe import Measured
-from vit_explorer.training.run_folder import Row
+from vit_explorer.training.run_folder import Row, measured_on
 
 MEASURED_NAMES: dict[Measured, str] = {"test": "test", "held_out": "held-out"}
 _TRAIN, _MEASURED, _RATE = "#4477aa", "#cc6677", "#999999"
@@ -46,7 +49,64 @@ def draw_curves(rows: Sequence[Row], title: str, measured: Measured = "test") ->
     figure.suptitle(
         f"{title}: {name_of[measured]} accuracy {reached[-1]:.2f} %, best {max(reached):.2f} %"
     )
-    return _png(figure)
+    return png_of(figure)
+
+
+def run_curves(groups: Mapping[str, Sequence[Sequence[Row]]]) -> Figure:
+    """Loss and accuracy an epoch of many runs, one axis each: a colour a group of runs, solid where
+    pictures were measured, dotted in training.
+
+    A group is the logs of runs that differ by their seed alone: their mean, and a band from the
+    lowest to the highest. An epoch that not all of them have reached is left out.
+    """
+    figure = Figure(figsize=(11, 4.8), dpi=110, layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    colours = _colours(len(groups))
+    handles, names = [], []
+    for (label, logs), colour in zip(groups.items(), colours, strict=True):
+        part = measured_on(logs[0])
+        shown = f"{label}: {MEASURED_NAMES[part]}" if part != "test" else label
+        handles.append(Line2D([], [], color=colour))
+        names.append(shown)
+        for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+            for column, style, width in ((part, "-", 1.8), ("train", ":", 1.0)):
+                epochs, values = _together(logs, f"{column}_{name}")
+                marker = "o" if len(epochs) < 2 else None
+                axes.plot(
+                    epochs, scale * values.mean(axis=0), style,
+                    color=colour, linewidth=width, marker=marker, markersize=3,
+                )  # fmt: skip
+                if len(values) > 1 and column == part:
+                    low, high = scale * values.min(axis=0), scale * values.max(axis=0)
+                    axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+    for axes, name in ((loss, "loss (nats)"), (accuracy, "accuracy (%)")):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    legend = figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    accuracy.set_title("solid: test (or as named), dotted: training", fontsize=9, loc="right")
+    return figure
+
+
+def _together(
+    logs: Sequence[Sequence[Row]], column: str
+) -> tuple[list[float], NDArray[np.float64]]:
+    """The epochs that all the logs have, and a column's values (logs, epochs)."""
+    reached = min(map(len, logs))
+    values = np.array([[row[column] for row in log[:reached]] for log in logs], float)
+    return [row["epoch"] for row in logs[0][:reached]], values
+
+
+def _colours(count: int) -> list[Any]:
+    """Colours that can be told apart: the ten that matplotlib draws with, else a whole map."""
+    import matplotlib
+
+    if count <= 10:
+        return [f"C{index}" for index in range(count)]
+    return list(matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 
 
 def draw_confusion(metrics: Metrics) -> bytes:
@@ -70,10 +130,11 @@ def draw_confusion(metrics: Metrics) -> bytes:
     axes.set_ylabel("true")
     axes.set_title(f"accuracy {100 * metrics.accuracy:.2f} % of {metrics.samples:,} pictures")
     figure.colorbar(image, label="% of the true class", shrink=0.8)
-    return _png(figure)
+    return png_of(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """A figure as a file."""
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)
     return content.getvalue()

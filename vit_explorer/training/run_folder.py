@@ -26,13 +26,18 @@ from torch import Tensor
 
 from vit_explorer.errors import OutputError, RecipeError
 from vit_explorer.models.checkpoints.checkpoint import FORMAT
-from vit_explorer.training.recipe import Recipe, load_recipe
+from vit_explorer.training.recipe import Measured, Recipe, load_recipe
 
 Row = dict[str, float]
 
 # Whoever lists runs holds each one's lock for a moment, to see whether it is held.
 _CLAIM_SECONDS = 1.0
 _TOKENS = "teacher_tokens.npy"
+
+
+def measured_on(rows: Sequence[Row]) -> Measured:
+    """The pictures that a run's epochs were measured on, as its log's columns say."""
+    return "held_out" if rows and "held_out_accuracy" in rows[-1] else "test"
 
 
 class RunFolder:

@@ -15,12 +15,16 @@ from functools import cached_property
 from PIL import Image
 
 from vit_explorer.datasets.evaluate import evaluate
-from vit_explorer.datasets.predictions import Predictions, predictions_of, read_predictions
-from vit_explorer.datasets.sources import Source, find_pictures
-from vit_explorer.errors import DataError, ExplorerError, OptionError
+from vit_explorer.datasets.predictions import (
+    Predictions,
+    find_predicted,
+    predictions_of,
+    read_predictions,
+)
+from vit_explorer.datasets.sources import Source
+from vit_explorer.errors import DataError, OptionError
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.page.state.trainings import RUN, Trainings, checked_data
-from vit_explorer.sentences import Sentence
 
 SETS_KEPT = 4
 Told = Callable[[int, int], None]
@@ -116,26 +120,7 @@ class LabelledSets:
         return self._with_pictures(found, "", f"{RUN}{run}")
 
     def _with_pictures(self, found: Predictions, data: str, model: str | None) -> LabelledSet:
-        source, note, folder = None, "", data or found.folder
-        try:
-            source = find_pictures(folder, "test") if folder else None
-        except ExplorerError as error:
-            note = error.sentence
-        if source is None and not note:
-            note = Sentence(
-                "error.data.where",
-                "The files don't say where their pictures lie; name the data folder too.",
-            )
-        names = set() if source is None else set(map(source.name_of, range(len(source))))
-        if source is not None and names.isdisjoint(found.pictures):
-            source = None
-            note = Sentence(
-                "error.data.other",
-                "None of the {count:,} pictures is in {folder}; name the data folder that the "
-                "evaluation was made of.",
-                count=len(found),
-                folder=folder,
-            )
+        source, note = find_predicted(found, data)
         return self._keep(found, source, model, note)
 
     def _keep(

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ from vit_explorer.errors import (
 )
 from vit_explorer.failures import logged
 from vit_explorer.sentences import Sentence, keyed
-from vit_explorer.training.recipe import Measured, Recipe, list_recipes, load_recipe
-from vit_explorer.training.run_folder import RunFolder
+from vit_explorer.training.recipe import Recipe, list_recipes, load_recipe
+from vit_explorer.training.run_folder import Row, RunFolder, measured_on
 
 if TYPE_CHECKING:
     from vit_explorer.training.pace import Step
@@ -39,8 +39,6 @@ ACTIVE = ("running", "stopping")
 _NICENESS = 10
 _STEPS_EVERY = 0.5  # seconds
 _LONGEST_PATH = 1000
-
-Row = dict[str, float]
 
 
 @dataclass
@@ -312,11 +310,6 @@ class Trainings:
             "training": RunFolder(folder).is_training(),
             "has_weights": (folder / WEIGHTS).is_file(),
         }
-
-
-def measured_on(rows: Sequence[Row]) -> Measured:
-    """The pictures that a run's epochs were measured on, as its log's columns say."""
-    return "held_out" if rows and "held_out_accuracy" in rows[-1] else "test"
 
 
 def checked_data(data: str) -> str:
