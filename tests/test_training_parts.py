@@ -20,9 +20,10 @@ from vit_explorer.errors import DataError
 from vit_explorer.training import train
 from vit_explorer.training.augment import draw, epoch_order, mirror, seed_step, standardise, vary
 from vit_explorer.training.loop import batches
+from vit_explorer.training.losses import label_loss, teacher_loss
 from vit_explorer.training.pace import Pace, Step
-from vit_explorer.training.recipe import Augment, Distill
-from vit_explorer.training.teacher import distillation_loss, draw_views
+from vit_explorer.training.recipe_sections import Augment, Distill
+from vit_explorer.training.teacher import draw_views
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 OFF = Augment(flip=False, shift=0)
@@ -34,7 +35,7 @@ def test_processes_see_each_picture_once(pictures: int, size: int, processes: in
     seen = []
     for process in range(processes):
         parts = list(batches(order, size, process, processes))
-        assert all(len(part) > 0 and whole <= size for part, whole in parts)
+        assert all(len(part) > 0 and len(whole) <= size for part, whole in parts)
         seen += torch.cat([part for part, _ in parts]).tolist()
     assert sorted(seen) == list(range(pictures))
 
@@ -139,16 +140,18 @@ def test_calibration_error_by_hand() -> None:
 def test_distillation_losses_by_hand() -> None:
     logits, taught = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
     teacher, target = torch.tensor([[4.0, 0.0]]), torch.tensor([1])
-    soft = Distill(teacher="t", temperature=2.0, weight=0.25)
+    soft = Distill(teacher="t", temperature=2.0)
     wanted, given = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))], [0.0, 1.0]
     given = [math.log(math.exp(g) / (1 + math.e)) for g in given]
     divergence = sum(w * (math.log(w) - g) for w, g in zip(wanted, given, strict=True))
     own = math.log(1 + math.e)
-    loss = distillation_loss(logits, taught, target, teacher, soft)
-    assert float(loss) == pytest.approx(0.75 * own + 0.25 * 4 * divergence, abs=1e-5)
-    hard = Distill(teacher="t", kind="hard", weight=0.5)
-    loss = distillation_loss(logits, taught, target, teacher, hard)
-    assert float(loss) == pytest.approx(0.5 * own + 0.5 * math.log(1 + math.e**2), abs=1e-5)
+    assert float(label_loss(logits, target, torch.ones(2))) == pytest.approx(own, abs=1e-6)
+    assert float(teacher_loss(taught, teacher, soft)) == pytest.approx(4 * divergence, abs=1e-5)
+    hard = Distill(teacher="t", kind="hard")
+    wanted = math.log(1 + math.e**2)
+    assert float(teacher_loss(taught, teacher, hard)) == pytest.approx(wanted, abs=1e-5)
+    both = teacher_loss(taught.repeat(2, 1), teacher.repeat(2, 1), hard)
+    assert float(both) == pytest.approx(2 * wanted, abs=1e-5)
 
 
 def test_evaluate_refuses_other_classes(small: vx.LoadedModel, tmp_path: Path, cat: Path) -> None:

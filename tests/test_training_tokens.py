@@ -17,7 +17,7 @@ from vit_explorer.errors import OutputError, RecipeError
 from vit_explorer.models.vit import VisionTransformer, ViTConfig, take_tokens
 from vit_explorer.training import loop, train
 from vit_explorer.training.augment import vary
-from vit_explorer.training.recipe import Distill
+from vit_explorer.training.recipe_sections import Distill
 from vit_explorer.training.student import Student
 from vit_explorer.training.teacher import Answer, Answers, Teacher
 from vit_explorer.training.tokens import Scale, normalise, token_loss, unpack

@@ -12,7 +12,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torchvision.transforms import v2
 
-from vit_explorer.training.recipe import Augment
+from vit_explorer.training.recipe_sections import Augment
 
 
 def seed_step(*place: int) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from timm.utils import ModelEmaV3
@@ -27,32 +26,50 @@ from vit_explorer.training.augment import (
     epoch_order,
     erase,
     make_mixing,
-    mirror,
     seed_step,
     standardise,
     vary,
 )
 from vit_explorer.training.data import PictureSet
+from vit_explorer.training.early_stop import COUNT, epochs_without_gain, quality
 from vit_explorer.training.kernels import training_kernels
+from vit_explorer.training.losses import class_weights, label_loss, teacher_loss
 from vit_explorer.training.pace import Pace, Step
 from vit_explorer.training.recipe import Measured, Recipe
-from vit_explorer.training.run_folder import Row, RunFolder
-from vit_explorer.training.teacher import Answer, Answers, Teacher, distillation_loss, draw_views
+from vit_explorer.training.run_folder import Row
+from vit_explorer.training.teacher import Answer, Lessons, Seen, Teacher
 from vit_explorer.training.tokens import token_loss
 
 EVALUATION_BATCH = 250
 
 
-def batches(order: Tensor, size: int, process: int, processes: int) -> Iterator[tuple[Tensor, int]]:
-    """This process's part of each batch, and the whole batch's size.
+def batches(
+    order: Tensor, size: int, process: int, processes: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's part of each batch, and the whole batch.
 
     Batches are as equal as can be and at most `size`; together the processes see each picture once.
 
-    >>> [(part.tolist(), whole) for part, whole in batches(torch.arange(5), 3, 0, 2)]
-    [([0, 2], 3), ([3], 2)]
+    >>> [(part.tolist(), whole.tolist()) for part, whole in batches(torch.arange(5), 3, 0, 2)]
+    [([0, 2], [0, 1, 2]), ([3], [3, 4])]
     """
     for batch in torch.tensor_split(order, -(-len(order) // size)):
-        yield batch[process::processes], len(batch)
+        yield batch[process::processes], batch
+
+
+class Part(NamedTuple):
+    """Pictures (n,) of one pass, how they are varied (n, 7), and as which stored views."""
+
+    places: Tensor
+    drawn: Tensor
+    seen: Seen | None
+
+
+class Whole(NamedTuple):
+    """What a batch's loss is a mean over: its pictures, and the weights of their labels."""
+
+    pictures: int
+    weight: float
 
 
 @dataclass
@@ -85,7 +102,8 @@ class Trainer:
         self.device = accelerator.device
         self.model = model = learner.model.to(self.device)
         self.size = student.image_size(model)
-        self.steps = -(-len(train) // recipe.batch_size)
+        self.batch = recipe.batch_size * recipe.accumulate  # pictures a step of the optimizer
+        self.steps = -(-len(train) // self.batch)
         if len(train) // self.steps < accelerator.num_processes:
             raise RecipeError(
                 "error.loop.shared",
@@ -100,10 +118,9 @@ class Trainer:
         self.schedule = student.make_schedule(recipe, self.optimizer, self.steps)
         self.average = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.mixing = make_mixing(recipe.augment, len(train.classes))
-        self.teacher = teacher
+        self.weights = class_weights(recipe.class_weights, train.labels, train.classes)
+        self.lessons = Lessons(recipe, teacher, accelerator.mixed_precision) if teacher else None
         self.measured = measured  # what `test` is, as the log's columns call it
-        self.views: Tensor | None = None  # (V, n, 7), what the teacher was asked about,
-        self.answers: Answers | None = None  # and what it said
         self.position = Position()
         self.pace = Pace()
 
@@ -176,13 +193,13 @@ class Trainer:
         order = epoch_order(recipe.seed, place.epoch, len(self.train))
         parts = batches(
             order,
-            recipe.batch_size,
+            self.batch,
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
         bar = tqdm(
             total=len(self.train),
-            initial=place.step * recipe.batch_size,
+            initial=place.step * self.batch,
             desc=f"epoch {place.epoch + 1}/{recipe.epochs}",
             unit=" images",
             disable=not progress,
@@ -196,7 +213,7 @@ class Trainer:
                 place.step += 1
                 place.seconds += time.perf_counter() - started
                 at = self._at()
-                bar.update(whole)
+                bar.update(len(whole))
                 bar.set_postfix(
                     loss=f"{at.loss:.3f}",
                     accuracy=f"{at.accuracy:.3f}",
@@ -222,22 +239,41 @@ class Trainer:
             seconds_left=self.pace.left(further),
         )
 
-    def _step(self, part: Tensor, whole: int) -> None:
-        recipe, place = self.recipe, self.position
+    def _step(self, own: Tensor, batch: Tensor) -> None:
+        """One step of the optimizer by this process's own part of a batch."""
+        recipe, place, processes = self.recipe, self.position, self.accelerator.num_processes
         seed_step(recipe.seed, place.epoch, place.step, self.accelerator.process_index)
         updates = place.epoch * self.steps + place.step
         self.schedule.step_update(updates)
-        pixels, labels = self.train.pixels[part].to(self.device), self.train.labels[part]
-        labels = labels.to(self.device)
-        drawn, answer = self._views(part)
-        x = standardise(vary(pixels, drawn), self.size, recipe.mean, recipe.std)
+        lessons = self.lessons
+        drawn, seen = lessons.draw(own) if lessons else (draw(recipe.augment, len(own)), None)
+        whole = Whole(len(batch), float(self.weights[self.train.labels[batch]].sum()))
+        passes = -(-len(own) // -(-recipe.batch_size // processes))
+        for number, places in enumerate(torch.arange(len(own)).tensor_split(passes), start=1):
+            part = Part(own[places], drawn[places], seen.at(places) if seen else None)
+            # Processes share the sum of their gradients, once it is whole.
+            alone = self.accelerator.no_sync(self.student) if number < passes else nullcontext()
+            with alone:
+                self._pass(part, whole)
+        if recipe.optimizer.clip is not None:
+            self.accelerator.clip_grad_norm_(self.student.parameters(), recipe.optimizer.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.model, step=updates)
+
+    def _pass(self, part: Part, whole: Whole) -> None:
+        """Add the gradients of some pictures' share of a batch's loss."""
+        recipe, place = self.recipe, self.position
+        pixels, labels = self.train.pixels[part.places], self.train.labels[part.places]
+        pixels, labels = pixels.to(self.device), labels.to(self.device)
+        x = standardise(vary(pixels, part.drawn), self.size, recipe.mean, recipe.std)
         x = erase(x, recipe.augment)
         x, targets = (x, labels) if self.mixing is None else self.mixing(x, labels)
-        if self.teacher is not None and answer is None:
-            answer = self._ask(x)
+        answer = None if self.lessons is None else self.lessons.answer(x, part.seen)
         with self.accelerator.autocast():
             done = self.student(x)
-        loss = self._loss(done, targets, answer)
+        loss = self._loss(done, targets, answer, whole)
         value = loss.item()
         if not math.isfinite(value):
             raise RecipeError(
@@ -247,65 +283,27 @@ class Trainer:
                 value=value,
                 epoch=place.epoch + 1,
             )
-        # accelerate averages gradients over processes, whose parts may differ by one picture.
-        self.accelerator.backward(loss * (len(part) * self.accelerator.num_processes / whole))
-        if recipe.optimizer.clip is not None:
-            self.accelerator.clip_grad_norm_(self.student.parameters(), recipe.optimizer.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update(self.model, step=updates)
-        place.loss += value * len(part)
+        # accelerate averages gradients over processes; the batch's are the sum of their parts'.
+        self.accelerator.backward(loss * self.accelerator.num_processes)
+        place.loss += value * whole.pictures
         place.right += int((done.logits.argmax(dim=1) == labels).sum())
-        place.seen += len(part)
+        place.seen += len(labels)
 
-    def label(
-        self,
-        folder: RunFolder,
-        progress: bool,
-        stop: threading.Event,
-        earlier: RunFolder | None = None,
-    ) -> None:
-        """Ask the teacher about the views of every picture, once; see `Teacher.label`."""
-        options, recipe = self.recipe.distill, self.recipe
-        if self.teacher is None or options is None or options.views == 0:
-            return
-        self.views = draw_views(recipe.augment, recipe.seed, options.views, len(self.train))
-        self.answers = self.teacher.label(
-            self.train,
-            self.views,
-            folder,
-            self.accelerator.mixed_precision,
-            progress,
-            stop,
-            earlier,
-        )
-
-    def _views(self, part: Tensor) -> tuple[Tensor, Answer | None]:
-        """How a batch is varied, and what the teacher said of that if it was asked before."""
-        if self.views is None or self.answers is None:
-            return draw(self.recipe.augment, len(part)), None
-        options, few = self.recipe.distill, len(part)
-        view, mirrored = torch.randint(len(self.views), (few,)), torch.zeros(few, dtype=torch.bool)
-        if options is not None and options.mirror:
-            mirrored = torch.rand(few) < 0.5
-        answer = self.answers.of(view, part, mirrored, self.device)
-        return mirror(self.views[view, part], mirrored), answer
-
-    def _ask(self, x: Tensor) -> Answer:
-        """The teacher's answer about a batch as the student gets it."""
-        assert self.teacher is not None  # noqa: S101 - the caller has one
-        mean, std = (x.new_tensor(v)[:, None, None] for v in (self.recipe.mean, self.recipe.std))
-        return self.teacher.ask((x * std + mean).clamp(0, 1), self.accelerator.mixed_precision)
-
-    def _loss(self, done: student.Pass, targets: Tensor, answer: Answer | None) -> Tensor:
+    def _loss(
+        self, done: student.Pass, targets: Tensor, answer: Answer | None, whole: Whole
+    ) -> Tensor:
+        """These pictures' share of a batch's loss."""
         smooth, options = self.recipe.label_smoothing, self.recipe.distill
-        logits, taught = done.logits.float(), done.taught.float()
+        weights = self.weights.to(targets.device)
+        own = label_loss(done.logits.float(), targets, weights, smooth) / whole.weight
         if options is None or answer is None:
-            return F.cross_entropy(logits, targets, label_smoothing=smooth)
-        loss = distillation_loss(logits, taught, targets, answer.logits, options, smooth)
+            return own
+        taught = teacher_loss(done.taught.float(), answer.logits, options) / whole.pictures
+        loss = (1 - options.weight) * own + options.weight * taught
         if answer.tokens is not None:
-            loss = loss + options.layer_weight * token_loss(done.tokens, done.kept, answer.tokens)
+            share = len(targets) / whole.pictures
+            tokens = token_loss(done.tokens, done.kept, answer.tokens)
+            loss = loss + options.layer_weight * share * tokens
         return loss
 
     def finish_epoch(self) -> tuple[Row, Metrics]:
@@ -337,6 +335,9 @@ class Trainer:
             "images_per_second": seen / max(place.seconds, 1e-9),
             "seconds": place.seconds,
         }
+        if self.recipe.early_stop is not None:
+            values = quality(self.recipe, [*place.rows, row], measured)
+            row[COUNT] = epochs_without_gain(values, self.recipe.early_stop.min_gain)
         self.position = Position(epoch=place.epoch + 1, rows=[*place.rows, row])
         return row, metrics
 

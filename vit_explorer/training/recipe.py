@@ -2,118 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from vit_explorer.errors import ModelError, RecipeError, nearest
 from vit_explorer.models.vit import ViTConfig
 from vit_explorer.sentences import Sentence
+from vit_explorer.training.recipe_sections import (
+    Augment,
+    Distill,
+    EarlyStop,
+    Optimizer,
+    Positive,
+    Schedule,
+    Section,
+    TimmModel,
+)
 from vit_explorer.training.wrong_settings import explain
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Scheduler = Literal["cosine", "poly", "tanh"]
 Measured = Literal["test", "held_out"]
 
-
-class _Section(BaseModel):
-    # YAML 1.1 reads 1e-3 as text, so numbers are taken from text too.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_Weights = TypeAdapter(dict[str, Positive], config=ConfigDict(allow_inf_nan=False))
 
 
-class TimmModel(_Section):
-    """A timm model with a new head; `image_size` interpolates its positions."""
-
-    name: str
-    pretrained: bool = True
-    weights: str | None = None  # a file instead of the hub
-    image_size: int | None = Field(default=None, gt=0, le=4096)
-    drop_path: Share = 0.0
-
-
-class Augment(_Section):
-    """What is done to a training batch, on tensors; 0 leaves a step out."""
-
-    flip: bool = True
-    shift: float = Field(default=4.0, ge=0)  # pixels either way, reflected at the border
-    zoom: tuple[Positive, Positive] = (1.0, 1.0)  # side of the region seen, a share of the picture
-    zoom_share: Share = 0.5  # of the pictures
-    colour: Share = 0.0  # strength of brightness, contrast and saturation changes
-    erase: Share = 0.0  # share of pictures that lose a random rectangle
-    mixup: float = Field(default=0.0, ge=0)
-    cutmix: float = Field(default=0.0, ge=0)
-
-    @field_validator("zoom")
-    @classmethod
-    def _ordered(cls, zoom: tuple[float, float]) -> tuple[float, float]:
-        if zoom[0] > zoom[1]:
-            raise ValueError(
-                Sentence(
-                    "recipe.error.zoom", "was {zoom}; give the smaller side first.", zoom=list(zoom)
-                )
-            )
-        return zoom
-
-
-class Optimizer(_Section):
-    """One of timm's optimizers."""
-
-    name: str = "adamw"
-    lr: Positive = 1e-3
-    weight_decay: float = Field(default=0.05, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    layer_decay: float | None = Field(default=None, gt=0, le=1)
-    clip: Positive | None = 1.0
-
-    @model_validator(mode="after")
-    def _known(self) -> Optimizer:
-        from timm.optim import list_optimizers
-
-        known = [str(name) for name in list_optimizers()]
-        if self.name not in known:
-            near = nearest(self.name, known) or Sentence(
-                "recipe.error.listed", "; `timm.optim.list_optimizers()` lists them."
-            )
-            raise ValueError(
-                Sentence(
-                    "recipe.error.optimizer",
-                    "there is no optimizer {name!r}{near}",
-                    name=self.name,
-                    near=near,
-                )
-            )
-        return self
-
-
-class Schedule(_Section):
-    """One of timm's schedules of the learning rate, a value for each step."""
-
-    name: Scheduler = "cosine"
-    warmup_epochs: float = Field(default=1.0, ge=0)
-    min_lr: float = Field(default=1e-5, ge=0)
-
-
-class Distill(_Section):
-    """Learning from a teacher: any checkpoint written by `train`, or a timm name with weights."""
-
-    teacher: str
-    weights: str | None = None
-    image_size: int | None = Field(default=None, gt=0, le=4096)
-    kind: Literal["soft", "hard"] = "soft"
-    temperature: Positive = 2.0
-    weight: Share = 0.7  # of the teacher's term in the loss
-    views: int = Field(default=2, ge=0, le=1000)  # of each picture, asked about once; 0: each step
-    mirror: bool = False  # half of these views, with what was said of them, as mirror images
-    layers: dict[int, int] = {}  # the student's block: the teacher's whose tokens it learns
-    layer_weight: Positive = 1.0  # of the term for these tokens
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that decides a run, apart from the data and the machine."""
 
     name: str
@@ -125,7 +50,8 @@ class Recipe(_Section):
     hold_out: float = Field(default=0.0, ge=0, le=0.5)
     allow_leakage: bool = False  # train although a picture is in two splits
     full_epochs: int = Field(default=0, ge=0)  # last epochs without patch dropout
-    batch_size: int = Field(default=128, ge=1)  # over all processes
+    batch_size: int = Field(default=128, ge=1)  # pictures a pass, over all processes
+    accumulate: int = Field(default=1, ge=1)  # passes whose gradients make one step
     mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
     std: tuple[Positive, Positive, Positive] = (0.247, 0.2435, 0.2616)
     model: ViTConfig | None = None
@@ -134,12 +60,34 @@ class Recipe(_Section):
     optimizer: Optimizer = Field(default_factory=Optimizer)
     schedule: Schedule = Schedule()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    # What a picture's label counts for in training, by its class; those not named count as 1.
+    # "balanced": inversely to the class's share of the training pictures.
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    early_stop: EarlyStop | None = None
     distill: Distill | None = None
     initial_weights: str | None = None  # a checkpoint to begin with, or a shipped model's name
     ema: float | None = Field(default=None, gt=0, lt=1)
     film: bool = True
     probes: Literal["data", "shipped"] = "data"  # the film's pictures
     half_weights: bool = False  # the checkpoint as float16: half the size
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _weighed(cls, value: Any) -> Any:
+        """One sentence on what is wrong: pydantic's own would tell of one kind of value alone."""
+        if value is None or value == "balanced":
+            return value
+        try:
+            # YAML reads a class called 7 as a number.
+            return _Weights.validate_python({str(key): one for key, one in dict(value).items()})
+        except (ValidationError, ValueError, TypeError):
+            raise ValueError(
+                Sentence(
+                    "recipe.error.weights",
+                    'was {given}; expected "balanced", or numbers above 0 by class.',
+                    given=json.dumps(value, default=str)[:80],
+                )
+            ) from None
 
     @field_validator("model", mode="before")
     @classmethod

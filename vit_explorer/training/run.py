@@ -2,57 +2,49 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
-from PIL import Image
+from safetensors.torch import load_file
 
 from vit_explorer.datasets.evaluate import evaluate
 from vit_explorer.datasets.evaluation import Evaluation
 from vit_explorer.datasets.evaluation_files import contents
 from vit_explorer.datasets.metrics import Metrics
-from vit_explorer.datasets.tiny_imagenet import about
-from vit_explorer.explaining.explanation import versions
+from vit_explorer.errors import RecipeError
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint
 from vit_explorer.models.devices import choose_precision, find_device
-from vit_explorer.models.loaded import LoadedModel
-from vit_explorer.models.shipped import asset
-from vit_explorer.models.zoo import load_model
-from vit_explorer.pictures.decode import Picture, open_picture
-from vit_explorer.pictures.preprocess import Preprocess
 from vit_explorer.sentences import Sentence
 from vit_explorer.stopping import Stopped
-from vit_explorer.training.data import decode_splits, find_run_splits
-from vit_explorer.training.film import SHIPPED_PROBES, Film, find_film, make_film
+from vit_explorer.training.data import Splits, decode_splits, find_run_splits
+from vit_explorer.training.early_stop import best_epoch, ending, is_over, quality
+from vit_explorer.training.film import Film, find_film, make_film
 from vit_explorer.training.interrupts import interrupts
 from vit_explorer.training.loop import Trainer
+from vit_explorer.training.losses import class_weights
 from vit_explorer.training.pace import Step
 from vit_explorer.training.recipe import Measured, Recipe, load_recipe
-from vit_explorer.training.report import MEASURED_NAMES, draw_confusion, draw_curves
+from vit_explorer.training.report import draw_confusion, draw_curves
 from vit_explorer.training.run_folder import Row, RunFolder
 from vit_explorer.training.student import (
     build_model,
-    describe,
     image_size,
     make_student,
     read_initial_weights,
 )
 from vit_explorer.training.teacher import Teacher
+from vit_explorer.training.told_model import ToldModel
 
 _SAVE_SECONDS = 300.0
-_PROBES = 5
 
 
 @dataclass(frozen=True)
@@ -120,6 +112,7 @@ def train(
         precision = before.get("precision", precision)
     precision = choose_precision(precision, chosen)
     splits = find_run_splits(data, settings.hold_out)
+    _check_data(settings, splits)
     if chosen.type == "cuda" and chosen.index is not None:
         torch.cuda.set_device(chosen)  # accelerate takes the current one
     # The others wait while the first asks a teacher, which may take hours.
@@ -150,13 +143,24 @@ def train(
         if accelerator.is_main_process:
             folder.prepare(settings, resume, {"data": place, "precision": precision})
         accelerator.wait_for_everyone()
-        run = _Run(trainer, folder, place, shown, watch, initial, step)
+        run = _Run(trainer, folder, place, shown, watch, initial, step, tell)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
         folder.release()
         if accelerator.num_processes == 1:
             # accelerate keeps one state a process, which would bind the next run to this one's.
             AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _check_data(recipe: Recipe, splits: Splits) -> None:
+    """What a recipe asks of the data, before that is decoded."""
+    class_weights(recipe.class_weights, torch.tensor(splits.train.labels), splits.train.classes)
+    if recipe.early_stop is not None and splits.test is None:
+        raise RecipeError(
+            "error.run.early",
+            "early_stop: the data has only its test pictures to stop by, which would then be no "
+            "test any more; set hold_out=0.1 or so, or add a validation split.",
+        )
 
 
 class _Run:
@@ -169,9 +173,11 @@ class _Run:
         watch: Callable[[Row], None] | None,
         initial: Checkpoint | None,
         step: Callable[[Step], None] | None,
+        tell: Callable[[Sentence], None] | None,
     ) -> None:
         self.trainer, self.folder, self.data, self.initial = trainer, folder, data, initial
-        self.progress, self.watch, self.step = progress, watch, step
+        self.progress, self.watch, self.step, self.tell = progress, watch, step, tell
+        self.told = ToldModel(trainer, initial)
         self.main = trainer.accelerator.is_main_process
         self.film: Film | None = None
         self.saved = time.monotonic()
@@ -196,7 +202,7 @@ class _Run:
         )
 
     def _train(self, stop: threading.Event, save_seconds: float) -> bool:
-        """Epochs until the recipe's end, or until asked to stop: then False."""
+        """Epochs until the run is over, or until asked to stop: then False."""
         trainer, accelerator = self.trainer, self.trainer.accelerator
 
         def pause(at: Step) -> bool:
@@ -213,7 +219,7 @@ class _Run:
                 self._save_state()
             return stopping
 
-        while trainer.position.epoch < trainer.recipe.epochs:
+        while not is_over(trainer.recipe, trainer.position.rows):
             if not trainer.run_epoch(self.progress, pause):
                 return False
             row, metrics = trainer.finish_epoch()
@@ -227,7 +233,7 @@ class _Run:
         initial = self.trainer.recipe.initial_weights
         if not self.main or not self.trainer.recipe.film:
             return
-        self.film = make_film(self._loaded(), self._probes(), self.trainer.measured)
+        self.film = make_film(self.told.loaded(), self.told.probes(), self.trainer.measured)
         begun = find_film(initial) if initial else None
         if self.film is not None and begun is not None:
             with np.load(begun) as film:
@@ -241,17 +247,19 @@ class _Run:
     def _prepare(self, stop: threading.Event) -> bool:
         """What is known before the first step, and the teacher's answers; False if stopped."""
         self._write_facts()
+        lessons = self.trainer.lessons
         try:
             with self.trainer.accelerator.main_process_first():
                 begun = RunFolder(self.initial.path.parent) if self.initial else None
-                self.trainer.label(self.folder, self.progress, stop, begun)
+                if lessons is not None:
+                    lessons.prepare(self.trainer.train, self.folder, self.progress, stop, begun)
         except Stopped:
             return False
         return True
 
     def _write_facts(self) -> None:
         if self.main:
-            self.folder.write_json("run.json", {**self._facts(), "data": self.data})
+            self.folder.write_json("run.json", {**self.told.facts(), "data": self.data})
 
     def _keep_epoch(self, row: Row, metrics: Metrics) -> None:
         rows, folder, recipe = self.trainer.position.rows, self.folder, self.trainer.recipe
@@ -262,10 +270,9 @@ class _Run:
         self._write_facts()
         folder.write("curves.png", draw_curves(rows, recipe.name, self.trainer.measured))
         folder.write("confusion.png", draw_confusion(metrics))
-        self._write_weights("last.safetensors", metrics, self.trainer.measured)
-        accuracy = f"{self.trainer.measured}_accuracy"
-        if row[accuracy] >= max(before[accuracy] for before in rows):
-            self._write_weights("best.safetensors", metrics, self.trainer.measured)
+        self.told.write_weights(folder, "last.safetensors", metrics, self.trainer.measured)
+        if best_epoch(quality(recipe, rows, self.trainer.measured)) == len(rows):
+            self.told.write_weights(folder, "best.safetensors", metrics, self.trainer.measured)
         if self.watch is not None:
             self.watch(row)
 
@@ -278,93 +285,21 @@ class _Run:
     def _measure(self) -> Evaluation:
         """Measure the file that was written as `evaluate` does, and note that in the file: of a run
         with held-out pictures, the one time that the test pictures are looked at."""
-        path = self.folder / "last.safetensors"
-        device = str(self.trainer.device)
-        metrics = evaluate(path, self.data, device=device, progress=self.progress)
-        self._write_weights("last.safetensors", metrics, "test")
-        self.folder.write("confusion.png", draw_confusion(metrics))
-        for name, content in contents(metrics).items():
-            self.folder.write(name, content)
-        self.folder.write_json("metrics.json", metrics.to_dict())
+        folder, trainer, name = self.folder, self.trainer, "last.safetensors"
+        rows, more = trainer.position.rows, {}
+        ended = ending(trainer.recipe, rows, trainer.measured)
+        if ended is not None:
+            more = {"best_epoch": best_epoch(quality(trainer.recipe, rows, trainer.measured))}
+            folder.write(name, (folder / "best.safetensors").read_bytes())
+            trainer.best_model.load_state_dict(load_file(folder / name))
+        device = str(trainer.device)
+        metrics = evaluate(folder / name, self.data, device=device, progress=self.progress)
+        self.told.write_weights(folder, name, metrics, "test", **more)
+        folder.write("confusion.png", draw_confusion(metrics))
+        for file, content in contents(metrics).items():
+            folder.write(file, content)
+        summary = {**metrics.to_dict(), **({"epochs": len(rows), **more} if more else {})}
+        folder.write_json("metrics.json", summary)
+        if ended is not None and self.tell is not None:
+            self.tell(ended)
         return metrics
-
-    def _write_weights(self, name: str, metrics: Metrics, measured: Measured) -> None:
-        trainer, recipe = self.trainer, self.trainer.recipe
-        metadata = {
-            "config": describe(recipe, trainer.best_model),
-            "labels": list(trainer.train.classes),
-            "preprocess": self._preprocess().to_dict(),
-            "recipe": recipe.to_dict(),
-            "metrics": metrics.to_dict(),
-            "training": {
-                **self._facts(),
-                "measured": measured,
-                "trained_on": about(trainer.train.classes),
-            },
-        }
-        state = trainer.best_model.state_dict()
-        self.folder.write_weights(name, state, metadata, half=recipe.half_weights)
-
-    def _facts(self) -> dict[str, Any]:
-        rows = self.trainer.position.rows
-        accelerator = self.trainer.accelerator
-        return {
-            "seed": self.trainer.recipe.seed,
-            "epochs": len(rows),
-            "seconds": round(sum(row["seconds"] for row in rows)),
-            "pictures": len(self.trainer.train),
-            "held_out": len(self.trainer.test) if self.trainer.measured == "held_out" else 0,
-            "hardware": _hardware(accelerator),
-            "precision": accelerator.mixed_precision,
-            "processes": accelerator.num_processes,
-            "versions": versions(),
-            "initial": None if self.initial is None else self._begun(self.initial),
-        }
-
-    def _begun(self, initial: Checkpoint) -> dict[str, Any]:
-        """What the run began with, as far as that file says."""
-        of = initial.metadata
-        return {
-            "weights": self.trainer.recipe.initial_weights,
-            "sha256": initial.sha256,
-            "recipe": of.get("recipe", {}).get("name"),
-            "epochs": of.get("training", {}).get("epochs"),
-            "accuracy": of.get("metrics", {}).get("accuracy"),
-        }
-
-    def _preprocess(self) -> Preprocess:
-        recipe = self.trainer.recipe
-        size = (3, *self.trainer.size)
-        return Preprocess.from_config(
-            {"input_size": size, "mean": recipe.mean, "std": recipe.std, "crop_pct": 1.0}
-        )
-
-    def _loaded(self) -> LoadedModel:
-        trainer = self.trainer
-        return load_model(
-            trainer.best_model.eval(),
-            labels=trainer.train.classes,
-            image_size=trainer.size,
-            transform=self._preprocess().transform,
-        )
-
-    def _probes(self) -> list[Picture]:
-        """Shipped pictures; or the cat, then the first picture that an epoch is measured on of
-        classes spread over the whole."""
-        if self.trainer.recipe.probes == "shipped":
-            return [open_picture(asset(name)) for name in SHIPPED_PROBES]
-        test = self.trainer.test
-        classes = range(0, len(test.classes), -(-len(test.classes) // (_PROBES - 1)))
-        probes = [open_picture(asset("cat.png"))]
-        for index in classes:
-            first = int((test.labels == index).nonzero()[0])
-            image = Image.fromarray(test.pixels[first].permute(1, 2, 0).numpy())
-            name = f"{test.classes[index]} ({MEASURED_NAMES[self.trainer.measured]})"
-            probes.append(Picture(image, name, ""))
-        return probes
-
-
-def _hardware(accelerator: Accelerator) -> str:
-    if accelerator.device.type == "cuda":
-        return torch.cuda.get_device_name(accelerator.device)
-    return f"{os.cpu_count()} {platform.machine()} cores"

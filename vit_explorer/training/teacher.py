@@ -1,4 +1,4 @@
-"""A teacher's soft labels, and the loss of learning from them."""
+"""A teacher's soft labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -22,9 +21,10 @@ from vit_explorer.models import outputs
 from vit_explorer.models.needs import require
 from vit_explorer.models.zoo import load_model
 from vit_explorer.stopping import Stopped
-from vit_explorer.training.augment import draw, seed_step, standardise, vary
+from vit_explorer.training.augment import draw, mirror, seed_step, standardise, vary
 from vit_explorer.training.data import PictureSet
-from vit_explorer.training.recipe import Augment, Distill
+from vit_explorer.training.recipe import Recipe
+from vit_explorer.training.recipe_sections import Augment, Distill
 from vit_explorer.training.run_folder import RunFolder
 from vit_explorer.training.tokens import Scale, block_outputs, mirror_tokens, unpack
 
@@ -55,6 +55,17 @@ class Answer(NamedTuple):
 
     logits: Tensor
     tokens: Tensor | None = None
+
+
+class Seen(NamedTuple):
+    """Which stored views pictures (n,) are shown in, and which of them as mirror images."""
+
+    part: Tensor
+    view: Tensor
+    mirrored: Tensor
+
+    def at(self, places: Tensor) -> Seen:
+        return Seen(*(one[places] for one in self))
 
 
 class Teacher:
@@ -171,31 +182,46 @@ def draw_views(augment: Augment, seed: int, views: int, pictures: int) -> Tensor
     return torch.stack(drawn)
 
 
-def distillation_loss(
-    logits: Tensor,
-    taught: Tensor,
-    targets: Tensor,
-    teacher: Tensor,
-    options: Distill,
-    smooth: float = 0.0,
-) -> Tensor:
-    """The labels' loss and the teacher's, weighed; mean over the batch.
+class Lessons:
+    """What a teacher says to each batch of a run: stored beforehand, or asked at each step."""
 
-    Args:
-        logits: (B, classes) of the class head.
-        taught: (B, classes) of the head that follows the teacher: the distillation token's, or the
-            class head again.
-        targets: labels (B,), or shares (B, classes) where pictures are mixed.
-        teacher: the teacher's logits (B, classes).
+    def __init__(self, recipe: Recipe, teacher: Teacher, precision: str) -> None:
+        assert recipe.distill is not None  # noqa: S101 - the caller has a teacher
+        self.recipe, self.options = recipe, recipe.distill
+        self.teacher, self.precision = teacher, precision
+        self.views: Tensor | None = None  # (V, n, 7), what the teacher was asked about,
+        self.answers: Answers | None = None  # and what it said
 
-    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (soft); Touvron et al.,
-    "Training data-efficient image transformers & distillation through attention", 2021 (hard).
-    """
-    own = F.cross_entropy(logits, targets, label_smoothing=smooth)
-    if options.kind == "hard":
-        other = F.cross_entropy(taught, teacher.argmax(dim=1))
-    else:
-        T = options.temperature
-        student, wanted = (taught / T).log_softmax(1), (teacher / T).log_softmax(1)
-        other = F.kl_div(student, wanted, reduction="batchmean", log_target=True) * T * T
-    return (1 - options.weight) * own + options.weight * other
+    def prepare(
+        self,
+        pictures: PictureSet,
+        folder: RunFolder,
+        progress: bool,
+        stop: threading.Event,
+        earlier: RunFolder | None = None,
+    ) -> None:
+        """Ask about the views of every picture, once; see `Teacher.label`."""
+        if self.options.views == 0:
+            return
+        recipe = self.recipe
+        self.views = draw_views(recipe.augment, recipe.seed, self.options.views, len(pictures))
+        self.answers = self.teacher.label(
+            pictures, self.views, folder, self.precision, progress, stop, earlier
+        )
+
+    def draw(self, part: Tensor) -> tuple[Tensor, Seen | None]:
+        """How pictures (n,) are varied, and which of the views that makes, if they are stored."""
+        if self.views is None:
+            return draw(self.recipe.augment, len(part)), None
+        few = len(part)
+        view, mirrored = torch.randint(len(self.views), (few,)), torch.zeros(few, dtype=torch.bool)
+        if self.options.mirror:
+            mirrored = torch.rand(few) < 0.5
+        return mirror(self.views[view, part], mirrored), Seen(part, view, mirrored)
+
+    def answer(self, x: Tensor, seen: Seen | None) -> Answer:
+        """The teacher's answer about a student's input x: the stored one where there is one."""
+        if seen is not None and self.answers is not None:
+            return self.answers.of(seen.view, seen.part, seen.mirrored, x.device)
+        mean, std = (x.new_tensor(v)[:, None, None] for v in (self.recipe.mean, self.recipe.std))
+        return self.teacher.ask((x * std + mean).clamp(0, 1), self.precision)

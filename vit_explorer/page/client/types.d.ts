@@ -241,6 +241,8 @@ interface Training {
   run: string;
   recipe: string;
   epochs: number;
+  /** Epochs without a gain that end it; null where only its last epoch does. */
+  patience: number | null;
   state: "running" | "stopping" | "stopped" | "finished" | "failed";
   rows: RunRow[];
   step: { epoch: number; step: number; steps: number; loss: number; seconds_left: number | null } | null;

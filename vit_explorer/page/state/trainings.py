@@ -48,6 +48,7 @@ class Training:
     run: str
     recipe: str
     epochs: int
+    patience: int | None = None  # epochs without a gain that end it
     state: str = "running"  # running, stopping, stopped, finished or failed
     rows: list[Row] = field(default_factory=list)
     notes: list[Sentence] = field(default_factory=list)  # on its pictures
@@ -172,6 +173,7 @@ class Trainings:
                 "run": one.run,
                 "recipe": one.recipe,
                 "epochs": one.epochs,
+                "patience": one.patience,
                 "state": one.state,
                 "rows": list(one.rows),
                 "step": None if one.step is None else asdict(one.step),
@@ -203,7 +205,8 @@ class Trainings:
                     "The run {run} is training; stop it first, or wait for its end.",
                     run=self._current.run,
                 )
-            current = Training(run, settings.name, settings.epochs, rows=rows)
+            patience = settings.early_stop.patience if settings.early_stop else None
+            current = Training(run, settings.name, settings.epochs, patience, rows=rows)
             stop = threading.Event()
 
             def keep(row: Row) -> None:

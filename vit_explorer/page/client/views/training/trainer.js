@@ -196,17 +196,23 @@ function createLive(order, actions) {
   function draw({ training }) {
     node.hidden = !training;
     if (!training) return;
-    const { rows, epochs, state } = training;
+    const { rows, epochs, patience, state } = training;
     run = training.run;
     setText(title, run);
     const values = { epoch: Math.min(rows.length + 1, epochs), epochs, done: rows.length };
     const speed = rows.length
       ? t("training.run.speed", { speed: short(rows.at(-1).images_per_second) })
       : "";
-    const measuring = rows.length === epochs && state === "running";
+    const waited = rows.at(-1)?.epochs_without_gain ?? 0;
+    const over = rows.length === epochs || (patience !== null && waited >= patience);
+    const measuring = over && state === "running";
     const doing = measuring ? t("training.run.measuring") : t(`training.run.state.${state}`, values);
     const within = state === "running" ? stepOf(training.step) : "";
-    setText(says, sentences(doing, within, said(training.error) || speed));
+    const waiting =
+      waited && !over && ACTIVE.includes(state)
+        ? t("training.run.waiting", { count: waited, patience })
+        : "";
+    setText(says, sentences(doing, within, waiting, said(training.error) || speed));
     setText(notes, training.notes.map(said).join(" · "));
     notes.hidden = !training.notes.length;
     const held = document.activeElement === stop;
