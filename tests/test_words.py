@@ -24,6 +24,7 @@ from tests.text_towers import (
     transformers_model,
 )
 from vit_explorer.errors import ModelError, TargetError
+from vit_explorer.models.checkpoints import text_towers
 from vit_explorer.models.compared import Compared
 from vit_explorer.page import Workbench, build_app
 from vit_explorer.page.payloads.result import describe_result
@@ -190,11 +191,12 @@ def test_a_folder_of_open_clip_and_the_hub_s_are_opened(
     own = vx.load_model(module, words=WORDS, tokenizer=_open_clip_tokenizer())
     asked: list[Any] = []
 
-    def fetch(name: str, **options: Any) -> str:
-        asked.append((name, options))
-        return str({"org/open": tmp_path, "org/clip": folders["clip"][0]}[name])
+    def fetch(name: str, patterns: tuple[str, ...], called: str) -> Path:
+        asked.append((name, patterns))
+        assert called == f"hf-hub:{name}"
+        return {"org/open": tmp_path, "org/clip": folders["clip"][0]}[name]
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    monkeypatch.setattr(text_towers, "fetch_repository", fetch)
     for name in (str(tmp_path), "hf-hub:org/open"):
         found = vx.load_model(name, words=WORDS)
         logits = [vx.trace(model, cat).logits for model in (found, own)]
@@ -202,7 +204,7 @@ def test_a_folder_of_open_clip_and_the_hub_s_are_opened(
     clip = vx.load_model("hf-hub:org/clip", words=WORDS)
     assert clip.card.source.kind == "transformers_folder"
     assert [name for name, _ in asked] == ["org/open", "org/clip"]
-    assert all("*.safetensors" in options["allow_patterns"] for _, options in asked)
+    assert all("*.safetensors" in patterns for _, patterns in asked)
 
 
 def _open_clip_tokenizer() -> Any:

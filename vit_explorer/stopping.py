@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from typing import TypeVar
+
+Value = TypeVar("Value")
+# Seconds between two looks of who waits for what can't look by itself.
+LOOK_EVERY = 0.1
 
 
-class Stopped(Exception):  # noqa: N818 - no error: it was asked for
-    """Raised by work that nobody wants any more; it ends there."""
+class Stopped(BaseException):
+    """Raised by work that nobody wants any more; it ends there.
+
+    As little an Exception as KeyboardInterrupt is: whoever catches what libraries raise would say
+    that the work failed.
+    """
 
 
 class _Watch(threading.local):
@@ -50,3 +60,20 @@ def look() -> None:
     check = _watch.check
     if check is not None:
         check()
+
+
+def waited(work: Callable[[], Value]) -> Value:
+    """What `work` returns or raises, done in a thread of its own while this one looks whether to go
+    on: for what waits for a network, which can't look. Called off, it is left to its own end."""
+    future: Future[Value] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while not wait([future], LOOK_EVERY).done:
+        look()
+    return future.result()

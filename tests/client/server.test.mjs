@@ -180,3 +180,19 @@ test("only the newest question is answered, and stopping hangs up", async () => 
   await analyser.ask({ picture: 4 });
   assert.deepEqual(heard, [2, "offline"]);
 });
+
+test("a model that is waited for is told by its download's share, or by the seconds", async () => {
+  const waiting = { loading: "vit", seconds: 3 };
+  const lines = [waiting, { ...waiting, here: 6e6, total: 24e6 }];
+  globalThis.fetch = async () => pieces(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const heard = [];
+  const analyser = createAnalyser({
+    offline: () => "offline",
+    onLoading: (sentence) => heard.push(sentence),
+    onError: () => {},
+    onResult: () => {},
+  });
+  await analyser.ask({ picture: "cat", model: "vit", target: null });
+  assert.match(heard[0], /3/);
+  assert.match(heard[1], /6\.0.*24\.0.*25\.0/);
+});

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from tqdm import tqdm
+
+from vit_explorer.models.checkpoints.transfer import hearing
 
 if TYPE_CHECKING:
     from vit_explorer.explaining.explain import Progress
@@ -18,12 +21,17 @@ Item = TypeVar("Item")
 
 @contextmanager
 def status(text: str) -> Iterator[None]:
-    """A spinner with a text."""
+    """A spinner with a text, and with the share of what is downloaded in the block."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(text):
+    with ExitStack() as over:
+        shown = over.enter_context(console.status(escape(text))) if console.is_terminal else None
+
+        def tell(name: str, here: int, total: int) -> None:
+            if shown is not None:
+                far = f"{here / 1e6:.1f} of {total / 1e6:.1f} MB, {here / max(total, 1):.0%}"
+                shown.update(escape(text if here == total else f"downloading {name}: {far}"))
+
+        over.enter_context(hearing(tell))
         yield
 
 

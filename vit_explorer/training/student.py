@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vit_explorer.errors import ModelError, RecipeError
 from vit_explorer.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from vit_explorer.models.checkpoints.filling import PATCHES, load_state
+from vit_explorer.models.checkpoints.timm_names import timm_weights
 from vit_explorer.models.shipped import SHIPPED
 from vit_explorer.models.vit import VisionTransformer, ViTConfig
 from vit_explorer.training.recipe import Recipe
@@ -88,6 +89,9 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
                 weights=recipe.timm.weights,
             )
         options["pretrained_cfg_overlay"] = {"file": recipe.timm.weights}
+    elif recipe.timm.pretrained:
+        file = timm_weights(recipe.timm.name)
+        options |= {} if file is None else {"pretrained_cfg_overlay": {"file": str(file)}}
     try:
         return timm.create_model(
             recipe.timm.name,

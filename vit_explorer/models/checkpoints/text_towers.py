@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vit_explorer.errors import ModelError
 from vit_explorer.models.card import Pair
 from vit_explorer.models.checkpoints.folders import check_files, load_pretrained, read_config
+from vit_explorer.models.checkpoints.hub import HubError, fetch_repository, fetch_weights
 from vit_explorer.models.checkpoints.image_processors import first_line, read_processor
 from vit_explorer.models.checkpoints.transformers_modules import as_pair, describe
 from vit_explorer.models.compared import Compared, Reader, compare_with_words
@@ -23,6 +24,7 @@ from vit_explorer.models.provenance import Provenance
 
 OPEN_CLIP = "open_clip:"
 HUB = "hf-hub:"
+OPEN_CLIP_WEIGHTS = "open_clip_pytorch_model.bin"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # What of a hub's repository is fetched: nothing that could run code when opened.
 FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -72,7 +74,7 @@ def find_towers(
     if name.startswith(OPEN_CLIP):
         return _of_open_clip(name.removeprefix(OPEN_CLIP), tokenizer)
     if name.startswith(HUB):
-        name = _fetched(name.removeprefix(HUB))
+        name = str(_fetched(name.removeprefix(HUB)))
     folder = Path(name)
     if not folder.is_dir():
         raise ModelError(
@@ -179,15 +181,21 @@ def _of_open_clip(named: str | Path, tokenizer: Any) -> Towers:
             file=label,
         )
     try:
+        if tag:
+            _fetch_weights(name, tag)
         module = open_clip.create_model(name, pretrained=tag or None)
         tokenizer = tokenizer or open_clip.get_tokenizer(name)
+    except ModelError:
+        raise
     except Exception as error:  # open_clip and what it calls raise anything on a bad name or file
         raise ModelError(
             "error.words.open_clip",
             "open_clip can't load {model} ({reason}); name one of open_clip.list_pretrained() as "
             "'open_clip:NAME/TAG', or a folder with its config and weights.",
             model=label,
-            reason=first_line(error, Path(str(named))),
+            reason=error.reason
+            if isinstance(error, HubError)
+            else first_line(error, Path(str(named))),
         ) from None
     parts = _open_clip_parts(module, tokenizer)
     return Towers(*parts, label, Provenance("open_clip", name=label), _open_clip_data(module))
@@ -244,20 +252,36 @@ def _open_clip_data(module: Any) -> dict[str, Any]:
     }
 
 
-def _fetched(repository: str) -> str:
+def _fetched(repository: str) -> Path:
     """The folder of a hub's repository on this machine."""
-    from huggingface_hub import snapshot_download
-
     try:
-        return str(snapshot_download(repository, allow_patterns=list(FETCHED)))
-    except Exception as error:  # the hub's client raises of many kinds
+        return fetch_repository(repository, FETCHED, f"{HUB}{repository}")
+    except HubError as error:
         raise ModelError(
             "error.words.hub",
             "{model} can't be had from the hub ({reason}); check the name and the network, or give "
             "a folder.",
             model=repository,
-            reason=first_line(error, Path(repository)),
+            reason=error.reason,
         ) from None
+
+
+def _fetch_weights(name: str, tag: str) -> None:
+    """Have a tag's weights in the hub's cache, where open_clip then finds them; those that it has
+    from elsewhere it fetches by itself."""
+    import open_clip
+
+    place = (open_clip.get_pretrained_cfg(name, tag) or {}).get("hf_hub", "")
+    repository, _, file = place.rpartition("/")
+    if repository:
+        file = file or OPEN_CLIP_WEIGHTS
+        safe = (
+            "open_clip_model.safetensors"
+            if file == OPEN_CLIP_WEIGHTS
+            else f"{file[:-4]}.safetensors"
+        )
+        files = (safe, file) if file.endswith((".bin", ".pth")) else (file,)
+        fetch_weights(repository, f"{OPEN_CLIP}{name}/{tag}", files)
 
 
 def _tokenizer(path: Path) -> Any:

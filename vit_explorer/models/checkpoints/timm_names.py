@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +15,15 @@ from vit_explorer.models.checkpoints.checkpoint import Checkpoint
 from vit_explorer.models.checkpoints.filling import check_extent, check_patches, fill
 from vit_explorer.models.checkpoints.fitting import Fitted, fit
 from vit_explorer.models.checkpoints.google_files import is_google, under_timm_names
-from vit_explorer.models.checkpoints.hub import offline_if_unreachable
+from vit_explorer.models.checkpoints.hub import HubError, fetch, fetch_weights
 from vit_explorer.models.checkpoints.position_grids import find_grid, resampled
 from vit_explorer.models.loaded import Built
 from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.shipped import BUNDLED
 from vit_explorer.models.structure.measure import check_architecture
 from vit_explorer.sentences import Sentence
+
+HUB = "hf-hub"
 
 
 def from_timm(name: str, size: Pair | None, pretrained: bool) -> Built:
@@ -34,7 +36,8 @@ def from_timm(name: str, size: Pair | None, pretrained: bool) -> Built:
     options: dict[str, Any] = {} if size is None else {"img_size": size}
     if pretrained and ":" not in name:
         check_architecture(lambda: _create(name, False, options), size, name)
-    module = _create(name, pretrained, options)
+    source, file = _fetched(name, pretrained)
+    module = _create(source, pretrained, options, file)
     labels, labels_source = timm_labels(module, None)
     return Built(
         module=module,
@@ -156,16 +159,55 @@ def _create_unfilled(name: str, options: dict[str, Any]) -> nn.Module:
         return _create(name, False, options)
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def timm_weights(name: str) -> Path | None:
+    """The hub's weights of a timm name, brought to this machine; None where timm has them from
+    elsewhere, or has none.
+
+    Raises:
+        ModelError: they can't be had.
+    """
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None or not config.hf_hub_id:
+        return None
+    try:
+        return fetch_weights(config.hf_hub_id, name)
+    except HubError as error:
+        raise _unreached(name, error.reason) from None
+
+
+def _fetched(name: str, pretrained: bool) -> tuple[str, Path | None]:
+    """What timm makes a model by once all it needs is here: its name and the file of its weights,
+    or the folder of a repository of the hub."""
+    scheme, colon, repository = name.partition(":")
+    if not colon:
+        return name, timm_weights(name) if pretrained else None
+    if scheme.replace("_", "-").lower() != HUB:
+        return name, None
+    organised, _, revision = repository.partition("@")
+    try:
+        config = fetch(organised, "config.json", name, revision or None)
+        if pretrained:
+            fetch_weights(repository, name)
+    except HubError as error:
+        raise _unreached(name, error.reason) from None
+    return f"local-dir:{config.parent}", None
+
+
+def _create(
+    name: str, pretrained: bool, options: dict[str, Any], file: Path | None = None
+) -> nn.Module:
+    """A model as timm makes it, with the weights of `file` where there is one."""
     import timm
 
+    given: dict[str, Any] = {} if file is None else {"pretrained_cfg_overlay": {"file": str(file)}}
     try:
-        with offline_if_unreachable() if pretrained or ":" in name else nullcontext():
-            return timm.create_model(name, pretrained=pretrained, **options)
+        return timm.create_model(name, pretrained=pretrained, **options, **given)
     except TypeError:
         if "img_size" in options:  # convolutions take any: the pass over a picture will tell
             without = {key: value for key, value in options.items() if key != "img_size"}
-            return _create(name, pretrained, without)
+            return _create(name, pretrained, without, file)
         raise ModelError(
             "error.timm.build",
             "timm can't build {name!r} with {options}; check the name and the options.",
@@ -173,7 +215,7 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
             options=options or Sentence("part.defaults", "its defaults"),
         ) from None
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        if not pretrained:
+        if not pretrained or file is not None:
             raise ModelError(
                 "error.timm.why",
                 "timm can't build {name!r} with {options} ({error}).",
@@ -181,7 +223,7 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
                 options=options or Sentence("part.defaults", "its defaults"),
                 error=error,
             ) from None
-        # OSError covers every way the hub can be out of reach: offline mode, no route, a refusal.
+        # OSError covers every way that what timm has from elsewhere can be out of reach.
         reason = (
             Sentence("part.network", "no network or no such weights")
             if isinstance(error, OSError)
@@ -191,11 +233,19 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     except Exception as error:
         if not pretrained:
             raise
-        # A line that was cut: the hub's client passes on what its own libraries raise.
-        raise _unreached(
-            name,
-            Sentence("part.download", "the download failed: {error}", error=type(error).__name__),
-        ) from None
+        failed = type(error).__name__
+        if file is not None:
+            raise ModelError(
+                "error.timm.kept",
+                "The weights of {name!r} on this machine can't be read ({error}); delete the file "
+                "{file} and load the model again.",
+                name=name,
+                error=failed,
+                file=file,
+            ).offering(BUNDLED) from None
+        # A line that was cut: the client passes on what its own libraries raise.
+        reason = Sentence("part.download", "the download failed: {error}", error=failed)
+        raise _unreached(name, reason) from None
 
 
 def _unreached(name: str, reason: str) -> ModelError:

@@ -27,7 +27,7 @@ from vit_explorer.sentences import keyed
 
 LARGEST_ORDER = 10_000
 LINES = "application/x-ndjson"
-NEWS_EVERY = 1.0
+NEWS_EVERY = 0.5
 # nginx keeps an answer back until it has some kilobytes of it, or all.
 UNHELD = {"X-Accel-Buffering": "no"}
 
@@ -136,11 +136,18 @@ def tell_explanation(workbench: Workbench, asked: ExplanationAsked, tell: Tell) 
 
 
 def _wait_for_model(workbench: Workbench, model: str, tell: Tell) -> None:
-    """A loading ends where `tell` finds that the last who waits for it has left."""
+    """Tell each moment how long it takes, and of a download how many bytes are here of how many.
+
+    A loading ends where `tell` finds that the last who waits for it has left.
+    """
     start = time.monotonic()
     with workbench.loads.waiting(model) as loading:
         while not loading.done():
-            tell({"loading": model, "seconds": int(time.monotonic() - start)})
+            line = {"loading": model, "seconds": int(time.monotonic() - start)}
+            download = workbench.loads.download(model)
+            if download is not None:
+                line["here"], line["total"] = download
+            tell(line)
             wait([loading], NEWS_EVERY)
         loading.result()
 

@@ -9,11 +9,9 @@ import re
 import tempfile
 import zipfile
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from huggingface_hub import constants
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
@@ -21,6 +19,7 @@ from vit_explorer.drawing import overlays as render
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explaining.report import save_report
 from vit_explorer.methods import METHODS
+from vit_explorer.models.checkpoints.hub import downloaded_models
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
@@ -84,16 +83,6 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
         "max_upload": MAX_BYTES,
         "training": workbench.trainings is not None,
     }
-
-
-def downloaded_models() -> list[str]:
-    """Names of timm models whose weights are in the hub's cache on this machine."""
-    prefix = "models--timm--"
-    folders = sorted(Path(constants.HF_HUB_CACHE).glob(f"{prefix}*"))
-    names = [
-        folder.name.removeprefix(prefix) for folder in folders if any(folder.glob("snapshots/*/*"))
-    ]
-    return [name for name in names if re.fullmatch(r"[\w.]+", name)]
 
 
 def words() -> dict[str, str]:

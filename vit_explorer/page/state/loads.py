@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from vit_explorer.errors import ModelError
+from vit_explorer.models.checkpoints.transfer import hearing
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.stopping import Stopped, stoppable
 
@@ -22,6 +23,7 @@ LONGEST = 180.0
 class _Loading:
     future: Future[LoadedModel] = field(default_factory=Future)
     waiting: int = 0
+    download: tuple[int, int] | None = None
 
 
 class Loads:
@@ -47,6 +49,12 @@ class Loads:
             with self._lock:
                 loading.waiting -= 1
 
+    def download(self, name: str) -> tuple[int, int] | None:
+        """Bytes that are here of what is being downloaded for a model, and of the whole."""
+        with self._lock:
+            loading = self._under_way.get(name)
+            return None if loading is None else loading.download
+
     def _run(self, name: str, loading: _Loading) -> None:
         def wanted() -> None:
             with self._lock:
@@ -55,8 +63,12 @@ class Loads:
                     self._drop(name, loading)
                     raise Stopped
 
+        def tell(_: str, here: int, total: int) -> None:
+            # Of one that is whole there is no more to wait for.
+            loading.download = (here, total) if here < total else None
+
         try:
-            with stoppable(wanted):
+            with stoppable(wanted), hearing(tell):
                 loading.future.set_result(self._load(name))
         except BaseException as error:
             # Its frames hold what was loaded so far.

@@ -21,7 +21,7 @@ export function createActions({ store, setup, adopt }) {
     store.set({ busy: "", problem, instead: { of: problem, models } });
   const analyse = createAnalyser({
     offline: () => t("state.offline"),
-    onLoading: (model, seconds) => store.set({ busy: t("state.loading", { model, seconds }) }),
+    onLoading: (busy) => store.set({ busy }),
     onError: refuse,
     onResult: (result) => {
       accepted = { ...wanted };

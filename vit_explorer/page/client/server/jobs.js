@@ -1,7 +1,8 @@
 // Whatever takes the server time: its answer comes line by line, and to hang up is to stop it.
 
 import { address } from "../base/address.js";
-import { said } from "../base/words.js";
+import { percent } from "../base/format.js";
+import { said, t } from "../base/words.js";
 import { Refusal, refusal } from "./refusal.js";
 
 /**
@@ -38,8 +39,18 @@ function told(line) {
 }
 
 /**
+ * What a model is waited for with: the share of its download, or how long it has taken.
+ * @param {Record<string, any>} line
+ */
+function waitingWords({ loading: model, seconds, here, total }) {
+  if (!total) return t("state.loading", { model, seconds });
+  const [come, whole] = [here, total].map((bytes) => (bytes / 1e6).toFixed(1));
+  return t("state.downloading", { model, here: come, total: whole, share: percent(here / total) });
+}
+
+/**
  * Ask for explanations, the newest only: to ask again, or to stop, hangs up on the one before.
- * `onLoading(model, seconds)` while a model comes, `onError(sentence, part, instead)` or `onResult(result)`;
+ * `onLoading(sentence)` while a model comes, `onError(sentence, part, instead)` or `onResult(result)`;
  * `offline()` is what to say where there is no server.
  */
 export function createAnalyser({ offline, onLoading, onError, onResult }) {
@@ -51,9 +62,9 @@ export function createAnalyser({ offline, onLoading, onError, onResult }) {
     caller = new AbortController();
     const { signal } = caller;
     try {
-      for await (const { loading, seconds, result } of linesOf("explanations", wanted, signal)) {
-        if (loading) onLoading(loading, seconds);
-        if (result) onResult(result);
+      for await (const line of linesOf("explanations", wanted, signal)) {
+        if (line.loading) onLoading(waitingWords(line));
+        if (line.result) onResult(line.result);
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -28,7 +28,7 @@ export function followOther({ store, setup }) {
   const refuse = (problem) => store.set({ otherBusy: "", otherProblem: problem });
   const analyser = createAnalyser({
     offline: () => t("state.offline"),
-    onLoading: (model, seconds) => store.set({ otherBusy: t("state.loading", { model, seconds }) }),
+    onLoading: (otherBusy) => store.set({ otherBusy }),
     onError: fail,
     onResult: (result) => adopt(result, asked).catch(() => fail(t("state.offline"))),
   });
