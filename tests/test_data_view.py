@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -168,6 +169,32 @@ def test_what_mistakes_look_at_is_what_python_says(
     assert line["error"]["key"] == "error.data.place"
 
 
+def test_each_mistake_has_a_map_and_what_it_beats(
+    server: TestClient, data: Path, small: vx.LoadedModel, evaluation: vx.Evaluation
+) -> None:
+    model = server.headers["x-model"]
+    key = opened(server, {"kind": "folder", "data": str(data), "model": model})["key"]
+    places = [int(place) for place in evaluation.mistakes()[:2]]
+    *lines, last = asked(server, f"/{key}/views", {"ask": "maps", "model": model, "places": places})
+    told = [line["one"] for line in lines if "one" in line]
+    assert [one["place"] for one in told] == places and last == {"view": {}}
+    for one in told:
+        target = int(evaluation.predicted[one["place"]])
+        picture = evaluation.source.picture(one["place"])
+        found = vx.explain(small, picture, one["method"], target)
+        judged = vx.faithfulness(small, picture, found.heatmaps, target=target)
+        assert (one["beats"], one["of"]) == (judged.beaten(one["method"]), len(judged.random))
+        assert one["verdict"] == judged.kind(one["method"])
+        head, _, content = one["image"].partition(",")
+        assert head == "data:image/jpeg;base64"
+        shown = Image.open(io.BytesIO(base64.b64decode(content)))
+        own = found.overlay(one["method"], on="whole")
+        own.thumbnail(shown.size)
+        assert np.abs(np.asarray(shown, float) - np.asarray(own, float)).mean() < 25
+    line = asked(server, f"/{key}/views", {"ask": "maps", "model": model, "places": [40]})[-1]
+    assert line["error"]["key"] == "error.data.place"
+
+
 def test_queries_and_keys_are_what_python_says(
     server: TestClient, data: Path, small: vx.LoadedModel, evaluation: vx.Evaluation
 ) -> None:
@@ -275,6 +302,12 @@ def test_the_view_opens_a_folder_shows_its_mistakes_and_what_they_look_at(
         page.locator(f"{VIEW} .data-matrix").press("Enter")  # the open cell is closed
         page.locator(f"{VIEW} .data-count", has_text="30 of 30").wait_for()
 
+        page.get_by_role("button", name="Maps and verdicts of those in view").click()
+        judged = page.locator(f"{VIEW} .data-picture:has(.data-verdict)")
+        judged.first.wait_for()
+        assert "of 20" in judged.first.locator(".data-verdict").inner_text()
+        assert judged.first.locator("img").get_attribute("src").startswith("data:image/jpeg")
+        page.wait_for_selector(f"{VIEW} .data-list button:enabled >> text=Maps and verdicts")
         page.get_by_role("button", name="Look at 30 pictures").click()
         page.wait_for_selector(f"{VIEW} .data-kind-row")
         assert page.locator(f"{VIEW} .data-places tr").count() == 5

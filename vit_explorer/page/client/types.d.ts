@@ -408,12 +408,22 @@ interface State extends Ready {
   dataFilter: DataFilter;
   dataOrder: string;
   dataClasses: { by: string; rising: boolean };
-  dataJob: { what: "open" | "looks" | "points" | "queries"; done: number; total: number | null } | null;
+  dataJob: { what: "open" | "looks" | "points" | "queries" | "maps"; done: number; total: number | null } | null;
   dataLooks: DataLooks | null;
   dataPoints: { places: number[]; x: number[]; y: number[]; explained: Pair } | null;
   dataQueryKeys: DataQueryKeys | null;
+  dataMaps: Map<number, DataMap>;
   dataColour: string;
   dataTokenColour: string;
+}
+
+interface DataMap {
+  place: number;
+  method: string;
+  image: string;
+  beats: number;
+  of: number;
+  verdict: string;
 }
 
 interface DataQueryKeys {

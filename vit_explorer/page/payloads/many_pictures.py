@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,15 @@ import torch
 
 from vit_explorer.analysis.border_relevance import CORNERS, border_relevance
 from vit_explorer.analysis.components import principal_components
+from vit_explorer.analysis.faithfulness import faithfulness
 from vit_explorer.analysis.map_clusters import FEWEST, cluster_maps
 from vit_explorer.analysis.query_key_space import Layout, query_key_space
 from vit_explorer.datasets.evaluate import class_columns
 from vit_explorer.errors import OptionError
-from vit_explorer.explaining.explain import explain_many
-from vit_explorer.explaining.relevance_maps import relevance_maps, token_embeddings
+from vit_explorer.explaining.explain import explain, explain_many
+from vit_explorer.explaining.relevance_maps import cheap_method, relevance_maps, token_embeddings
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.page.payloads.result import picture_bytes
 from vit_explorer.page.state.labelled_sets import LabelledSet
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.stopping import look
@@ -26,9 +29,11 @@ from vit_explorer.tracing.trace import Trace
 # Maps of more pictures take minutes on a small machine, and their mean is no other.
 MOST_MAPS = 500
 MOST_POINTS = 10_000
+OVERLAY_SIDE = 176  # twice what the page gives it, for fine screens
 # Queries and keys together; neighbours of more take a minute on a small machine.
 MOST_TOKENS: dict[Layout, int] = {"pca": 10_000, "tsne": 2_000}
 Told = Callable[[int, int], None]
+On = Literal["whole", "crop"]
 
 
 def looks_at(
@@ -74,6 +79,45 @@ def looks_at(
             "silhouette": kinds.silhouette,
         }
     return answer
+
+
+def judge_maps(
+    model: LoadedModel,
+    opened: LabelledSet,
+    places: Sequence[int],
+    colormap: str,
+    tell: Callable[[dict[str, Any]], None],
+    told: Told,
+) -> None:
+    """Tell each picture's map of what speaks for its prediction, over the picture, and how many
+    random maps it beats, one after the other.
+
+    Raises:
+        ExplorerError: as `looks_at` and `faithfulness`.
+    """
+    _check_places(opened, places)
+    columns = class_columns(model, opened.predictions.classes)
+    method = cheap_method(model)
+    for done, place in enumerate(places, 1):
+        target = columns[opened.predictions.predicted[place]]
+        found = explain(model, opened.picture(place), method, target, top=1)
+        look()
+        judged = faithfulness(
+            model, found.prepared, found.heatmaps, target=target, progress=lambda *_: look()
+        )
+        where: On = "whole" if found.prepared.box_known else "crop"
+        laid = found.overlay(method, colormap=colormap, on=where)
+        image = base64.b64encode(picture_bytes(laid, longest=OVERLAY_SIDE)).decode()
+        one = {
+            "place": place,
+            "method": method,
+            "image": f"data:image/jpeg;base64,{image}",
+            "beats": judged.beaten(method),
+            "of": len(judged.random),
+            "verdict": judged.kind(method),
+        }
+        tell({"one": one})
+        told(done, len(places))
 
 
 def points_of(model: LoadedModel, opened: LabelledSet, told: Told) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vit_explorer.analysis.query_key_space import Layout
 from vit_explorer.page.payloads.labelled_sets import describe_set, picture_file, table_bytes
 from vit_explorer.page.payloads.many_pictures import (
     MOST_MAPS,
+    judge_maps,
     looks_at,
     points_of,
     query_keys_of,
@@ -28,6 +29,8 @@ from vit_explorer.page.state.session import Workbench
 from vit_explorer.page.state.streamed_job import Tell, paced
 
 LARGEST_ORDER = 20_000
+# No window shows more at once.
+MOST_SHOWN = 100
 THUMBNAIL_SIDE = 128
 # A set's pictures stay what they are as long as it is held.
 KEPT = {"Cache-Control": "private, max-age=3600"}
@@ -67,6 +70,15 @@ class LooksAsked(BaseModel):
     places: Places
 
 
+class MapsAsked(BaseModel):
+    """Each picture's map, and whether it beats chance."""
+
+    ask: Literal["maps"]
+    model: Text
+    places: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SHOWN)]
+    colormap: Text = "inferno"
+
+
 class PointsAsked(BaseModel):
     """All pictures' embeddings."""
 
@@ -86,7 +98,7 @@ class QueryKeysAsked(BaseModel):
 
 
 OpeningAsked = FolderAsked | RunAsked | FilesAsked
-ViewAsked = LooksAsked | PointsAsked | QueryKeysAsked
+ViewAsked = LooksAsked | MapsAsked | PointsAsked | QueryKeysAsked
 OPENING: TypeAdapter[OpeningAsked] = TypeAdapter(
     Annotated[OpeningAsked, Field(discriminator="kind")]
 )
@@ -167,6 +179,9 @@ def _view(
     model = workbench.model(asked.model)
     if isinstance(asked, LooksAsked):
         return looks_at(model, opened, asked.places, paced(tell))
+    if isinstance(asked, MapsAsked):
+        judge_maps(model, opened, asked.places, asked.colormap, tell, paced(tell))
+        return {}
     if isinstance(asked, QueryKeysAsked):
         where = asked.layer, asked.head, asked.layout
         return query_keys_of(model, opened, asked.places, *where, paced(tell))

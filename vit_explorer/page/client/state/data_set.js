@@ -64,12 +64,13 @@ export function stopDataJob(store) {
 /**
  * Do one thing at a time, told as `dataJob`; the last line is handed to `done`.
  * @param {Pick<Context, "store" | "actions">} context
- * @param {"open" | "looks" | "points" | "queries"} what
+ * @param {"open" | "looks" | "points" | "queries" | "maps"} what
  * @param {string} path
  * @param {object} order
  * @param {(line: any) => Promise<void> | void} done
+ * @param {(one: any) => void} [each] what is told before the end is handed to it
  */
-async function work({ store, actions }, what, path, order, done) {
+async function work({ store, actions }, what, path, order, done, each = () => {}) {
   caller.abort();
   caller = new AbortController();
   const { signal } = caller;
@@ -77,6 +78,7 @@ async function work({ store, actions }, what, path, order, done) {
   try {
     for await (const line of linesOf(path, order, signal)) {
       if (line.total) store.set({ dataJob: { what, done: line.done, total: line.total } });
+      else if (line.one) each(line.one);
       else if (line.set ?? line.view) await done(line.set ?? line.view);
       if (signal.aborted) return;
     }
@@ -98,6 +100,7 @@ export const openSet = (context, order) =>
       dataLooks: null,
       dataPoints: null,
       dataQueryKeys: null,
+      dataMaps: new Map(),
     });
   });
 
@@ -111,6 +114,20 @@ export function askLooks(context) {
   return work(context, "looks", `data/${key}/views`, order, (view) =>
     context.store.set({ dataLooks: { ...view, count } }),
   );
+}
+
+/**
+ * Ask for the maps of some pictures, each with what it beats; those that are there stay.
+ * @param {Pick<Context, "store" | "actions">} context
+ * @param {number[]} wanted
+ */
+export function askMaps({ store, actions }, wanted) {
+  const state = store.get();
+  const places = wanted.filter((place) => !state.dataMaps.has(place));
+  if (!places.length) return Promise.resolve();
+  const order = { ask: "maps", model: modelOfSet(state), places, colormap: state.colormap };
+  const keep = (one) => store.set({ dataMaps: new Map(store.get().dataMaps).set(one.place, one) });
+  return work({ store, actions }, "maps", `data/${setOf(state).key}/views`, order, () => {}, keep);
 }
 
 /** Ask for all pictures as points. @param {Pick<Context, "store" | "actions">} context */

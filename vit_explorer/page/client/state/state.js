@@ -81,6 +81,7 @@ export const START = {
   dataLooks: null,
   dataPoints: null,
   dataQueryKeys: null,
+  dataMaps: new Map(),
   dataColour: "class",
   dataTokenColour: "part",
 };
