@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def blank(size: tuple[float, float], *, dpi: int = 110) -> Figure:
-    """A figure of so many inches; matplotlib is only imported where one is drawn."""
-    from matplotlib.figure import Figure
+def blank(size: tuple[float, float], *, dpi: int = 110, constrained: bool = True) -> Figure:
+    """A figure of so many inches, whose texts may be in any script; `constrained` finds the room of
+    its parts. matplotlib is only imported where one is drawn."""
+    from vit_explorer.drawing.lettered_figure import LetteredFigure
 
-    return Figure(figsize=size, dpi=dpi, layout="constrained")
+    return LetteredFigure(figsize=size, dpi=dpi, layout="constrained" if constrained else None)

@@ -9,6 +9,7 @@ import numpy as np
 from vit_explorer.analysis.contributions import Contributions
 from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import DIVERGING
+from vit_explorer.drawing.lettering import class_name, note_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +39,7 @@ def contribution_figure(found: Contributions) -> Figure:
         f"head\nembedding {found.embedding:+.2f} · biases {biases:+.2f} · logit {found.logit:.2f}"
     )
     axis.set_ylabel("layer")
-    axis.set_title(f"adds to {found.label}", fontsize=9, parse_math=False)
+    axis.set_title(f"adds to {class_name(found.label, None)}", fontsize=9, parse_math=False)
+    note_numbers(figure, (found.label,))
     figure.colorbar(image, ax=axis, label="logit")
     return figure

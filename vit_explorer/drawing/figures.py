@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from vit_explorer.analysis.tokens import Artifacts
 from vit_explorer.analysis.weights import PatchFilters
 from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import DIVERGING
+from vit_explorer.drawing.lettering import class_name, note_numbers
 from vit_explorer.errors import OptionError
 from vit_explorer.models.predictions import Prediction
 
@@ -68,7 +68,7 @@ def lens_figure(lens: LogitLens) -> Figure:
     table.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
     for depth, row in enumerate(lens.predictions):
         for column, prediction in enumerate(row):
-            label = textwrap.shorten(prediction.label.partition(",")[0], 20, placeholder="…")
+            label = class_name(prediction.label, prediction.index, 20)
             table.text(
                 column,
                 depth,
@@ -94,9 +94,10 @@ def lens_figure(lens: LogitLens) -> Figure:
     curve.grid(axis="x", alpha=0.3)
     curve.tick_params(axis="y", length=0)
     curve.spines[["top", "right"]].set_visible(False)
-    name = textwrap.shorten(lens.target.label.partition(",")[0], 30, placeholder="…")
+    name = class_name(lens.target.label, lens.target.index, 30)
     what = "value of" if valued else "probability of"
     curve.set_xlabel(f"{what} {name}", fontsize=9, parse_math=False)
+    note_numbers(figure, (one.label for row in lens.predictions for one in row))
     return figure
 
 

@@ -90,9 +90,7 @@ def comparison(
     rows = math.ceil((len(panels) + 1) / columns)
     tall = min(max(_WIDE * image.height / image.width, 0.5), 9.0)
     cell = (_WIDE + _GAP, tall + _TITLE + _BELOW)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(columns * cell[0] + _GAP, rows * cell[1]), dpi=110)
+    figure = blank((columns * cell[0] + _GAP, rows * cell[1]), constrained=False)
     scales: dict[bool, Limits] = {}
     if shared:
         for kind in {panel[2] for panel in panels}:

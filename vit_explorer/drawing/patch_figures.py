@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from PIL import Image
 from vit_explorer.analysis.patch_lens import PatchLens
 from vit_explorer.drawing.blank import blank
 from vit_explorer.drawing.coloring import COLORMAPS
+from vit_explorer.drawing.lettering import class_name, note_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def patch_lens_figure(image: Image.Image, lens: PatchLens, labels: Sequence[str]
             lens.target_map[depth], cmap=COLORMAPS[1], vmin=low, vmax=high, interpolation="none"
         )
         axis.set_title(f"layer {depth}" if depth else "input", fontsize=8)
-    name = _short(lens.target.label)
+    name = class_name(lens.target.label, lens.target.index, LONGEST_LABEL)
     what = "probability" if ranked else "value"
     figure.colorbar(drawn, ax=axes[0], fraction=0.02, pad=0.01).set_label(
         f"{what} of {name}", fontsize=8, parse_math=False
@@ -61,7 +61,7 @@ def patch_lens_figure(image: Image.Image, lens: PatchLens, labels: Sequence[str]
         for depth, axis in enumerate(axes[1]):
             axis.imshow(_class_colours(lens.classes[depth], known), interpolation="none")
         keys = [
-            Patch(color=colour, label=_short(labels[index]))
+            Patch(color=colour, label=class_name(labels[index], index, LONGEST_LABEL))
             for index, colour in zip(known, CLASS_COLOURS, strict=False)
         ]
         if len(np.unique(lens.classes)) > len(known):
@@ -70,6 +70,7 @@ def patch_lens_figure(image: Image.Image, lens: PatchLens, labels: Sequence[str]
         legend.set_frame_on(False)
         for text in legend.get_texts():
             text.set_parse_math(False)
+        note_numbers(figure, (labels[index] for index in known))
     for axis in (axis for row in axes for axis in row):
         axis.set_aspect((image.height / gh) / (image.width / gw))
     return figure
@@ -117,7 +118,3 @@ def _class_colours(classes: NDArray[np.int64], known: Sequence[int]) -> NDArray[
     for index, colour in zip(known, CLASS_COLOURS, strict=False):
         found[classes == index] = to_rgb(colour)
     return found
-
-
-def _short(label: str) -> str:
-    return textwrap.shorten(label.partition(",")[0], LONGEST_LABEL, placeholder="…")

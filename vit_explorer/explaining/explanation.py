@@ -23,6 +23,7 @@ from vit_explorer.analysis.disagreement import disagreements
 from vit_explorer.analysis.faithfulness import Faithfulness
 from vit_explorer.analysis.weights import position_similarity
 from vit_explorer.drawing import overlays as render
+from vit_explorer.drawing.lettering import class_name
 from vit_explorer.errors import OptionError, nearest
 from vit_explorer.methods import METHODS, Heatmap
 from vit_explorer.models.card import ModelCard
@@ -149,10 +150,12 @@ class Explanation:
 
     def figure(self) -> Figure:
         """All maps beside the picture, each with its colour bar of real values."""
-        panels = [
-            (heatmap.title, heatmap.values, heatmap.signed, self.caption(name))
-            for name, heatmap in self.heatmaps.items()
-        ]
+        panels = []
+        for name, heatmap in self.heatmaps.items():
+            caption, label = self.caption(name), heatmap.target_label
+            if label is not None:
+                caption = caption.replace(label, class_name(label, heatmap.target))
+            panels.append((heatmap.title, heatmap.values, heatmap.signed, caption))
         return render.comparison(self.prepared.crop, panels)
 
     def caption(self, name: str) -> str:

@@ -13,6 +13,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from vit_explorer.datasets.metrics import Metrics
+from vit_explorer.drawing.blank import blank
+from vit_explorer.drawing.lettering import class_name, note_numbers
 from vit_explorer.training.recipe import Measured
 from vit_explorer.training.run_folder import Row, measured_on
 
@@ -24,7 +26,7 @@ _MOST_NUMBERS = 20
 def draw_curves(rows: Sequence[Row], title: str, measured: Measured = "test") -> bytes:
     """Loss, accuracy and learning rate an epoch, as PNG; `measured` names the log's columns."""
     name_of = {"train": "train", measured: MEASURED_NAMES[measured]}
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = blank((10, 4), dpi=100)
     loss, accuracy = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 10 else None
@@ -59,7 +61,7 @@ def run_curves(groups: Mapping[str, Sequence[Sequence[Row]]]) -> Figure:
     A group is the logs of runs that differ by their seed alone: their mean, and a band from the
     lowest to the highest. An epoch that not all of them have reached is left out.
     """
-    figure = Figure(figsize=(11, 4.8), dpi=110, layout="constrained")
+    figure = blank((11, 4.8))
     loss, accuracy = figure.subplots(1, 2)
     colours = _colours(len(groups))
     handles, names = [], []
@@ -115,7 +117,7 @@ def draw_confusion(metrics: Metrics) -> bytes:
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(metrics.classes)
     side = min(12.0, 3.5 + 0.45 * n)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = blank((side + 1, side), dpi=100)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
     if n <= _MOST_NUMBERS:
@@ -124,8 +126,10 @@ def draw_confusion(metrics: Metrics) -> bytes:
                 colour = "black" if shares[row, column] > 60 else "white"
                 text = f"{shares[row, column]:.1f}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(n), metrics.classes, rotation=45, ha="right")
-        axes.set_yticks(range(n), metrics.classes)
+        names = [class_name(label, number) for number, label in enumerate(metrics.classes)]
+        axes.set_xticks(range(n), names, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(n), names, parse_math=False)
+        note_numbers(figure, metrics.classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"accuracy {100 * metrics.accuracy:.2f} % of {metrics.samples:,} pictures")
