@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import vit_explorer as vx
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.browser
 
 FIRST = '.compare-side[data-side="first"]'
 SECOND = '.compare-side[data-side="second"]'
+DIFFERENCE = '.compare-side[data-side="difference"]'
 
 
 def wait_for_maps(page: Page) -> None:
@@ -30,6 +32,39 @@ def wait_for_maps(page: Page) -> None:
 
 def labels(page: Page, side: str) -> list[str]:
     return list(page.locator(f"{side} .label").all_inner_texts())
+
+
+def test_two_classes_stand_on_one_scale_beside_their_difference(
+    page: Page, address: str, small_checkpoint: Path, cat: Path
+) -> None:
+    show(page, "compare")
+    page.get_by_role("button", name="another class").click()
+    model = vx.load_model(small_checkpoint)
+    first, second = vx.explain(model, cat, methods=()).predictions[:2]
+    page.select_option("#vx-other-class", str(second.index))
+    page.locator(f"{SECOND} h3", has_text=second.label).wait_for()
+    page.locator(".compare-tools select").first.select_option("grad_cam")
+    wait_for_maps(page)
+    maps = [
+        vx.explain(model, cat, "grad_cam", one.index).heatmaps["grad_cam"].values
+        for one in (first, second)
+    ]
+    difference = maps[0] - maps[1]
+    assert page.inner_text(f"{DIFFERENCE} h3") == f"{first.label} − {second.label}"
+    words = page.inner_text(f"{DIFFERENCE} .says")
+    for label, extreme in ((first.label, difference.max()), (second.label, difference.min())):
+        row, column = np.argwhere(difference == extreme)[0] + 1
+        found = re.search(
+            rf"More for {re.escape(label)}: row {row}, column {column} \(([^)]+)\)", words
+        )
+        assert found and float(found[1].replace("−", "-")) == pytest.approx(extreme, rel=0.02)
+    highs = page.locator(".compare-side:visible .bar-high").all_inner_texts()
+    assert highs[0] == highs[1]  # one scale
+    lows = page.locator(f"{DIFFERENCE} .bar-low").inner_text()
+    assert lows == f"−{highs[2]}"
+    page.locator(".compare-tools select").first.select_option("rollout")
+    page.locator(f"{DIFFERENCE} .compare-missing", has_text="the same for every class").wait_for()
+    page.wait_for_function(f"location.hash.includes('beside=class%3A{second.index}')")
 
 
 def test_a_second_picture_is_shown_beside_the_first(
@@ -63,7 +98,7 @@ def test_a_second_picture_is_shown_beside_the_first(
 
     page.get_by_role("button", name="attention", exact=True).click()
     wait_for_maps(page)
-    highs = page.locator(".compare-side .bar-high").all_inner_texts()
+    highs = page.locator(".compare-side:visible .bar-high").all_inner_texts()
     assert len(highs) == 2
     assert highs[0] == highs[1]
     head = page.locator("#vx-view-compare .chooser select")
@@ -97,7 +132,7 @@ def test_two_models_are_shown_on_one_picture(page: Page, small_checkpoint: Path,
     assert page.inner_text(f"{FIRST} .compare-place") == "Layer 4 of 4, mean of the heads"
     assert page.inner_text(f"{SECOND} .compare-place") == "Layer 9 of 9, mean of the heads"
     assert page.inner_text("#vx-view-compare .chooser output") == "4/4 · 9/9"
-    highs = page.locator(".compare-side .bar-high")
+    highs = page.locator(".compare-side:visible .bar-high")
     shared = highs.all_inner_texts()
     assert shared[0] == shared[1]
     assert shared[0].endswith("×")

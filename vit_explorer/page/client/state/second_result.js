@@ -1,4 +1,4 @@
-// The second result of the Compare view: another model on the picture, or the model on another picture.
+// The second result of the Compare view: another model or class on the picture, or the model on another picture.
 
 import { t } from "../base/words.js";
 import { forgetFailures } from "../server/packed.js";
@@ -7,10 +7,11 @@ import { sendPicture } from "../server/requests.js";
 import { prepareResult } from "./results.js";
 
 /**
- * What is asked for: `wanted` is { kind: "model" or "picture", name }.
+ * What is asked for: `wanted` is { kind: "class", "model" or "picture", name }.
  * @param {Result} result
  */
 function requestFor({ place }, { kind, name }) {
+  if (kind === "class") return { ...place, target: Number(name) };
   return kind === "model"
     ? { model: name, picture: place.picture, target: null }
     : { model: place.model, picture: name, target: place.target };

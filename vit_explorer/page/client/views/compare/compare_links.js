@@ -3,7 +3,7 @@
 import { chosen, mapOf, oneOf, only } from "../../state/link_entries.js";
 
 const PARTS = oneOf(["attention", "positions", "components", "features", "query_key"]);
-const SIDES = /^(model|picture):([\w.:-]{1,120})$/;
+const SIDES = /^(class|model|picture):([\w.:-]{1,120})$/;
 
 /** @type {LinkEntry[]} */
 export const LINKS = [

@@ -4,7 +4,7 @@ import { nameOf } from "../../base/class_names.js";
 import { el, replace, setText } from "../../base/dom.js";
 import { percent, short } from "../../base/format.js";
 import { lacks, whyNot } from "../../base/lacks.js";
-import { told } from "../../base/outputs.js";
+import { targetName, told } from "../../base/outputs.js";
 import { t } from "../../base/words.js";
 import { barOf } from "../../charts/share_bar.js";
 import { createColourBar } from "../../controls/colour_bar.js";
@@ -21,6 +21,7 @@ import { maximum, overlay } from "../../maps/pixels.js";
 import { attentionCode, mapCode } from "../../state/code_orders.js";
 import { fusionOf } from "../../state/fusion.js";
 import { queryToken, withChanges } from "../../state/store.js";
+import { classesOf, ofClasses } from "./compare_class.js";
 import { describePatches, nearestToken, ofPatches, patchCode, patchMap, sameModel } from "./compare_patches.js";
 import { timesEven } from "./compare_scale.js";
 
@@ -73,7 +74,7 @@ export function createSide(context, store, { label, name }) {
   const menu = createFigureMenu({ ...context, store }, file, {
     title: titleOf,
     targeted: (state) => Boolean(shownIn(state)?.class_specific),
-    detail: describePlace,
+    detail: (state) => (differs ? t("compare.difference.of", classesOf(state)) : describePlace(state)),
     figure: (state) => {
       const map = shownIn(state);
       return {
@@ -90,7 +91,8 @@ export function createSide(context, store, { label, name }) {
       const [map, { grid }] = [shownIn(state), state.result.model];
       return map.components ? componentTable(map.components.scores, grid) : gridTable(map.values, grid, map.name);
     },
-    code: (state) => codeOf(state, limits, context.store.get()),
+    // What two maps differ in has no one command.
+    code: (state) => (differs ? null : codeOf(state, limits, context.store.get())),
   });
   const missing = el("p", { class: "compare-missing" });
   const picture = el("div", { class: "compare-picture" }, canvas.canvas, missing);
@@ -103,8 +105,16 @@ export function createSide(context, store, { label, name }) {
     el("div", { class: "under-stage" }, bar.node, menu),
     says,
   );
+  const differs = name === "difference";
   let limits = null;
   let listed = null;
+
+  /** @param {State} state */
+  function headingOf(state) {
+    if (differs) return t("compare.difference.of", classesOf(state));
+    const { model, target } = state.result;
+    return ofClasses(state) ? targetName(target) : `${model.name} · ${state.result.picture.name}`;
+  }
 
   /**
    * @param {number} width
@@ -149,18 +159,19 @@ export function createSide(context, store, { label, name }) {
     const map = shownIn(state);
     const { result } = state;
     node.style.setProperty("--aspect", cropAspect(result).toFixed(4));
-    setText(title, `${result.model.name} · ${result.picture.name}`);
+    setText(title, headingOf(state));
     title.title = title.textContent;
     setText(place, whereOf(state));
     if (listed !== result) list(result);
     listed = result;
     canvas.draw();
     missing.hidden = Boolean(map);
-    setText(missing, map ? "" : whyMissing(state, context.store.get()));
+    setText(missing, map ? "" : differs ? t("compare.none.difference") : whyMissing(state, context.store.get()));
     menu.hidden = !map;
     bar.node.style.visibility = map && !map.components ? "visible" : "hidden";
     if (map) bar.show(tableOf(state, map), limits ?? map.limits, valueAt(state, map));
-    setText(says, map ? describe(state, map, context.store.get()) : "");
+    predictions.hidden = ofClasses(state); // the same in all, and beside the picture
+    setText(says, map ? (differs ? describeDifference : describe)(state, map, context.store.get()) : "");
   }
 
   /** @param {Result} result */
@@ -277,4 +288,19 @@ function describe(state, map, root) {
   const here = valueAt(state, map);
   const said = { row, column, top: short(map.values[best]), token, value: here === null ? "" : short(here) };
   return t(here === null ? "compare.says" : "compare.says.here", said);
+}
+
+/**
+ * Where the maps of two classes differ most, either way.
+ * @param {State} state
+ */
+function describeDifference(state, { values }) {
+  const { model } = state.result;
+  const places = [extremePatch(values, 0), extremePatch(values.map((value) => -value), 0)];
+  const [here, there] = places.map((at) => cellOf(model, at + model.prefix.length).map((index) => index + 1));
+  return t("compare.says.difference", {
+    ...classesOf(state),
+    row: here[0], column: here[1], top: short(values[places[0]]),
+    row2: there[0], column2: there[1], low: short(values[places[1]]),
+  });
 }

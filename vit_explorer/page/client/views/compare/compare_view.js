@@ -1,4 +1,4 @@
-// Compare: two models on one picture, or one model on two pictures, with one pointer for both.
+// Compare: two models or two classes on one picture, or one model on two pictures, with one pointer for all.
 
 import { el, replace, segmented, setText } from "../../base/dom.js";
 import { percent } from "../../base/format.js";
@@ -7,11 +7,12 @@ import { createChooser } from "../../controls/number_tables.js";
 import { createTwin } from "../../state/mirrored_store.js";
 import { comparable, sharedLimits } from "./compare_scale.js";
 import { ofPatches, PATCH_PARTS } from "./compare_patches.js";
+import { createClassMenu, differenceStore, ofClasses } from "./compare_class.js";
 import { createSide, mapOf } from "./compare_side.js";
 import { withChanges } from "../../state/store.js";
 
 const PARTS = ["map", "attention", "positions", ...PATCH_PARTS];
-const KINDS = ["model", "picture"];
+const KINDS = ["class", "model", "picture"];
 
 /** @param {Context} context */
 export function createCompareView(context) {
@@ -21,9 +22,10 @@ export function createCompareView(context) {
   const tools = createTools(store);
   const first = createSide(context, methodStore(store), { label: t("compare.first"), name: "first" });
   const second = createSide(context, methodStore(twin), { label: t("compare.second"), name: "second" });
+  const difference = createSide(context, methodStore(differenceStore(store)), { label: t("compare.difference"), name: "difference" });
   const empty = createEmpty();
   const scale = el("p", { class: "note compare-scale" });
-  const sides = el("div", { class: "compare-sides" }, first.node, second.node, empty.node);
+  const sides = el("div", { class: "compare-sides" }, first.node, second.node, difference.node, empty.node);
   const node = el("section", { class: "view view-compare" }, chooser.node, tools.node, sides, scale);
 
   /** @param {State} state */
@@ -34,6 +36,10 @@ export function createCompareView(context) {
     node.setAttribute("aria-busy", String(Boolean(state.otherBusy)));
     second.node.hidden = !both;
     second.node.classList.toggle("stale", both && Boolean(state.otherBusy));
+    const classes = both && ofClasses(state) && state.comparePart === "map";
+    difference.node.hidden = !classes;
+    difference.node.classList.toggle("stale", classes && Boolean(state.otherBusy));
+    sides.classList.toggle("three", classes);
     empty.node.hidden = both;
     empty.show(state);
     needRows(store, state.result, store.get());
@@ -43,6 +49,7 @@ export function createCompareView(context) {
     const limits = sharedLimits(one, two, state.compareShared);
     first.draw(limits?.[0] ?? null);
     if (both) second.draw(limits?.[1] ?? null);
+    if (classes) difference.draw(null);
     setText(scale, both && one && two ? t(`compare.scale.${scaleOf(one, two, state)}`, sharesOf(one)) : "");
   }
 
@@ -96,7 +103,8 @@ function createSecond({ store, setup, actions }) {
   const kind = segmented(
     t("compare.kind"),
     KINDS.map((name) => [name, t(`compare.kind.${name}`)]),
-    (otherKind) => store.set({ otherKind }),
+    // What is no map is the same for every class.
+    (otherKind) => store.set({ otherKind, ...(otherKind === "class" ? { comparePart: "map" } : {}) }),
   );
   const model = el("input", {
     id: "vx-other-model",
@@ -121,6 +129,7 @@ function createSecond({ store, setup, actions }) {
     model,
     el("button", {}, t("compare.load")),
   );
+  const classes = createClassMenu({ store, actions });
   const file = el("input", {
     type: "file",
     id: "vx-other-file",
@@ -156,13 +165,16 @@ function createSecond({ store, setup, actions }) {
   const doing = el("span", { role: "status" });
   const stop = el("button", { type: "button", onclick: actions.other.stop }, t("action.stop"));
   const waiting = el("div", { class: "compare-waiting" }, doing, stop);
-  const node = el("div", { class: "toolbar compare-choice" }, kind.node, form, pictures, waiting);
+  const node = el("div", { class: "toolbar compare-choice" }, kind.node, classes.node, form, pictures, waiting);
 
   /** @param {State} state */
-  function show({ otherKind, otherWanted, otherBusy }) {
+  function show(state) {
+    const { otherKind, otherWanted, otherBusy } = state;
     kind.show(otherKind);
     setText(doing, otherBusy);
     waiting.style.visibility = otherBusy ? "visible" : "hidden";
+    classes.node.hidden = otherKind !== "class";
+    classes.show(state);
     form.hidden = otherKind !== "model";
     pictures.hidden = otherKind !== "picture";
     const chosen = otherWanted?.kind === "model" ? otherWanted.name : "";
