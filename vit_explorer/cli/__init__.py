@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": explaining.inspect,
     "train": training.train,
     "evaluate": training.evaluate,
+    "study": comparing.study,
     "compare-runs": comparing.compare_runs,
     "doctor": examining.doctor,
     "ship": training.ship,

@@ -1,4 +1,4 @@
-"""The command that puts runs side by side."""
+"""The commands that put runs side by side, and train those of a study."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.console import Console
 
 import vit_explorer as vx
 from vit_explorer.cli import tables
-from vit_explorer.cli.options import AsJson, Device, check_out
-from vit_explorer.cli.printing import line, say, say_json
+from vit_explorer.cli.options import AsJson, Device, Precision, check_out
+from vit_explorer.cli.printing import say, say_json, tell
 from vit_explorer.cli.progress_bars import method_bars
 
 
@@ -50,7 +50,7 @@ def compare_runs(
         )
     written = None if out is None else found.save(out)
     for note in found.notes:
-        print(line(note), file=sys.stderr)
+        tell(note)
     if as_json:
         say_json(told(found))
         return
@@ -62,3 +62,53 @@ def compare_runs(
         say(f"{one.verdict} {one.measured}")
     if written is not None:
         say(f"written to {written}/ (report.html)")
+
+
+def study(
+    name: Annotated[
+        str | None, typer.Argument(help="A study, such as positions; none lists them.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="cifar10 (the default), or a folder; runs that go on know it."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of its runs and report; else runs/study-NAME.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each run.", min=1)] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each variant.", min=1)] = 1,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting to change in all runs.", metavar="KEY=VALUE"),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Train the variants of a study and show them side by side; given again, it goes on with what
+    Ctrl-C left."""
+    from vit_explorer.training.study import STUDIES, run_study
+    from vit_explorer.training.study_files import summaries
+
+    if name is None:
+        for one in STUDIES.values():
+            print(f"{one.name:22} {one.title}: {', '.join(one.variants)}")
+        return
+    if out is not None:
+        check_out(out)
+    changes = [*(change or ()), *([] if epochs is None else [f"epochs={epochs}"])]
+    found = run_study(
+        name,
+        data=data,
+        out=out,
+        seeds=seeds,
+        overrides=changes,
+        device=device,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+        tell=tell,
+    )
+    if not found.finished:
+        say(f"stopped with {found.done} of {found.planned} runs finished; the same command goes on")
+        return
+    Console().print(tables.study_table(summaries(found)))
+    say(f"written to {found.save()}/ (report.html)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 from rich.markup import escape
@@ -35,3 +36,8 @@ def marked(text: str) -> str:
 def line(message: str) -> str:
     """A message as one line of stderr."""
     return f"vit-explorer: {escaped(' '.join(message.split()))}"
+
+
+def tell(note: str) -> None:
+    """Say something beside the results."""
+    print(line(note), file=sys.stderr)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vit_explorer.models.loaded import LoadedModel
     from vit_explorer.training.compared_runs import RunComparison
     from vit_explorer.training.recorded_runs import RecordedRun
+    from vit_explorer.training.study_files import VariantSummary
 
 
 def predictions_table(result: Explanation) -> Table:
@@ -206,6 +207,26 @@ def settings_table(found: RunComparison) -> Table:
         for key, values in own.items():
             table.add_row(marked(key), *(marked(shown(value)) for value in values))
         table.add_section()
+    return table
+
+
+def study_table(variants: Sequence[VariantSummary]) -> Table:
+    """How right each variant is, and whether that differs from the first beyond chance."""
+    table = Table()
+    table.add_column("variant", no_wrap=True)
+    for heading in ("seeds", "test accuracy", "lowest to highest", "difference, 95 %", "p"):
+        table.add_column(heading, justify="right")
+    for one in variants:
+        low, high = min(one.accuracies), max(one.accuracies)
+        reached = [str(len(one.accuracies)), f"{one.mean:.2%}", f"{low:.2%} to {high:.2%}"]
+        if one.difference is None:
+            compared = ["", ""]
+        elif one.p is None:
+            compared = [f"{100 * one.difference:+.2f}", ""]
+        else:
+            ends = f"{100 * (one.low or 0):+.2f} to {100 * (one.high or 0):+.2f}"
+            compared = [f"{100 * one.difference:+.2f}, {ends}", f"{one.p:.3f}"]
+        table.add_row(one.variant, *reached, *compared)
     return table
 
 

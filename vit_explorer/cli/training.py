@@ -11,7 +11,7 @@ import typer
 
 import vit_explorer as vx
 from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice, check_out
-from vit_explorer.cli.printing import line, say
+from vit_explorer.cli.printing import say, tell
 
 
 def train(
@@ -47,7 +47,7 @@ def train(
         device=device,
         precision=precision,
         progress=True,
-        tell=_tell,
+        tell=tell,
     )
     if not result.main:
         return
@@ -76,7 +76,7 @@ def evaluate(
     loaded = source.load()
     metrics = vx.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
     for note in metrics.source.notes:
-        _tell(note)
+        tell(note)
     _print_metrics(metrics)
     if len(metrics.classes) < len(loaded.labels):
         print(
@@ -116,10 +116,6 @@ def export_images(
 
     count = write_images(data, out, progress=sys.stderr.isatty())
     say(f"{count:,} pictures written to {out}/")
-
-
-def _tell(note: str) -> None:
-    print(line(note), file=sys.stderr)
 
 
 def _print_metrics(metrics: vx.Metrics) -> None:

@@ -8,12 +8,16 @@ from typing import Any
 
 def render(room: str, template: str, **values: Any) -> bytes:
     """A template of a room, such as `__package__`, filled with values, in which what anyone wrote
-    is text."""
-    from jinja2 import Environment, StrictUndefined
+    is text; it may include others of its room."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    text = (resources.files(room) / template).read_text(encoding="utf-8")
+    templates = resources.files(room)
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     # A file's name may hold what is no text.
-    return environment.from_string(text).render(**values).encode("utf-8", "backslashreplace")
+    return environment.get_template(template).render(**values).encode("utf-8", "backslashreplace")

@@ -42,12 +42,14 @@ __all__ = [
     "colorize",
     "comparison",
     "describe",
+    "draw_mosaic",
     "enlarge",
     "limits",
     "lookup",
     "numbered_patches",
     "overlay",
     "position_maps",
+    "position_mosaic",
 ]
 
 Panel = tuple[str, ArrayLike, bool, str]
@@ -182,6 +184,26 @@ def position_maps(similarity: ArrayLike) -> Figure:
     One small map a position, laid out as the patches are; scale -1 to 1. After figure 7 of
     Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words".
     """
+    mosaic, gap = position_mosaic(similarity)
+    rows, columns = np.shape(similarity)[:2]
+    side = 7.0
+    scale = side / max(mosaic.shape)
+    size = (mosaic.shape[1] * scale + 1.6, mosaic.shape[0] * scale + 1.0)
+    figure = blank(size, dpi=120)
+    axis = figure.subplots()
+    draw_mosaic(axis, mosaic)
+    _number_ticks(axis.set_xticks, columns, columns + gap)
+    _number_ticks(axis.set_yticks, rows, rows + gap)
+    axis.set_xlabel("patch column")
+    axis.set_ylabel("patch row")
+    bar = figure.colorbar(axis.images[0], ax=axis, fraction=0.04, pad=0.02)
+    bar.set_label("cosine similarity")
+    return figure
+
+
+def position_mosaic(similarity: ArrayLike) -> tuple[NDArray[np.float64], int]:
+    """The maps of all positions (gh, gw, gh, gw) laid out as the patches are, and how many cells of
+    NaN lie between two of them."""
     cosine = np.asarray(similarity, dtype=np.float64)
     if cosine.ndim != 4 or cosine.shape[:2] != cosine.shape[2:] or not cosine.size:
         raise OptionError(
@@ -193,24 +215,16 @@ def position_maps(similarity: ArrayLike) -> Figure:
     gap = max(1, round(max(rows, columns) / 8))
     padded = np.full((rows, rows + gap, columns, columns + gap), np.nan)
     padded[:, :rows, :, :columns] = cosine.transpose(0, 2, 1, 3)
-    mosaic = padded.reshape(rows * (rows + gap), columns * (columns + gap))[:-gap, :-gap]
-    side = 7.0
-    scale = side / max(mosaic.shape)
-    size = (mosaic.shape[1] * scale + 1.6, mosaic.shape[0] * scale + 1.0)
-    figure = blank(size, dpi=120)
-    axis = figure.subplots()
-    shown = np.ma.masked_invalid(mosaic)
+    return padded.reshape(rows * (rows + gap), columns * (columns + gap))[:-gap, :-gap], gap
+
+
+def draw_mosaic(axis: Axes, mosaic: NDArray[np.float64]) -> None:
+    """Draw what `position_mosaic` laid out, on the scale of cosines."""
     axis.set_facecolor("0.8")  # a zero is white: gaps must not look like one
+    shown = np.ma.masked_invalid(mosaic)
     axis.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="none")
-    _number_ticks(axis.set_xticks, columns, columns + gap)
-    _number_ticks(axis.set_yticks, rows, rows + gap)
-    axis.set_xlabel("patch column")
-    axis.set_ylabel("patch row")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    bar = figure.colorbar(axis.images[0], ax=axis, fraction=0.04, pad=0.02)
-    bar.set_label("cosine similarity")
-    return figure
 
 
 def describe(values: ArrayLike, signed: bool = False) -> str:

@@ -4,14 +4,19 @@ from .film_callback import TrainingFilm
 from .recipe import Recipe, list_recipes, load_recipe
 from .run import RunResult, train
 from .ship import Shipment, ship
+from .study import STUDIES, Study, StudyResult, run_study
 
 __all__ = [
+    "STUDIES",
     "Recipe",
     "RunResult",
     "Shipment",
+    "Study",
+    "StudyResult",
     "TrainingFilm",
     "list_recipes",
     "load_recipe",
+    "run_study",
     "ship",
     "train",
 ]

@@ -47,7 +47,7 @@ def write_comparison(found: RunComparison, directory: Path) -> Path:
         curves = png_of(found.figure())
         for name, content in {
             "curves.png": curves,
-            "runs.csv": csv_table(_RUNS, map(_run_row, found.runs)),
+            "runs.csv": csv_table(RUN_COLUMNS, map(run_row, found.runs)),
             "settings.csv": _settings(found),
             "classes.csv": csv_table(("first", "second", *_CLASSES), _class_rows(found)),
             "pictures.csv": csv_table(_PICTURES, _picture_rows(found)),
@@ -63,7 +63,7 @@ def told(found: RunComparison) -> dict[str, Any]:
     """The numbers of a comparison, for a file or a program."""
     return {
         "format": 1,
-        "runs": [dict(zip(_RUNS, _run_row(run), strict=True)) for run in found.runs],
+        "runs": [dict(zip(RUN_COLUMNS, run_row(run), strict=True)) for run in found.runs],
         "settings": found.settings,
         "facts": found.facts,
         "pairs": [_pair_told(one) for one in found.pairs],
@@ -87,13 +87,14 @@ def _pair_told(one: RunPair) -> dict[str, Any]:
     }
 
 
-_RUNS = (
+RUN_COLUMNS = (
     "run", "recipe", "seed", "epochs", "of_epochs", "measured_on", "best_accuracy", "finished",
     "test_accuracy", "test_cross_entropy", "test_calibration_error", "seconds",
 )  # fmt: skip
 
 
-def _run_row(run: RecordedRun) -> tuple[Any, ...]:
+def run_row(run: RecordedRun) -> tuple[Any, ...]:
+    """A run's row of a table with `RUN_COLUMNS`."""
     metrics = run.metrics or {}
     return (
         run.name,
@@ -183,7 +184,7 @@ def _report(found: RunComparison, curves: bytes) -> bytes:
         __package__,
         "comparison.html.jinja",
         found=found,
-        runs=[dict(zip(_RUNS, _run_row(run), strict=True)) for run in found.runs],
+        runs=[dict(zip(RUN_COLUMNS, run_row(run), strict=True)) for run in found.runs],
         curves=base64.b64encode(curves).decode(),
         differing=[
             ("What differs between the recipes", _as_text(found.settings)),

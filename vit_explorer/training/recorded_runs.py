@@ -111,18 +111,18 @@ def differing_facts(runs: Sequence[RecordedRun]) -> dict[str, tuple[Any, ...]]:
 
 
 def _differing(tables: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    flat = [_flattened(table) for table in tables]
+    flat = [flattened(table) for table in tables]
     keys = dict.fromkeys(key for one in flat for key in one)
     values = {key: tuple(one.get(key) for one in flat) for key in keys}
     return {key: own for key, own in values.items() if any(one != own[0] for one in own)}
 
 
-def _flattened(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flattened(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """A table of tables as one, by keys such as "model.dim"; what is None is left out."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            found |= _flattened(value, f"{before}{key}.")
+            found |= flattened(value, f"{before}{key}.")
         elif value is not None:
             found[f"{before}{key}"] = value
     return found

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vit_explorer.datasets.metrics import Metrics
@@ -55,21 +57,30 @@ def draw_curves(rows: Sequence[Row], title: str, measured: Measured = "test") ->
 
 
 def run_curves(groups: Mapping[str, Sequence[Sequence[Row]]]) -> Figure:
-    """Loss and accuracy an epoch of many runs, one axis each: a colour a group of runs, solid where
-    pictures were measured, dotted in training.
+    """Loss and accuracy an epoch of many runs, one axis each, as `draw_groups` draws them."""
+    figure = blank((11, 4.8))
+    loss, accuracy = figure.subplots(1, 2)
+    handles, names = draw_groups(loss, accuracy, groups)
+    legend = figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def draw_groups(
+    loss: Axes, accuracy: Axes, groups: Mapping[str, Sequence[Sequence[Row]]]
+) -> tuple[list[Line2D], list[str]]:
+    """Draw groups of runs on two axes, a colour a group: solid where pictures were measured, dotted
+    in training. What is returned makes a legend.
 
     A group is the logs of runs that differ by their seed alone: their mean, and a band from the
     lowest to the highest. An epoch that not all of them have reached is left out.
     """
-    figure = blank((11, 4.8))
-    loss, accuracy = figure.subplots(1, 2)
-    colours = _colours(len(groups))
     handles, names = [], []
-    for (label, logs), colour in zip(groups.items(), colours, strict=True):
+    for (label, logs), colour in zip(groups.items(), group_colours(len(groups)), strict=True):
         part = measured_on(logs[0])
-        shown = f"{label}: {MEASURED_NAMES[part]}" if part != "test" else label
         handles.append(Line2D([], [], color=colour))
-        names.append(shown)
+        names.append(f"{label}: {MEASURED_NAMES[part]}" if part != "test" else label)
         for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
             for column, style, width in ((part, "-", 1.8), ("train", ":", 1.0)):
                 epochs, values = _together(logs, f"{column}_{name}")
@@ -85,12 +96,9 @@ def run_curves(groups: Mapping[str, Sequence[Sequence[Row]]]) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    legend = figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     accuracy.set_title("solid: test (or as named), dotted: training", fontsize=9, loc="right")
-    return figure
+    return handles, names
 
 
 def _together(
@@ -102,7 +110,7 @@ def _together(
     return [row["epoch"] for row in logs[0][:reached]], values
 
 
-def _colours(count: int) -> list[Any]:
+def group_colours(count: int) -> list[Any]:
     """Colours that can be told apart: the ten that matplotlib draws with, else a whole map."""
     import matplotlib
 

@@ -139,7 +139,7 @@ def train(
                 tell(note)
         kind: Measured = "test" if splits.test is None else "held_out"
         trainer = Trainer(settings, learner, learned, measured, accelerator, teacher, kind)
-        place = str(data) if data == "cifar10" else str(Path(data).absolute())
+        place = data_place(data)
         if accelerator.is_main_process:
             folder.prepare(settings, resume, {"data": place, "precision": precision})
         accelerator.wait_for_everyone()
@@ -161,6 +161,11 @@ def _check_data(recipe: Recipe, splits: Splits) -> None:
             "early_stop: the data has only its test pictures to stop by, which would then be no "
             "test any more; set hold_out=0.1 or so, or add a validation split.",
         )
+
+
+def data_place(data: str | Path) -> str:
+    """How a run notes where its data are, so that it goes on from any folder."""
+    return "cifar10" if data == "cifar10" else str(Path(data).absolute())
 
 
 class _Run:
