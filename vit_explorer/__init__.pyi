@@ -50,6 +50,7 @@ from .methods import METHODS, Heatmap, Method
 from .models.card import ModelCard
 from .models.compared import with_pictures, with_words
 from .models.loaded import LoadedModel
+from .models.onnx_export import OnnxExport, export_onnx
 from .models.predictions import Prediction
 from .models.zoo import available_models, load_model
 from .pictures.decode import Picture, open_picture
@@ -84,6 +85,7 @@ __all__ = [
     "Method",
     "Metrics",
     "ModelCard",
+    "OnnxExport",
     "Outcome",
     "Paired",
     "PairedClasses",
@@ -124,6 +126,7 @@ __all__ = [
     "explain",
     "explain_folder",
     "explain_many",
+    "export_onnx",
     "faithfulness",
     "feature_components",
     "intervene",

@@ -546,7 +546,7 @@ class VisionTransformer(nn.Module):
             )
         x = self.patch_embed(images)  # (B, gh·gw, D)
         prefix = [token for token in (self.cls_token, self.dist_token) if token is not None]
-        x = torch.cat([token.expand(len(x), -1, -1) for token in prefix] + [x], dim=1)
+        x = torch.cat([token.expand(x.shape[0], -1, -1) for token in prefix] + [x], dim=1)
         position = self.position_embedding()
         return self.pos_drop(x if position is None else x + position)
 
