@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 ROOT = Path(__file__).resolve().parents[1]
+# The first picture is explained.
+READY = '.vx[data-state="ready"][aria-busy="false"]'
 # What a browser says of a refusal, at the addresses where tests ask for refusals.
 REFUSED = re.compile(
     r"console: Failed to load resource: the server responded with a status of 422 .*"
@@ -138,6 +140,10 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             opener.open(f"{address}config", timeout=5).close()
             return
+        except urllib.error.HTTPError as error:
+            if error.code == 401:  # it is there, behind its login
+                return
+            time.sleep(0.2)
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.2)
     ended = "ended" if process.poll() is not None else f"did not answer within {STARTING} s"
@@ -227,7 +233,7 @@ def wait_quiet(page: Page, still: float = 0.5) -> None:
 def open_explorer(page: Page, address: str, tab: str = "explain") -> None:
     """Open the page and wait until the first picture is explained."""
     page.goto(f"{address}#{tab}")
-    page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]', timeout=30_000)
+    page.wait_for_selector(READY, timeout=30_000)
 
 
 @pytest.fixture(scope="session")

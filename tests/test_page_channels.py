@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.browser import (
+    READY,
     copied,
     open_explorer,
     running_app,
@@ -92,7 +93,7 @@ def test_six_bands_are_sent_and_explained(browser: Browser, tmp_path: Path) -> N
         page.get_by_text("'cat.png' has 3 channels and the model takes 6").first.wait_for()
         for name in ("field.npy", "field.tif"):
             page.set_input_files("#vx-file", str(tmp_path / name))
-            page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]', timeout=30_000)
+            page.wait_for_selector(READY, timeout=30_000)
             page.locator(".card-seen .caption", has_text="of 6 bands").wait_for()
             caption = page.locator(".card-seen .caption").inner_text()
             assert caption.startswith(

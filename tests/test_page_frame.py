@@ -23,6 +23,7 @@ import vit_explorer as vx
 from tests.asking import lines_of
 from tests.browser import (
     LABELS,
+    READY,
     ROOT,
     copied,
     has_command,
@@ -391,7 +392,7 @@ def test_without_its_server_the_page_says_so(browser: Browser, address: str) -> 
         page.locator("h2", has_text="无法连接到服务器").wait_for()
         assert page.evaluate("getComputedStyle(document.body.firstElementChild).display") == "flex"
         page.context.set_offline(False)
-        page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]', timeout=30_000)
+        page.wait_for_selector(READY, timeout=30_000)
 
 
 CHANGE = """async ([changes, rounds]) => {

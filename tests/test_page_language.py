@@ -17,6 +17,7 @@ import torch
 
 import vit_explorer as vx
 from tests.browser import (
+    READY,
     open_explorer,
     pixels,
     settle,
@@ -322,7 +323,7 @@ def test_the_language_is_the_browser_s_then_the_reader_s(browser: Browser, addre
         assert page.inner_text("#vx-tab-explain") == "Explain"
         page.goto("about:blank")
         page.goto(f"{address}#attention?lang=zh")
-        page.wait_for_selector('.vx[data-state="ready"][aria-busy="false"]')
+        page.wait_for_selector(READY)
         assert page.inner_text("#vx-tab-attention") == "注意力"
         assert unexpected(wrong) == []
 
