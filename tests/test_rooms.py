@@ -30,6 +30,7 @@ ROOMS = (
     "methods",
     "analysis",
     "drawing",
+    "cluster",
     "datasets",
     "explaining",
     "training",

@@ -26,7 +26,7 @@ BROUGHT = {
     "starlette": "fastapi",
 }
 # What only its users have, imported where they hand it in.
-OPTIONAL = {"lightning", "open-clip-torch", "pytorch-lightning", "transformers"}
+OPTIONAL = {"lightning", "open-clip-torch", "pytorch-lightning", "ray", "transformers"}
 
 
 def names(text: str) -> set[str]:

@@ -32,6 +32,7 @@ from .analysis.tokens import (
 )
 from .analysis.weight_randomisation import weight_randomisation
 from .analysis.weights import PatchFilters, patch_filters, position_similarity
+from .cluster.engine import RayEngine
 from .datasets.diagnosis import Diagnosis, Finding
 from .datasets.doctor import doctor
 from .datasets.evaluate import evaluate
@@ -99,6 +100,7 @@ __all__ = [
     "Prediction",
     "Prepared",
     "QueryKeySpace",
+    "RayEngine",
     "ReadoutPath",
     "RecordedRun",
     "RelevanceMaps",

@@ -152,6 +152,7 @@ class Source:
     like: Like = None
 
     def load(self, **more: Any) -> vx.LoadedModel:
+        """The model, as it was asked for but for `more`."""
         given = {one.name: getattr(self, one.name) for one in fields(self)} | more
         pictures, given["words"] = given.pop("like"), self.words or None
         name, texts = given.pop("model"), {key: given.pop(key) for key in ("mean", "std")}
@@ -190,6 +191,33 @@ class SourceAsArgument(Source):
         str, typer.Argument(help="'bundled', 'bundled-cifar10', a timm name, or a checkpoint.")
     ] = field()
     pretrained: Pretrained = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Whether the work is this process's, or spread over the workers of a cluster."""
+
+    engine: Annotated[
+        str,
+        typer.Option(help="local, or ray: over a Ray cluster or all of this machine's cores."),
+    ] = "local"
+    workers: Annotated[
+        int | None, typer.Option(help="With --engine ray: how many at most.", min=1)
+    ] = None
+
+    def found(self, device: str) -> vx.RayEngine | None:
+        """The engine, checked; None of this process. Raises OptionError as `RayEngine`."""
+        from vit_explorer.cluster.engine import find_engine
+
+        engine = find_engine(self.engine)  # type: ignore[arg-type]  # says what else it is
+        if engine is not None:
+            return vx.RayEngine(workers=self.workers, device=device)
+        if self.workers is not None:
+            raise OptionError(
+                "error.workers.local",
+                "--workers is for --engine ray; add that, or leave the workers out.",
+            )
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,14 @@ from typing import Annotated
 import typer
 
 import vit_explorer as vx
-from vit_explorer.cli.options import Data, Device, Precision, SourceOnDevice, check_out
+from vit_explorer.cli.options import (
+    Data,
+    Device,
+    Precision,
+    SourceOnDevice,
+    Spread,
+    check_out,
+)
 from vit_explorer.cli.printing import say, tell
 
 
@@ -63,28 +70,51 @@ def train(
 
 def evaluate(
     source: SourceOnDevice,
+    spread: Spread,
     data: Data = "cifar10",
     precision: Annotated[str, typer.Option(help="no (float32) or bf16.")] = "no",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="With --engine ray: keep the same model's answers in --out."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for each picture's prediction, tables a class, and a report."),
     ] = None,
 ) -> None:
-    """Measure a model on a data set's test pictures, and say what it takes for what."""
+    """Measure a model on a data set's test pictures, and say what it takes for what.
+
+    With --engine ray the answers are in --out/parts/ as they come, and pictures that can't be read
+    are named on stderr and passed over; the exit code is then 2.
+    """
     if out is not None:
         check_out(out)
-    loaded = source.load()
-    metrics = vx.evaluate(loaded, data, precision=precision, progress=sys.stderr.isatty())
-    for note in metrics.source.notes:
+    engine = spread.found(source.device)
+    loaded = source.load() if engine is None else source.load(device="cpu")
+    found = vx.evaluate(
+        loaded,
+        data,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+        engine=engine or "local",
+        parts=None if engine is None or out is None else out / "parts",
+        resume=resume,
+    )
+    for note in found.source.notes:
         tell(note)
-    _print_metrics(metrics)
-    if len(metrics.classes) < len(loaded.labels):
+    for picture, why in found.unreadable.items():
+        tell(f"{picture}: {why}")
+    if found.lost:
+        tell(f"{found.lost:,} workers were lost, and others did their work")
+    _print_metrics(found)
+    if len(found.classes) < len(loaded.labels):
         print(
-            f"Only the data's {len(metrics.classes)} classes counted as answers, of "
+            f"Only the data's {len(found.classes)} classes counted as answers, of "
             f"{len(loaded.labels)} that the model knows."
         )
     if out is not None:
-        say(f"written to {metrics.save(out)}/ (report.html)")
+        say(f"written to {found.save(out)}/ (report.html)")
+    raise typer.Exit(2 if found.unreadable else 0)
 
 
 def ship(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vit_explorer.cluster.engine import Engine, RayEngine, find_engine
 from vit_explorer.datasets.evaluation import Evaluation, evaluation_of
 from vit_explorer.datasets.sources import Source, find_pictures
 from vit_explorer.datasets.tiny_imagenet import named
@@ -32,6 +34,9 @@ def evaluate(
     device: str = "auto",
     precision: str = "no",
     progress: Progress = False,
+    engine: Engine = "local",
+    parts: str | Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Evaluation:
     """Measure a model on the test split of a data set, as `find_pictures` finds it.
@@ -42,21 +47,41 @@ def evaluate(
         precision: "no" (float32) or "bf16".
         progress: True for a bar; or called with how many pictures are done, and of how many; what
             it raises stops the evaluation.
+        engine: "ray" spreads the pictures over a Ray cluster or all cores and GPUs of this machine
+            (extra `ray`; a `RayEngine` says how many). Each worker loads the model by itself, so it
+            must have a name or file; an unreadable picture doesn't end the evaluation, but is in
+            its `unreadable`.
+        parts: with Ray a folder that gets the answers as they come, in Parquet files.
+        resume: keep the answers in `parts` that the same model gave about files that have not
+            changed since.
 
     Only the data's classes count as answers, also of a model that knows more.
 
     Raises:
         DataError: no such data, unreadable pictures, or classes that aren't the model's.
-        OptionError: another precision.
+        OptionError: another precision or engine, Ray is missing or doesn't start, or a model that
+            its workers can't load.
         TargetError: a model whose outputs are no classes, of which one holds.
     """
     if precision == "fp16":
         raise OptionError("error.evaluate.fp16", "The precision was 'fp16', expected no or bf16.")
+    spread = find_engine(RayEngine(device=device) if engine == "ray" else engine)
+    if (spread is None and parts is not None) or (resume and parts is None):
+        raise OptionError(
+            "error.evaluate.parts",
+            "Answers are kept as they come, and gone on with, by engine='ray' and in a folder "
+            "(parts, or --out) alone; give both, or leave parts and resume out.",
+        )
     source = find_pictures(data, "test")
-    loaded = (
-        model if isinstance(model, LoadedModel) else load_model(model, device=device, **options)
-    )
+    here = device if spread is None else "cpu"
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, device=here, **options)
     _check_classes(loaded)
+    if spread is not None:
+        from vit_explorer.datasets.spread_evaluation import SpreadEvaluation
+
+        return SpreadEvaluation(loaded, source, precision, batch_size, progress).run(
+            spread, None if parts is None else Path(parts), resume=resume
+        )
     half = choose_precision(precision, loaded.device) == "bf16"
     logits = predict(loaded, source, batch_size=batch_size, half=half, progress=progress)
     return evaluation_of(logits, source, loaded.card.name)
@@ -79,17 +104,41 @@ def predict(
     order = class_columns(model, source.classes)
     answers = []
     batches = _batches((model.preprocess.transform(p) for p in source.pictures()), batch_size)
-    bar = tqdm(total=len(source), desc="evaluating", disable=progress is not True, leave=False)
-    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=half)
-    with bar, torch.inference_mode(), autocast:
+    with counting(progress, len(source)) as count:
         for batch in batches:
-            # Between batches the model is free for others: a page explains with it meanwhile.
-            with model.lock:
-                answers.append(answer(model, batch.to(model.device)).raw.float().cpu()[:, order])
-            bar.update(len(batch))
-            if callable(progress):
-                progress(sum(map(len, answers)), len(source))
-    raw = torch.cat(answers)
+            answers.append(logits_of(model, batch, order, half=half))
+            count(len(batch))
+    return numbers(torch.cat(answers), model)
+
+
+@contextmanager
+def counting(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
+    """What is called with how many more pictures are done, to tell `progress`."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        bar.update(more)
+        if callable(progress):
+            progress(done, total)
+
+    with tqdm(total=total, desc="evaluating", disable=progress is not True, leave=False) as bar:
+        yield count
+
+
+@torch.inference_mode()
+def logits_of(model: LoadedModel, batch: Tensor, order: list[int], *, half: bool) -> Tensor:
+    """Logits (B, C) of the model's outputs in `order`, about prepared pictures (B, 3, H, W)."""
+    # Between batches the model is free for others: a page explains with it meanwhile.
+    with model.lock, torch.autocast(model.device.type, torch.bfloat16, enabled=half):
+        raw = answer(model, batch.to(model.device)).raw.float().cpu()[:, order]
+    # Their softmax over all or some classes shares what the model gave them.
+    return raw.double().clamp(min=1e-38).log() if model.card.outputs == "probabilities" else raw
+
+
+def numbers(raw: Tensor, model: LoadedModel) -> Tensor:
+    """Logits (n, C) that are numbers. Raises ModelError where some are none."""
     broken = int((raw.isnan() | raw.isposinf()).any(dim=1).sum())
     if broken:
         raise ModelError(
@@ -100,7 +149,7 @@ def predict(
             count=broken,
             total=len(raw),
         )
-    return _as_logits(raw, model.card.outputs)
+    return raw
 
 
 def _check_classes(model: LoadedModel) -> None:
@@ -119,11 +168,6 @@ def _check_classes(model: LoadedModel) -> None:
             model=card.name,
             outputs=card.outputs,
         )
-
-
-def _as_logits(raw: Tensor, outputs: str) -> Tensor:
-    """Logits (n, C) whose softmax over all or some classes shares what the model gave them."""
-    return raw.double().clamp(min=1e-38).log() if outputs == "probabilities" else raw
 
 
 def class_columns(model: LoadedModel, classes: tuple[str, ...]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,13 +47,16 @@ class Evaluation(Metrics):
     `pictures` are their paths in the data folder; `labels` and `predicted` (n,) places in
     `classes`; `probabilities` (n, C) shares of the classes; `probability` (n,) that of the
     prediction; `rank` (n,) the label's place among the classes by probability, 1 where the
-    prediction is right; `correct` (n,).
+    prediction is right; `correct` (n,). `unreadable` pictures, each with the reason, count in
+    nothing; `lost` is how many workers of a cluster had to be replaced.
     """
 
     model: str = field(compare=False)
     source: Source = field(repr=False, compare=False)
     labels: NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: NDArray[np.float32] = field(repr=False, compare=False)
+    unreadable: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    lost: int = field(default=0, repr=False, compare=False)
 
     @cached_property
     def pictures(self) -> tuple[str, ...]:
@@ -68,11 +72,7 @@ class Evaluation(Metrics):
 
     @cached_property
     def rank(self) -> NDArray[np.int64]:
-        own = self.probabilities[np.arange(self.samples), self.labels][:, None]
-        # Of equal ones the first counts as likelier, as it does for the prediction.
-        before = np.arange(len(self.classes)) < self.labels[:, None]
-        ahead = (self.probabilities > own) | ((self.probabilities == own) & before)
-        return 1 + ahead.sum(axis=1)
+        return ranks(self.probabilities, self.labels)
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
@@ -140,10 +140,17 @@ class Evaluation(Metrics):
             "data": self.source.name,
             "classes": list(self.classes),
             "metrics": self.to_dict(),
+            **({"unreadable": dict(self.unreadable)} if self.unreadable else {}),
         }
 
 
-def evaluation_of(logits: torch.Tensor, source: Source, model: str) -> Evaluation:
+def evaluation_of(
+    logits: torch.Tensor,
+    source: Source,
+    model: str,
+    unreadable: Mapping[str, str] | None = None,
+    lost: int = 0,
+) -> Evaluation:
     """The evaluation of a model's logits (n, C) about the pictures of a source."""
     labels = torch.tensor(source.labels)
     return Evaluation(
@@ -151,8 +158,24 @@ def evaluation_of(logits: torch.Tensor, source: Source, model: str) -> Evaluatio
         model=model,
         source=source,
         labels=labels.numpy(),
-        probabilities=measured(logits.double(), "classes").float().numpy(),
+        probabilities=shares(logits),
+        unreadable=unreadable or {},
+        lost=lost,
     )
+
+
+def shares(logits: torch.Tensor) -> NDArray[np.float32]:
+    """Probabilities (n, C) of the classes, by logits (n, C)."""
+    return measured(logits.double(), "classes").float().numpy()
+
+
+def ranks(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each label (n,) among its picture's classes by probabilities (n, C), from 1."""
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    # Of equal ones the first counts as likelier, as it does for the prediction.
+    before = np.arange(probabilities.shape[1]) < labels[:, None]
+    ahead = (probabilities > own) | ((probabilities == own) & before)
+    return 1 + ahead.sum(axis=1)
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

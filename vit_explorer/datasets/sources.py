@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from vit_explorer.datasets.labelled_files import Labelled, read_labelled
 from vit_explorer.datasets.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
 from vit_explorer.errors import DataError, PictureError
 from vit_explorer.pictures.decode import open_picture
-from vit_explorer.pictures.picture_files import LeftOut, folders_in
+from vit_explorer.pictures.picture_files import LeftOut, beside, folders_in
 from vit_explorer.sentences import Sentence, joined
 
 Split = Literal["train", "validation", "test"]
@@ -106,6 +106,19 @@ class Source:
         item = self.items[index]
         return open_picture(item).image if isinstance(item, Path) else Image.fromarray(item)
 
+    def without(self, unreadable: Mapping[str, str]) -> Source:
+        """The other pictures, with these counted among those left out.
+
+        Raises:
+            DataError: none of some class is left.
+        """
+        if not unreadable:
+            return self
+        mask = [self.name_of(index) not in unreadable for index in range(len(self))]
+        why = Sentence("part.left.unreadable", "that can't be read")
+        left = self.left_out + beside(why, tuple(map(Path, unreadable)))
+        return replace(_chosen(self, self.name, mask), left_out=left)
+
     def pictures(self, progress: bool = False) -> Iterator[Image.Image]:
         """Decode one after the other, PIL RGB; raises DataError that lists unreadable files."""
         unreadable: list[str] = []
@@ -115,14 +128,12 @@ class Source:
                 yield Image.fromarray(item)
                 continue
             try:
-                picture = open_picture(item)
+                image = read_rgb(item)
             except PictureError:
                 unreadable.append(self.name_of(index))
                 continue
-            if picture.stack and picture.bands is not None and picture.bands.shape[2] != 3:
-                unreadable.append(self.name_of(index))  # three of many bands are no picture of it
             if not unreadable:
-                yield picture.image
+                yield image
         if unreadable:
             raise DataError(
                 "error.data.unreadable",
@@ -131,6 +142,24 @@ class Source:
                 count=len(unreadable),
                 names=_listed(unreadable),
             )
+
+
+def read_rgb(file: Path) -> Image.Image:
+    """A picture of a data set, PIL RGB.
+
+    Raises:
+        PictureError: it can't be read, or has more bands than three.
+    """
+    picture = open_picture(file)
+    if picture.stack and picture.bands is not None and picture.bands.shape[2] != 3:
+        raise PictureError(
+            "error.data.bands",
+            "The picture {file} has {count} bands, expected 3; a data set is of red, green and "
+            "blue.",
+            file=file.name,
+            count=picture.bands.shape[2],
+        )
+    return picture.image
 
 
 def find_pictures(data: str | Path, split: Split) -> Source:

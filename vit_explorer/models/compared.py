@@ -17,6 +17,7 @@ from vit_explorer.errors import ModelError, OptionError, TargetError
 from vit_explorer.models.card import first_tensor
 from vit_explorer.models.checkpoints.labels import check_labels
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.loading import Loading
 from vit_explorer.models.outputs import Meaning, Outputs
 from vit_explorer.models.provenance import Provenance
 from vit_explorer.models.targets import NOT, find_target
@@ -123,7 +124,8 @@ def with_words(model: LoadedModel, words: Sequence[str]) -> LoadedModel:
     names = checked_words(words)
     made = compare_with_words(module.encoder, module.reader, names).to(module.directions.device)
     meaning = dataclasses.replace(_meaning(model), count=len(names))
-    return _turned(model, made, names, meaning, Provenance("words"))
+    loading = model.loading and model.loading.in_words(names)
+    return _turned(model, made, names, meaning, Provenance("words"), loading)
 
 
 def reads_words(model: LoadedModel) -> bool:
@@ -175,7 +177,8 @@ def with_pictures(model: LoadedModel, pictures: Sequence[Any]) -> LoadedModel:
     names = _distinct(one.picture.name for one in prepared)
     found = Sentence("outputs.found.like", "cosines to other pictures")
     meaning = Meaning("value", len(names), found)
-    return _turned(model, made, names, meaning, Provenance("pictures"))
+    loading = model.loading and model.loading.compared_with(given)
+    return _turned(model, made, names, meaning, Provenance("pictures"), loading)
 
 
 def reading(model: LoadedModel, targets: Iterable[Any]) -> LoadedModel:
@@ -210,6 +213,7 @@ def _turned(
     labels: tuple[str, ...],
     meaning: Meaning,
     source: Provenance,
+    loading: Loading | None,
 ) -> LoadedModel:
     """A loaded model with another last step; all that was measured of its encoder holds."""
     digest = hashlib.sha256(model.sha256.encode())
@@ -223,6 +227,7 @@ def _turned(
         card=card,
         labels=labels,
         sha256=digest.hexdigest(),
+        loading=loading,
     )
 
 

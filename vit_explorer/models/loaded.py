@@ -11,6 +11,7 @@ from torch import nn
 
 from vit_explorer.errors import PictureError
 from vit_explorer.models.card import ModelCard
+from vit_explorer.models.loading import Loading
 from vit_explorer.models.provenance import ABOUT_TINY_IMAGENET, NUMBERED, Provenance
 from vit_explorer.models.structure.anatomy import Anatomy
 from vit_explorer.pictures.preprocess import Prepared, Preprocess
@@ -19,7 +20,10 @@ from vit_explorer.sentences import escaped
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A module ready to explain: frozen where this package loaded it, and described by its card."""
+    """A module ready to explain: frozen where this package loaded it, and described by its card.
+
+    `loading` is how to load it again, None where a module, transform or tokenizer was handed in.
+    """
 
     module: nn.Module
     card: ModelCard
@@ -28,6 +32,7 @@ class LoadedModel:
     anatomy: Anatomy = field(repr=False)
     sha256: str = ""
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    loading: Loading | None = field(default=None, repr=False)
     # One pass at a time: hooks and modes sit on the module while it runs.
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 

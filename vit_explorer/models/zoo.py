@@ -27,6 +27,7 @@ from vit_explorer.models.checkpoints.weight_files import WEIGHT_ENDINGS
 from vit_explorer.models.devices import find_device, find_precision
 from vit_explorer.models.finishing import finish
 from vit_explorer.models.loaded import Built, LoadedModel
+from vit_explorer.models.loading import Loading, absolute
 from vit_explorer.models.outputs import Outputs, check_outputs
 from vit_explorer.models.provenance import NUMBERED, Provenance
 from vit_explorer.models.shipped import BUNDLED, SHIPPED
@@ -137,7 +138,23 @@ def load_model(
         built.module.eval().requires_grad_(False)
         built.module.to(find_device(device), find_precision(precision))
     built = dataclasses.replace(built, data={**built.data, **preprocess})
-    return finish(built, labels, transform, tuple(preprocess), trained_at, meant)
+    loaded = finish(built, labels, transform, tuple(preprocess), trained_at, meant)
+    if not moved or transform is not None or tokenizer is not None:
+        return loaded
+    options = {
+        "weights": None if weights is None else absolute(weights),
+        "labels": absolute(labels) if isinstance(labels, (str, Path)) else labels,
+        "image_size": size, "weights_image_size": trained_at, "precision": precision,
+        "pretrained": pretrained, "preprocess": dict(preprocess), "outputs": outputs,
+        "words": words,
+    }  # fmt: skip
+    return dataclasses.replace(loaded, loading=Loading(_found_anywhere(str(model)), options))
+
+
+def _found_anywhere(name: str) -> str:
+    """A model's name, or the path of its file or folder as it is called from any folder."""
+    place = name.removeprefix(LOCAL)
+    return name if is_model_name(place) or not Path(place).exists() else absolute(place)
 
 
 def _in_words(

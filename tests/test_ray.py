@@ -1,0 +1,236 @@
+"""A Ray cluster of two workers answers as one process does, also where a worker is lost or the run
+is stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+import vit_explorer as vx
+from tests.noise import write_noise
+from vit_explorer import cli
+from vit_explorer.cluster import engine as engine_module
+from vit_explorer.cluster.engine import RayEngine, connected
+from vit_explorer.datasets.evaluate import predict
+from vit_explorer.datasets.sources import Source
+from vit_explorer.datasets.spread_evaluation import Job, State, Worker
+from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.models.loading import Replica, fingerprint
+from vit_explorer.models.shipped import SHIPPED
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+COLUMNS = ["picture", "label", "predicted", "probability", "rank", "correct"]
+CLASSES = ("cat", "dog", "frog")
+TWO = RayEngine(workers=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One cluster of two cores for the file, started as the commands start theirs."""
+    for attempt in range(3):  # Ray gives its own processes 15 s, which a busy machine may miss
+        try:
+            with connected(TWO) as found:
+                assert found.workers == 2
+                assert not found.gpus
+                yield
+            return
+        except OptionError:
+            if attempt == 2:
+                raise
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_noise(tmp_path_factory.mktemp("data"), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def model() -> vx.LoadedModel:
+    return vx.load_model("bundled-cifar10", device="cpu")
+
+
+def workers() -> list[int]:
+    """The processes of this cluster that hold a model."""
+    address = ray.get_runtime_context().gcs_address
+    found = []
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        if "ray::MapWorker" in " ".join(process.info["cmdline"] or ()):
+            parent = psutil.Process(process.info["ppid"])
+            if any(address in part for part in parent.cmdline()):
+                found.append(process.pid)
+    return found
+
+
+def same(found: vx.Evaluation, expected: vx.Evaluation, tmp_path: Path) -> None:
+    """That two evaluations write the same Parquet to rounding, each picture once."""
+    tables = [
+        pd.read_parquet(one.save(tmp_path / name) / "predictions.parquet")
+        for name, one in (("found", found), ("expected", expected))
+    ]
+    for name in ("picture", "label", "predicted", "rank", "correct"):
+        assert tables[0][name].tolist() == tables[1][name].tolist(), name
+    np.testing.assert_allclose(tables[0]["probability"], tables[1]["probability"], atol=1e-5)
+    assert found.nll == pytest.approx(expected.nll, abs=1e-5)
+    np.testing.assert_array_equal(found.confusion, expected.confusion)
+
+
+def test_two_workers_answer_as_one_process_also_when_one_is_killed(
+    cluster: None, model: vx.LoadedModel, data: Path, tmp_path: Path
+) -> None:
+    expected = vx.evaluate(model, data)
+    killed: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        assert 0 < done <= total == 48
+        if not killed:
+            killed.append(workers()[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    parts = tmp_path / "parts"
+    found = vx.evaluate(model, data, batch_size=2, engine=TWO, parts=parts, progress=progress)
+    assert killed
+    same(found, expected, tmp_path)
+    rows = pd.read_parquet(parts).set_index("picture")
+    assert sorted(rows.index) == sorted(expected.pictures)
+    chosen = rows.loc[list(expected.pictures)]
+    np.testing.assert_allclose(chosen["probability"], expected.probability, atol=1e-5)
+    assert chosen["rank"].tolist() == expected.rank.tolist()
+    assert chosen["label"].tolist() == [CLASSES[one] for one in expected.labels]
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_written(
+    cluster: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: int, _: int) -> None:
+        if done >= 20:
+            raise StoppedError
+
+    own, out = tmp_path / "own", tmp_path / "out"
+    shutil.copytree(data, own)
+    with pytest.raises(StoppedError):
+        vx.evaluate(
+            "bundled-cifar10", own, batch_size=4, engine=RayEngine(workers=1, device="cpu"),
+            parts=out / "parts", progress=stop,
+        )  # fmt: skip
+    written = pd.read_parquet(out / "parts")
+    assert 16 <= len(written) < 48
+    changed, broken = written["picture"][0], written["picture"][1]
+    shutil.copy(own / written["picture"][2], own / changed)
+    (own / broken).write_bytes(b"no picture")
+    (out / "parts" / "part-999999.parquet").write_bytes(b"somebody's")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([
+            "evaluate", "--model", "bundled-cifar10", "--data", str(own), "--engine", "ray",
+            "--workers", "1", "--device", "cpu", "--resume", "--out", str(out),
+        ])  # fmt: skip
+    said = capsys.readouterr()
+    assert f"{broken}: " in said.err and "left out: 1 that can't be read" in said.err
+    assert "of 47 pictures" in said.out and "ray" not in said.out.replace("/ray", "")
+    (out / "parts" / "part-999999.parquet").unlink()
+    rows = pd.read_parquet(out / "parts")
+    again = rows.iloc[len(written) :]
+    assert sorted(again["picture"]) == sorted(
+        {*expected_names(data)} - {*written["picture"]} | {changed, broken}
+    )
+    assert again.set_index("picture").loc[broken, "error"]
+    (own / broken).unlink()
+    expected = vx.evaluate("bundled-cifar10", own)
+    table = pd.read_parquet(out / "predictions.parquet")
+    assert table["picture"].tolist() == list(expected.pictures)
+    np.testing.assert_allclose(table["probability"], expected.probability, atol=1e-5)
+    assert json.loads((out / "evaluation.json").read_text())["unreadable"].keys() == {broken}
+
+
+def expected_names(data: Path) -> list[str]:
+    return [path.relative_to(data).as_posix() for path in (data / "test").rglob("*.png")]
+
+
+def test_pixels_of_arrays_are_answered_as_pictures_are(model: vx.LoadedModel) -> None:
+    """What a worker does, without a cluster: of CIFAR-10's own files there are no pictures."""
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    source = Source("noise", pixels, (0, 0, 1, 1, 2, 2), CLASSES)
+    state = State(source)
+    worker = Worker(Job(Replica.of(model), CLASSES, "no", state.shape), "cpu")
+    answered = worker(state.table(np.array([4, 1])))
+    expected = predict(model, source)[[4, 1]]
+    logits = np.array(answered["logits"].to_pylist())
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+    rows = state.rows(answered)
+    assert rows.column_names[:6] == COLUMNS
+    best = expected.argmax(dim=1).tolist()
+    assert rows["predicted"].to_pylist() == [CLASSES[one] for one in best]
+    assert rows["correct"].to_pylist() == [best[0] == 2, best[1] == 0]
+
+
+def test_a_worker_that_has_another_model_says_so(model: vx.LoadedModel) -> None:
+    with pytest.raises(ModelError, match="another model here"):
+        Replica(model.loading, model.labels, Replica.of(model).print * 1.01).load("cpu")
+    with pytest.raises(ModelError, match="another model here"):
+        Replica(model.loading, model.labels[::-1], Replica.of(model).print).load("cpu")
+    turned = copy.deepcopy(model.module)
+    head = next(one for one in turned.modules() if isinstance(one, torch.nn.Linear))
+    with torch.no_grad():
+        head.weight.copy_(head.weight.flip(0))
+    assert not np.allclose(fingerprint(turned), fingerprint(model.module), rtol=1e-4)
+
+
+def test_how_a_model_was_loaded_is_known_from_any_folder(
+    model: vx.LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: vx.LoadedModel
+) -> None:
+    shutil.copy(SHIPPED["bundled-cifar10"].weights, tmp_path / "own.safetensors")
+    (tmp_path / "names.txt").write_text("".join(f"class {n}\n" for n in range(10)))
+    monkeypatch.chdir(tmp_path)
+    loaded = vx.load_model("own.safetensors", labels="names.txt", preprocess={"mean": (0.4,) * 3})
+    replica = Replica.of(loaded)
+    monkeypatch.chdir("/")
+    again = replica.load("cpu")
+    assert again.labels == loaded.labels
+    assert again.card == loaded.card
+    with pytest.raises(OptionError, match="handed in as a module"):
+        Replica.of(small)
+
+
+def test_what_can_t_be_done_is_one_sentence(
+    model: vx.LoadedModel, small: vx.LoadedModel, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for wrong, why in (
+        ({"engine": "spark"}, "engine was 'spark', expected local or ray"),
+        ({"resume": True, "engine": "ray"}, "give both"),
+        ({"parts": tmp_path}, "give both"),
+    ):
+        with pytest.raises(OptionError, match=why):
+            vx.evaluate(model, data, **wrong)
+    with pytest.raises(OptionError, match="number of workers was 0"):
+        RayEngine(workers=0)
+    asked = ["evaluate", "--model", "bundled-cifar10", "--data", str(data)]
+    for more, why in (
+        (["--workers", "2"], "--workers is for --engine ray"),
+        (["--resume"], "give both"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*asked, *more])
+        assert why in capsys.readouterr().err
+    monkeypatch.setattr(engine_module, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*asked, "--engine", "ray"])
+    assert capsys.readouterr().err == (
+        "vit-explorer: The engine 'ray' needs packages that are not installed; install them with "
+        "pip install 'vit-explorer[ray]'.\n"
+    )
