@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,11 +103,15 @@ def write_weights(
 
 @contextmanager
 def running_app(
-    *arguments: str, scratch: Path, program: Sequence[str] = APP, stop: str = "SIGTERM"
+    *arguments: str,
+    scratch: Path,
+    program: Sequence[str] = APP,
+    stop: str = "SIGTERM",
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Run the app on a free port until a signal stops it; yields its address.
 
-    `program` is what Python is started with.
+    `program` is what Python is started with, `variables` more of its environment.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -118,6 +122,7 @@ def running_app(
         "GRADIO_ANALYTICS_ENABLED": "False",
         "NO_PROXY": "127.0.0.1,localhost",
         "HF_HUB_OFFLINE": "1",
+        **(variables or {}),
     }
     command = [sys.executable, *program, "--port", str(port), *arguments]
     with (scratch / "app.log").open("w") as log:

@@ -19,6 +19,7 @@ STYLES = (
     "app/sidebar",
     "app/layout",
     "app/dialogs",
+    "app/gallery",
     "app/presenting",
     "controls/controls",
     "charts/charts",

@@ -27,7 +27,6 @@ SILENCE = 5.0
 # As timm looks for them in a repository: nothing that runs code first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-OF_TIMM = "timm/"
 
 
 class HubError(Exception):
@@ -123,17 +122,29 @@ def unreachable() -> bool:
     return constants.HF_HUB_OFFLINE or not waited(_reachable)
 
 
-def repositories_here() -> Iterator[str]:
-    """Repositories, as "ORG/NAME", of which weights are in the cache, whole."""
-    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):
-        if any(file.is_file() for name in WEIGHTS for file in folder.glob(f"snapshots/*/{name}")):
-            yield folder.name.removeprefix("models--").replace("--", "/", 1)
-
-
 def downloaded_models() -> list[str]:
     """Names of timm's models whose weights are in the cache, each with its tag."""
-    found = [name.removeprefix(OF_TIMM) for name in repositories_here() if name.startswith(OF_TIMM)]
+    prefix = "models--timm--"
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob(f"{prefix}*"))
+    found = [folder.name.removeprefix(prefix) for folder in folders if _whole(folder)]
     return [name for name in found if re.fullmatch(r"[\w.]+", name)]
+
+
+def kept_of(repository: str) -> tuple[int, int]:
+    """Bytes of a repository's weights in the cache: of those that are whole, and of a download that
+    was broken off; 0 where there are none."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    named = repo_folder_name(repo_id=repository.partition("@")[0], repo_type="model")
+    folder = Path(constants.HF_HUB_CACHE, named)
+    parts = [file.stat().st_size for file in folder.glob("blobs/*.incomplete")]
+    return _whole(folder), max(parts, default=0)
+
+
+def _whole(folder: Path) -> int:
+    """Bytes of the weights in a repository's folder, the largest of several versions."""
+    files = [file for name in WEIGHTS for file in folder.glob(f"snapshots/*/{name}")]
+    return max((file.stat().st_size for file in files if file.is_file()), default=0)
 
 
 def _kept(repository: str, file: str, revision: str | None) -> Path | None:

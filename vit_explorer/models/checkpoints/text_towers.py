@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,13 @@ def find_towers(
     if name.startswith(OPEN_CLIP):
         return _of_open_clip(name.removeprefix(OPEN_CLIP), tokenizer)
     if name.startswith(HUB):
-        name = str(_fetched(name.removeprefix(HUB)))
+        found = find_towers(_fetched(name.removeprefix(HUB)), tokenizer, size, prepare=prepare)
+        # Its folder in the cache is called by a number.
+        if found.source.kind == "open_clip":
+            source = dataclasses.replace(found.source, name=name)
+        else:
+            source = dataclasses.replace(found.source, file=name)
+        return dataclasses.replace(found, name=name, source=source)
     folder = Path(name)
     if not folder.is_dir():
         raise ModelError(

@@ -206,6 +206,26 @@ interface Setup {
   training: boolean;
 }
 
+/** A model of the gallery, and what of it is on the server. */
+interface Exhibit {
+  name: string;
+  title: string;
+  size: number;
+  classes: number | null;
+  image_size: Pair;
+  here: boolean;
+  part: number;
+  lacks: string;
+}
+
+/** How long a model has been loading, and the bytes that are here where it is downloaded. */
+interface Loading {
+  loading: string;
+  seconds: number;
+  here?: number;
+  total?: number;
+}
+
 interface Score {
   insertion: number;
   deletion: number;
@@ -341,6 +361,8 @@ interface Ready {
 
 interface State extends Ready {
   busy: string;
+  /** What the server last told of a model that is waited for. */
+  loading: Loading | null;
   problem: string;
   /** Models that a problem names in place of the one that can't be had. */
   instead: { of: string; models: string[] };

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_explorer.models.card import ModelCard
-from vit_explorer.models.checkpoints.text_towers import OPEN_CLIP
+from vit_explorer.models.checkpoints.text_towers import HUB, OPEN_CLIP
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import GIVEN
 from vit_explorer.models.shipped import SHIPPED
@@ -47,7 +47,7 @@ def _source(card: ModelCard, run: Path | None) -> dict[str, Any]:
         return {"model": source.file}
     if source.kind == "timm_file":
         return {"model": card.name, "weights": source.file}
-    if source.kind == "open_clip":
+    if source.kind == "open_clip" and not card.name.startswith(HUB):
         return {"model": f"{OPEN_CLIP}{source.name}"}
     if source.kind == "timm_random":
         return {"model": card.name, "pretrained": False}

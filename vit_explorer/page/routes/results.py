@@ -20,6 +20,7 @@ from vit_explorer.errors import ExplorerError
 from vit_explorer.explaining.report import save_report
 from vit_explorer.methods import METHODS
 from vit_explorer.models.checkpoints.hub import downloaded_models
+from vit_explorer.models.gallery import GALLERY
 from vit_explorer.models.shipped import SHIPPED, asset
 from vit_explorer.models.zoo import available_models
 from vit_explorer.page.payloads import result as payload
@@ -94,7 +95,8 @@ def words() -> dict[str, str]:
     }
     recipes = {f"recipe.{name}": said for name, said in describe_recipes().items()}
     shipped = {f"shipped.{one.stem}": one.knows for one in SHIPPED.values()}
-    return methods | recipes | shipped
+    gallery = {f"gallery.teaches.{one.name}": one.teaches for one in GALLERY}
+    return methods | recipes | shipped | gallery
 
 
 @router.get("/models/names")

@@ -19,6 +19,7 @@ from vit_explorer.explaining.explain import explain
 from vit_explorer.models.checkpoints.labels import read_labels
 from vit_explorer.models.compared import with_words
 from vit_explorer.models.finishing import with_outputs
+from vit_explorer.models.gallery import BY_NAME
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.outputs import check_outputs
 from vit_explorer.models.provenance import Provenance
@@ -254,6 +255,9 @@ class Workbench:
         if name in self._given:
             return self._load_given(self._given[name][0])
         self._check_name(name)
+        exhibit = BY_NAME.get(name)
+        if exhibit is not None and exhibit.words:
+            return self._read(name, words=exhibit.words)
         return self._read(name)
 
     def _read(self, model: str | Path, **options: Any) -> LoadedModel:
@@ -268,7 +272,8 @@ class Workbench:
     @staticmethod
     def _check_name(name: str) -> None:
         # load_model also takes files, folders and addresses, which a page must not be able to name.
-        if not is_model_name(name):
+        # Those of the gallery are this program's own choice.
+        if name not in BY_NAME and not is_model_name(name):
             close = closest(name, available_models())
             near = did_you_mean(close) or Sentence("part.choose", "; choose one of the list.")
             raise ModelError(

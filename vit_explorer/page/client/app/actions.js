@@ -21,7 +21,7 @@ export function createActions({ store, setup, adopt }) {
     store.set({ busy: "", problem, instead: { of: problem, models } });
   const analyse = createAnalyser({
     offline: () => t("state.offline"),
-    onLoading: (busy) => store.set({ busy }),
+    onLoading: (busy, loading) => store.set({ busy, loading }),
     onError: refuse,
     onResult: (result) => {
       accepted = { ...wanted };
@@ -36,7 +36,7 @@ export function createActions({ store, setup, adopt }) {
 
   function request() {
     const working = store.get().result ? t("state.working", { name }) : t("state.first");
-    store.set({ busy: working, problem: refused });
+    store.set({ busy: working, problem: refused, loading: null });
     analyse.ask({ picture: wanted.picture, model: wanted.model, target: wanted.target });
   }
 

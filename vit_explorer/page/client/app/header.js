@@ -4,6 +4,7 @@ import { el, setText } from "../base/dom.js";
 import { allLanguages, browserLanguage, t } from "../base/words.js";
 import { summary } from "../controls/model_facts.js";
 import { readModelNames } from "../server/requests.js";
+import { createGallery } from "./gallery_dialog.js";
 import { openModelDialog } from "./model_dialog.js";
 
 function remarkOf({ downloaded, shipped }, name) {
@@ -14,7 +15,8 @@ function remarkOf({ downloaded, shipped }, name) {
 }
 
 /** @param {Context} context */
-export function createHeader({ store, setup, actions }) {
+export function createHeader(context) {
+  const { store, setup, actions } = context;
   const model = el("input", {
     id: "vx-model",
     list: "vx-models",
@@ -44,6 +46,7 @@ export function createHeader({ store, setup, actions }) {
     models.append(...more.map((name) => el("option", { value: name })));
   }
 
+  const gallery = createGallery(context, offerAll);
   const form = el(
     "form",
     {
@@ -54,6 +57,11 @@ export function createHeader({ store, setup, actions }) {
         actions.explainModel(model.value.trim());
       },
     },
+    el(
+      "button",
+      { type: "button", id: "vx-gallery", title: t("gallery.open.title"), onclick: gallery.open },
+      t("gallery.open"),
+    ),
     model,
     models,
     el("button", {}, t("action.load")),
@@ -156,5 +164,6 @@ export function createHeader({ store, setup, actions }) {
     present,
     language,
     theme,
+    gallery.node,
   );
 }

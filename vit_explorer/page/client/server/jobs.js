@@ -40,9 +40,9 @@ function told(line) {
 
 /**
  * What a model is waited for with: the share of its download, or how long it has taken.
- * @param {Record<string, any>} line
+ * @param {Loading} line
  */
-function waitingWords({ loading: model, seconds, here, total }) {
+function waitingWords({ loading: model, seconds, here = 0, total = 0 }) {
   if (!total) return t("state.loading", { model, seconds });
   const [come, whole] = [here, total].map((bytes) => (bytes / 1e6).toFixed(1));
   return t("state.downloading", { model, here: come, total: whole, share: percent(here / total) });
@@ -50,11 +50,13 @@ function waitingWords({ loading: model, seconds, here, total }) {
 
 /**
  * Ask for explanations, the newest only: to ask again, or to stop, hangs up on the one before.
- * `onLoading(sentence)` while a model comes, `onError(sentence, part, instead)` or `onResult(result)`;
+ * `onLoading(sentence, line)` while a model comes, `onError(sentence, part, instead)` or `onResult(result)`;
  * `offline()` is what to say where there is no server.
  */
 export function createAnalyser({ offline, onLoading, onError, onResult }) {
   let caller = new AbortController();
+  /** @param {Loading} line */
+  const tellWaiting = (line) => onLoading(waitingWords(line), line);
 
   /** @param {Place} wanted */
   async function ask(wanted) {
@@ -63,7 +65,7 @@ export function createAnalyser({ offline, onLoading, onError, onResult }) {
     const { signal } = caller;
     try {
       for await (const line of linesOf("explanations", wanted, signal)) {
-        if (line.loading) onLoading(waitingWords(line));
+        if (line.loading) tellWaiting(/** @type {Loading} */ (line));
         if (line.result) onResult(line.result);
       }
     } catch (error) {

@@ -16,6 +16,25 @@ export async function readModelNames() {
   return response?.ok ? response.json() : [];
 }
 
+/**
+ * The models of the gallery, each with what is known of it and what of it is on the server.
+ * @returns {Promise<Exhibit[]>}
+ */
+export const readGallery = () => readFacts("models/gallery");
+
+/**
+ * Whether the server can have weights from the hub.
+ * @returns {Promise<{ reachable: boolean }>}
+ */
+export const readHub = () => readFacts("models/hub");
+
+/** @param {string} path */
+async function readFacts(path) {
+  const response = await fetch(address(path));
+  if (!response.ok) throw await refusal(response);
+  return response.json();
+}
+
 /** Send a picture's bytes; returns its key, or throws the server's own sentence. */
 export async function sendPicture(file) {
   const response = await fetch(address(`pictures?name=${encodeURIComponent(file.name ?? "")}`), {

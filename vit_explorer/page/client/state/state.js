@@ -12,6 +12,7 @@ const NOTHING = /** @type {any} */ ({ result: null, image: null, seen: null });
 export const START = {
   ...NOTHING,
   busy: "",
+  loading: null,
   problem: "",
   instead: { of: "", models: [] },
   told: "",
