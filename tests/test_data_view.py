@@ -97,6 +97,9 @@ def test_files_are_opened_with_their_pictures_and_one_goes_into_the_explorer(
     folder = evaluation.save(tmp_path / "found")
     found = opened(server, {"kind": "files", "place": str(folder)})
     assert (found["count"], found["pictures"], found["model"]) == (40, 40, None)
+    assert server.get(f"/explorer/data/{found['key']}").json() == found
+    gone = server.get("/explorer/data/no-longer-there")
+    assert gone.status_code == 404 and gone.json()["error"]["key"] == "error.data.gone"
     key, place = found["key"], 11
     own = Image.open(data / evaluation.pictures[place])
     shown = Image.open(io.BytesIO(server.get(f"/explorer/data/{key}/pictures/{place}").content))
@@ -300,6 +303,13 @@ def test_the_view_opens_a_folder_shows_its_mistakes_and_what_they_look_at(
         )
         page.locator(f"{VIEW} .data-cell", has_text=cell).wait_for()
         page.locator(f"{VIEW} .data-matrix").press("Enter")  # the open cell is closed
+        page.locator(f"{VIEW} .data-count", has_text="30 of 30").wait_for()
+
+        page.get_by_role("button", name="Wrong", exact=True).click()
+        page.wait_for_function("location.hash.includes('pictures=%2C%2Cwrong%2Call')")
+        page.reload()  # the link holds the set and its filters
+        page.locator(f"{VIEW} .data-count", has_text=f"{len(mistakes)} of 30").wait_for()
+        page.get_by_role("button", name="Clear filters").click()
         page.locator(f"{VIEW} .data-count", has_text="30 of 30").wait_for()
 
         page.get_by_role("button", name="Maps and verdicts of those in view").click()

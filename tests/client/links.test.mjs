@@ -32,6 +32,8 @@ const CHOICES = {
   by: [{ protocol: "pixels" }, "pixels"],
   epoch: [{ tab: "training", epochWanted: 7 }, "7"],
   step: [{ tab: "learn", step: 3 }, "4"],
+  set: [{ tab: "data", dataWanted: "a_key-of-a-set" }, "a_key-of-a-set"],
+  pictures: [{ tab: "data", dataFilter: { label: 3, predicted: -1, verdict: "wrong", sure: "all" } }, "3,,wrong,all"],
 };
 
 test("every view's choices have names of their own", () => {

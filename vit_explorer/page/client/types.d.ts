@@ -426,6 +426,7 @@ interface State extends Ready {
   runs: Runs | null;
   training: Training | null;
   dataSet: DataSet | null;
+  dataWanted: string;
   dataForm: { kind: string; place: string; data: string; run: string };
   dataFilter: DataFilter;
   dataOrder: string;

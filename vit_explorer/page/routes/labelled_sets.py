@@ -142,6 +142,11 @@ def _open(workbench: Workbench, sets: LabelledSets, asked: OpeningAsked, tell: T
     tell({"set": describe_set(opened)})
 
 
+@router.get("/{key}")
+def described(opened: Opened) -> dict[str, Any]:
+    return describe_set(opened)
+
+
 @router.get("/{key}/table")
 def table(opened: Opened) -> Packed:
     return Packed(table_bytes(opened))

@@ -2,6 +2,7 @@
 
 import { LINKS as attentionLinks } from "../views/attention/attention_links.js";
 import { LINKS as compareLinks } from "../views/compare/compare_links.js";
+import { LINKS as dataLinks } from "../views/data/data_links.js";
 import { LINKS as explainLinks } from "../views/explain/explain_links.js";
 import { LINKS as layersLinks } from "../views/layers/layers_links.js";
 import { LINKS as learnLinks } from "../views/learn/learn_links.js";
@@ -19,5 +20,6 @@ export const VIEW_LINKS = [
   ...whatifLinks,
   ...compareLinks,
   ...trainingLinks,
+  ...dataLinks,
   ...learnLinks,
 ];

@@ -154,6 +154,13 @@ export async function readLabels(url, model) {
   return labels.get(model);
 }
 
+/** What a data set is that the server holds. */
+export async function readHeldSet(key) {
+  const response = await fetch(address(`data/${key}`));
+  if (!response.ok) throw await refusal(response);
+  return response.json();
+}
+
 /** What a model says of each example, and whether that is in the picture. */
 export async function readJudged(path) {
   const response = await fetch(address(path));

@@ -4,6 +4,7 @@ import { address } from "../base/address.js";
 import { t } from "../base/words.js";
 import { linesOf } from "../server/jobs.js";
 import { fetchPacked } from "../server/packed.js";
+import { readHeldSet } from "../server/requests.js";
 import { ANY, confusionOf, filtered, measuresOf, orderedPlaces, tableOf } from "./predictions.js";
 
 /** Works out a thing once for each object that it is of. */
@@ -103,6 +104,24 @@ export const openSet = (context, order) =>
       dataMaps: new Map(),
     });
   });
+
+/**
+ * Show a set that a link names, while the server still holds it; the link's filters stay.
+ * @param {Pick<Context, "store" | "actions">} context
+ */
+export async function showHeldSet({ store, actions }) {
+  const { dataWanted: key } = store.get();
+  store.set({ dataWanted: "" });
+  try {
+    const info = await readHeldSet(key);
+    const table = tableOf(await fetchPacked(address(`data/${key}/table`)));
+    const { dataFilter } = store.get();
+    const known = [dataFilter.label, dataFilter.predicted].every((index) => index < table.classes.length);
+    store.set({ dataSet: { ...info, table }, dataFilter: known ? dataFilter : ANY });
+  } catch (error) {
+    actions.fail(error instanceof TypeError ? t("state.offline") : error.message);
+  }
+}
 
 /** Ask what the model looks at in the pictures shown, the first of them where they are many. @param {Pick<Context, "store" | "actions">} context */
 export function askLooks(context) {

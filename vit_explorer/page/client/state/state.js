@@ -74,6 +74,7 @@ export const START = {
   runs: null,
   training: null,
   dataSet: null,
+  dataWanted: "",
   dataForm: { kind: "folder", place: "", data: "cifar10", run: "" },
   dataFilter: ANY,
   dataOrder: "mistakes",

@@ -3,7 +3,7 @@
 import { el, setText } from "../../base/dom.js";
 import { percent } from "../../base/format.js";
 import { said, sentences, t } from "../../base/words.js";
-import { measures } from "../../state/data_set.js";
+import { measures, showHeldSet } from "../../state/data_set.js";
 import { accuracyOf } from "../../state/predictions.js";
 import { createClassTable } from "./class_table.js";
 import { createConfusion } from "./confusion.js";
@@ -40,7 +40,8 @@ export function createDataView(context) {
     if (!state.result || state.tab !== "data") return;
     node.dataset.theme = state.theme; // its colours are drawn with
     form.draw(state);
-    const { dataSet } = state;
+    const { dataSet, dataWanted } = state;
+    if (dataWanted && !dataSet) showHeldSet(context);
     found.hidden = !dataSet;
     if (!dataSet) return;
     const { of, data, count, table } = dataSet;
