@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 import yaml
+from fastapi.testclient import TestClient
 from PIL import Image
 from scipy.stats import bootstrap
 
@@ -25,6 +26,8 @@ from vit_explorer.datasets.paired import Paired, pair
 from vit_explorer.datasets.predictions import Predictions
 from vit_explorer.drawing.coloring import limits, overlay
 from vit_explorer.errors import DataError, OptionError
+from vit_explorer.page import Workbench, build_app
+from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.training import train
 from vit_explorer.training.report import run_curves
 
@@ -331,6 +334,35 @@ def test_the_command_prints_and_writes(
     assert told["runs"][1]["seed"] == recipe["seed"] == 3
     assert command(both[0], str(tmp_path / "none")) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_the_page_gets_the_curves_and_what_differs(
+    small: vx.LoadedModel, found: vx.RunComparison, runs: tuple[Path, Path]
+) -> None:
+    app = build_app(Workbench(small, trainings=Trainings(runs[0].parent)))
+    with TestClient(app, base_url="http://localhost") as client:
+        told = client.get("/explorer/training/compared?run=second&run=first").json()
+        for names, said in (
+            ("run=first", "1 runs were given"),
+            ("run=first&run=../first", "There is no run '../first'"),
+            ("run=first&run=first", "was given twice"),
+        ):
+            answer = client.get(f"/explorer/training/compared?{names}")
+            assert answer.status_code == 404 and said in answer.json()["error"]["text"]
+    log = json.loads((runs[1] / "log.json").read_text())
+    assert [run["name"] for run in told["runs"]] == ["second", "first"]
+    for column in ("train_loss", "test_accuracy"):
+        assert told["runs"][0][column] == [row[column] for row in log]
+    assert {one["setting"]: one["values"] for one in told["differs"]} == {
+        "seed": ["3", "0"],
+        "model.position": ["sincos", "learned"],
+        "optimizer.lr": ["0.003", "0.004"],
+        "schedule.warmup_epochs": ["0.0", "1.0"],
+    }
+    [one] = found.pairs
+    verdict, measured = told["said"]
+    assert verdict["key"] in ("note.runs.alike", "note.runs.better")
+    assert measured["values"]["only_two"] == str(len(one.answers.only_first))
 
 
 def command(*arguments: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -310,6 +312,42 @@ def test_train_watch_stop_resume_and_open(page: Page, pictures: Path, scratch: P
         "greenish (test)",
         "reddish (test)",
     ]
+
+
+@pytest.mark.browser
+def test_chosen_runs_are_compared(page: Page, scratch: Path) -> None:
+    """Two runs as their folders have them, one of which is an epoch longer."""
+    folders = [scratch / "runs" / name for name in ("one", "two")]
+    for place, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        recipe = load_recipe("smoke", [f"optimizer.lr={0.001 * (place + 1)}"])
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+        rows = [
+            {"epoch": epoch, "train_loss": 2.0, "train_accuracy": 0.2,
+             "test_loss": 2.0 / epoch, "test_accuracy": 0.1 * epoch + 0.05 * place}
+            for epoch in range(1, 4 + place)
+        ]  # fmt: skip
+        (folder / "log.json").write_text(json.dumps(rows))
+    try:
+        page.reload()
+        for name in ("one", "two"):
+            page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+        page.locator(".compared .line-run-1").first.wait_for(state="attached")
+        lines = [page.locator(f".compared .line-run-{at}").first for at in (0, 1)]
+        points = [len(str(line.get_attribute("points")).split()) for line in lines]
+        assert points == [3, 4]
+        assert page.locator(".compared .curve").nth(1).locator(".key").all_inner_texts() == [
+            "one (test) 30.0\u00a0%",
+            "two (test) 45.0\u00a0%",
+        ]
+        rows = page.locator(".differing tbody tr").all_inner_texts()
+        assert [row.split() for row in rows] == [["optimizer.lr", "0.001", "0.002"]]
+        assert "one is not finished (3 of 3 epochs" in page.locator(".compared-says").inner_text()
+        page.get_by_role("checkbox", name="Compare one", exact=True).uncheck()
+        page.locator(".compared").wait_for(state="hidden")
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder)
 
 
 def request(**order: Any) -> dict[str, Any]:

@@ -70,29 +70,48 @@ class RunPair:
     method: str | None  # of the maps
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Sentence:
         """Whether one of these two trained models is better than the other beyond chance."""
         first, second = self.answers.accuracy
         if self.answers.p >= SIGNIFICANT:
-            return (
-                f"Neither of {self.first} and {self.second} is shown to be better: chance alone "
-                "makes such differences."
+            return Sentence(
+                "note.runs.alike",
+                "Neither of {first} and {second} is shown to be better: chance alone makes such "
+                "differences.",
+                first=self.first,
+                second=self.second,
             )
-        better, other = (self.second, self.first) if second > first else (self.first, self.second)
-        return f"{better} is better than {other} by more than chance makes."
+        ordered = (self.second, self.first) if second > first else (self.first, self.second)
+        return Sentence(
+            "note.runs.better",
+            "{better} is better than {other} by more than chance makes.",
+            better=ordered[0],
+            other=ordered[1],
+        )
 
     @property
-    def measured(self) -> str:
+    def measured(self) -> Sentence:
         """The numbers that this rests on."""
         own = self.answers
-        low, high = (f"{100 * end:+.2f}" for end in own.interval)
-        first, second = own.accuracy
-        p = f"= {own.p:.3f}" if own.p >= 0.001 else "< 0.001"
-        return (
-            f"Of the same {len(own):,} test pictures {self.second} is right about {second:.2%} and "
-            f"{self.first} about {first:.2%}: {100 * (second - first):+.2f} percentage points, 95 "
-            f"% interval {low} to {high}; {len(own.only_second):,} are right by {self.second} "
-            f"alone, {len(own.only_first):,} by {self.first} alone, McNemar's exact test p {p}."
+        low, high = own.interval
+        accuracy = own.accuracy
+        return Sentence(
+            "note.runs.measured",
+            "Of the same {count:,} test pictures {second} is right about {two:.2%} and {first} "
+            "about {one:.2%}: {difference:+.2f} percentage points, 95 % interval {low:+.2f} to "
+            "{high:+.2f}; {only_two:,} are right by {second} alone, {only_one:,} by {first} alone, "
+            "McNemar's exact test p {p}.",
+            count=len(own),
+            first=self.first,
+            second=self.second,
+            one=accuracy[0],
+            two=accuracy[1],
+            difference=100 * (accuracy[1] - accuracy[0]),
+            low=100 * low,
+            high=100 * high,
+            only_one=len(own.only_first),
+            only_two=len(own.only_second),
+            p=f"= {own.p:.3f}" if own.p >= 0.001 else "< 0.001",
         )
 
 

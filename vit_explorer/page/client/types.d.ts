@@ -287,6 +287,22 @@ interface Runs {
   now: Training | null;
 }
 
+/** Runs side by side; `test` columns are of the `measured` pictures. */
+interface ComparedRuns {
+  runs: {
+    name: string;
+    measured: Measured;
+    epochs: number[];
+    train_loss: number[];
+    train_accuracy: number[];
+    test_loss: number[];
+    test_accuracy: number[];
+  }[];
+  differs: { of: "recipe" | "run"; setting: string; values: string[] }[];
+  said: Said[];
+  notes: Said[];
+}
+
 /** What was predicted of each of many pictures; labels and predictions are places in `classes`. */
 interface PredictionTable {
   classes: string[];
@@ -424,6 +440,7 @@ interface State extends Ready {
   probe: number;
   playing: boolean;
   runs: Runs | null;
+  comparedRuns: string[];
   training: Training | null;
   dataSet: DataSet | null;
   dataWanted: string;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
@@ -56,6 +56,14 @@ def describe(trainings: Runs) -> dict[str, Any]:
 @router.get("/now")
 def now(trainings: Runs) -> dict[str, Any] | None:
     return trainings.now()
+
+
+@router.get("/compared")
+def compare(trainings: Runs, run: Annotated[list[str], Query()]) -> dict[str, Any]:
+    """Several runs side by side: `?run=one&run=another`."""
+    from vit_explorer.page.payloads.compared_runs import told_runs
+
+    return told_runs(trainings.compare(run))
 
 
 @router.get("/news")

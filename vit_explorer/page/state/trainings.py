@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from vit_explorer.training.recipe import Recipe, list_recipes, load_recipe
 from vit_explorer.training.run_folder import Row, RunFolder, measured_on
 
 if TYPE_CHECKING:
+    from vit_explorer.training.compared_runs import RunComparison
     from vit_explorer.training.pace import Step
     from vit_explorer.training.run import RunResult
 
@@ -152,6 +153,17 @@ class Trainings:
                 run=run,
             )
         return file
+
+    def compare(self, runs: Sequence[str]) -> RunComparison:
+        """Runs of the list side by side, without pictures.
+
+        Raises:
+            OptionError: no such run, fewer than two, or one twice.
+            DataError: a damaged log.
+        """
+        from vit_explorer.training.compared_runs import compare_runs
+
+        return compare_runs([self.existing(run) for run in runs], pictures=0)
 
     def describe(self) -> dict[str, Any]:
         """What can be trained, and the runs there are, the newest first."""

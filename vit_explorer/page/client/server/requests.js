@@ -175,6 +175,18 @@ export async function readTraining() {
   return response.json();
 }
 
+/**
+ * Runs side by side: their curves, what differs, and which is better.
+ * @param {string[]} runs
+ * @returns {Promise<ComparedRuns>}
+ */
+export async function compareRuns(runs) {
+  const asked = new URLSearchParams(runs.map((run) => ["run", run]));
+  const response = await fetch(address(`training/compared?${asked}`));
+  if (!response.ok) throw await refusal(response);
+  return response.json();
+}
+
 /** Hold a picture of a data set as one that was sent; returns its key. */
 export const takePicture = async (path) => (await postJson(`data/${path}`, {})).picture;
 

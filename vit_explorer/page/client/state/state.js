@@ -72,6 +72,7 @@ export const START = {
   probe: 0,
   playing: false,
   runs: null,
+  comparedRuns: [],
   training: null,
   dataSet: null,
   dataWanted: "",

@@ -1,19 +1,21 @@
 // Training in the page: what to train, the live curves of the run under way, and the runs there are.
 
 import { el, replace, setText } from "../../base/dom.js";
-import { clock, fixed, percent, short } from "../../base/format.js";
+import { clock, fixed, short } from "../../base/format.js";
 import { said, sentences, t } from "../../base/words.js";
 import { createCurves } from "../../charts/curves.js";
 import { linesOf } from "../../server/jobs.js";
 import { orderTraining, readTraining } from "../../server/requests.js";
+import { createComparedRuns } from "./compared_runs.js";
+import { ACTIVE, createRuns } from "./run_table.js";
 
 const PACE = 1000;
 const SHORTEST_AXIS = 10;
-const ACTIVE = ["running", "stopping"];
 const KINDS = ["loss", "accuracy"];
 
 /** @param {Context} context */
-export function createTrainer({ store, setup, actions, signal }) {
+export function createTrainer(context) {
+  const { store, setup, actions, signal } = context;
   if (!setup.training) return createRefusal();
   const tell = (error) =>
     actions.fail(error instanceof TypeError ? t("state.offline") : error.message);
@@ -26,13 +28,15 @@ export function createTrainer({ store, setup, actions, signal }) {
       .catch(tell);
   const form = createForm(order, store);
   const live = createLive(order, actions);
-  const runs = createRuns(order, actions, live.focus);
+  const runs = createRuns(order, context, live.focus);
+  const compared = createComparedRuns(context);
   const node = el(
     "section",
     { class: "trainer" },
     el("div", { class: "card" }, el("h3", {}, t("training.run.title")), form.node),
     live.node,
     runs.node,
+    compared.node,
   );
   let following = null;
   let lost = false;
@@ -73,6 +77,7 @@ export function createTrainer({ store, setup, actions, signal }) {
     form.draw(state);
     live.draw(state);
     runs.draw(state);
+    compared.draw(state);
   }
   return { node, draw, refresh: () => refresh().catch(() => actions.fail(t("state.offline"))) };
 }
@@ -232,74 +237,4 @@ function createLive(order, actions) {
     curves.draw({ curves: Object.fromEntries(columns), last, at: null, measured });
   }
   return { node, draw, focus: () => title.focus() };
-}
-
-/** @param {Actions} actions */
-function createRuns(order, actions, leave) {
-  const body = el("tbody");
-  const folder = el("p", { class: "note" });
-  const heads = ["training.run.run", "training.run.epochs", "training.run.accuracy", "training.run.state", "training.run.actions"];
-  const table = el(
-    "table",
-    { class: "runs" },
-    el(
-      "thead",
-      {},
-      el(
-        "tr",
-        {},
-        heads.map((head) => el("th", { scope: "col" }, t(head))),
-      ),
-    ),
-    body,
-  );
-  const node = el(
-    "div",
-    { class: "card", hidden: true },
-    el("h3", {}, t("training.run.runs")),
-    folder,
-    table,
-  );
-  let shown = null;
-
-  function row(run, active) {
-    const { name, epochs, accuracy, measured, finished, training, has_weights: open } = run;
-    const busy = training || active?.run === name; // another process's, or this server's
-    const state = busy ? "training.run.active" : finished ? "training.run.finished" : "training.run.paused";
-    const act = (words, what, disabled) =>
-      el("button", { type: "button", disabled, onclick: what }, t(words));
-    return el(
-      "tr",
-      { dataset: { run: name } },
-      el("th", { scope: "row" }, name),
-      el("td", {}, String(epochs)),
-      el("td", {}, accuracy === null ? "–" : `${percent(accuracy)} (${t(`curves.${measured}`)})`),
-      el("td", {}, t(state)),
-      el(
-        "td",
-        { class: "run-actions" },
-        act("training.run.open", () => actions.explainModel(`run:${name}`), !open),
-        finished
-          ? null
-          : act("training.run.resume", () => order({ order: "resume", run: name }), Boolean(active) || busy),
-      ),
-    );
-  }
-
-  /** @param {State} state */
-  function draw({ runs, training }) {
-    const active = ACTIVE.includes(training?.state) ? training : null;
-    const key = JSON.stringify([runs.runs, active?.run]);
-    if (key === shown) return;
-    shown = key;
-    node.hidden = !runs.runs.length;
-    setText(folder, t("training.run.folder", { folder: runs.folder }));
-    const held = body.contains(document.activeElement);
-    replace(
-      body,
-      runs.runs.map((run) => row(run, active)),
-    );
-    if (held) leave();
-  }
-  return { node, draw };
 }
