@@ -126,7 +126,8 @@ Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Data = Annotated[
     str,
     typer.Option(
-        help="'cifar10' (downloaded), CIFAR-10's files, tiny-imagenet-200/, or class folders."
+        help="'cifar10' (downloaded), CIFAR-10's files, tiny-imagenet-200/, what Hugging Face's "
+        "datasets saved, or class folders."
     ),
 ]
 Precision = Annotated[str, typer.Option(help="auto, no (float32), bf16, or fp16 on a GPU.")]

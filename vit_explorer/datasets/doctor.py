@@ -17,12 +17,13 @@ from vit_explorer.datasets.evaluate import class_columns
 from vit_explorer.datasets.labelled_files import read_labelled
 from vit_explorer.datasets.leakage import digest
 from vit_explorer.datasets.preparations import answers, prepared_by, try_preparations
+from vit_explorer.datasets.saved_datasets import StoredPicture, find_saved, read_saved
+from vit_explorer.datasets.sources import opened
 from vit_explorer.datasets.tiny_imagenet import named
 from vit_explorer.errors import DataError, ExplorerError, PictureError
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.zoo import load_model
 from vit_explorer.options import whole_number
-from vit_explorer.pictures.decode import open_picture
 from vit_explorer.pictures.picture_files import LeftOut, find_picture_files
 from vit_explorer.sentences import Sentence
 from vit_explorer.tracing.trace import trace
@@ -68,7 +69,7 @@ def doctor(
 
 @dataclass(frozen=True)
 class _Files:
-    files: tuple[Path, ...]
+    files: tuple[Path | StoredPicture, ...]
     labels: tuple[str, ...] | None
     left_out: LeftOut
     unlabelled: str = ""
@@ -82,6 +83,12 @@ def _find(folder: Path) -> _Files:
             "The folder {folder} does not exist, or is none; name a folder of pictures.",
             folder=folder,
         )
+    saved = find_saved(folder)
+    if saved is not None:
+        parts = [read_saved(own) for own in saved.values()]
+        stored = tuple(one for part in parts for one in part.pictures)
+        said = tuple(part.classes[label] for part in parts for label in part.labels)
+        return _Files(stored, said, LeftOut())
     try:
         found = read_labelled(folder)
         if found.files:
@@ -159,7 +166,12 @@ class _Examination:
         )
 
     def _name(self, place: int) -> str:
-        return self.found.files[place].relative_to(self.folder).as_posix()
+        file = self.found.files[place]
+        return (
+            file.name
+            if isinstance(file, StoredPicture)
+            else file.relative_to(self.folder).as_posix()
+        )
 
     def _telling(self, what: str) -> Callable[[int, int], None] | None:
         told = self.progress
@@ -192,7 +204,7 @@ class _Examination:
 
     def _open(self, place: int) -> Image.Image | None:
         try:
-            picture = open_picture(self.found.files[place])
+            picture = opened(self.found.files[place])
         except PictureError as error:
             self.unreadable.append(Noted(self._name(place), error.sentence))
             return None

@@ -16,9 +16,10 @@ from tqdm.auto import tqdm
 from vit_explorer.datasets.cifar import find_cifar10, read_cifar10
 from vit_explorer.datasets.label_tables import LabelTable, find_table, read_table
 from vit_explorer.datasets.labelled_files import Labelled, read_labelled
+from vit_explorer.datasets.saved_datasets import StoredPicture, find_saved, read_saved
 from vit_explorer.datasets.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
 from vit_explorer.errors import DataError, PictureError
-from vit_explorer.pictures.decode import open_picture
+from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.picture_files import LeftOut, beside, folders_in
 from vit_explorer.sentences import Sentence, joined
 
@@ -36,7 +37,8 @@ _TABLES = (".csv", ".tsv", ".jsonl")
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled pictures that are not decoded yet: files, or arrays (H, W, 3) uint8.
+    """Labelled pictures that are not decoded yet: files, pictures in data files, or arrays
+    (H, W, 3) uint8.
 
     `folder` is what the files' names are told from, or holds the arrays. `left_out` counts the
     files of `place` that aren't read, and `note` says where labels come from that are no folders'
@@ -44,7 +46,7 @@ class Source:
     """
 
     name: str
-    items: Sequence[Path] | NDArray[np.uint8]
+    items: Sequence[Path | StoredPicture] | NDArray[np.uint8]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
     folder: Path | None = None
@@ -92,6 +94,8 @@ class Source:
     def name_of(self, index: int) -> str:
         """A picture's path in its folder; of arrays the name that `export_images` gives it."""
         item = self.items[index]
+        if isinstance(item, StoredPicture):
+            return item.name
         if isinstance(item, Path):
             return (item.relative_to(self.folder) if self.folder else item).as_posix()
         name = self.classes[self.labels[index]]
@@ -104,7 +108,7 @@ class Source:
             PictureError: it can't be read.
         """
         item = self.items[index]
-        return open_picture(item).image if isinstance(item, Path) else Image.fromarray(item)
+        return Image.fromarray(item) if isinstance(item, np.ndarray) else opened(item).image
 
     def without(self, unreadable: Mapping[str, str]) -> Source:
         """The other pictures, with these counted among those left out.
@@ -124,7 +128,7 @@ class Source:
         unreadable: list[str] = []
         shown = tqdm(self.items, desc=f"reading {self.name}", disable=not progress, leave=False)
         for index, item in enumerate(shown):
-            if not isinstance(item, Path):
+            if isinstance(item, np.ndarray):
                 yield Image.fromarray(item)
                 continue
             try:
@@ -144,22 +148,27 @@ class Source:
             )
 
 
-def read_rgb(file: Path) -> Image.Image:
+def read_rgb(item: Path | StoredPicture) -> Image.Image:
     """A picture of a data set, PIL RGB.
 
     Raises:
         PictureError: it can't be read, or has more bands than three.
     """
-    picture = open_picture(file)
+    picture = opened(item)
     if picture.stack and picture.bands is not None and picture.bands.shape[2] != 3:
         raise PictureError(
             "error.data.bands",
             "The picture {file} has {count} bands, expected 3; a data set is of red, green and "
             "blue.",
-            file=file.name,
+            file=item.name,
             count=picture.bands.shape[2],
         )
     return picture.image
+
+
+def opened(item: Path | StoredPicture) -> Picture:
+    """A picture of a data set, wherever it lies; raises PictureError as `open_picture`."""
+    return item.open() if isinstance(item, StoredPicture) else open_picture(item)
 
 
 def find_pictures(data: str | Path, split: Split) -> Source:
@@ -167,10 +176,11 @@ def find_pictures(data: str | Path, split: Split) -> Source:
 
     Args:
         data: "cifar10" (downloaded once); a folder with CIFAR-10's official archive or files or
-            with Tiny ImageNet's tiny-imagenet-200/; a folder of labelled pictures, directly or
-            under train/ and test/ or val/; or a table of them. Labels are those of labels.csv or
-            metadata.csv, else the class folders' names, else in the files' names (cat_0001.jpg).
-            Folders named by Tiny ImageNet's WNIDs get its class names.
+            with Tiny ImageNet's tiny-imagenet-200/; one that Hugging Face's datasets saved; a
+            folder of labelled pictures, directly or under train/ and test/ or val/; or a table of
+            them. Labels are those of a saved data set, else of labels.csv or metadata.csv, else
+            the class folders' names, else in the files' names (cat_0001.jpg). Folders named by
+            Tiny ImageNet's WNIDs get its class names.
         split: of pictures without splits, every tenth of a class is the test split.
 
     Raises:
@@ -185,6 +195,9 @@ def find_pictures(data: str | Path, split: Split) -> Source:
     official = find_tiny_imagenet(data)
     if official is not None:
         return Source(f"Tiny ImageNet {part}", *read_tiny_imagenet(official, part), folder=official)
+    saved = find_saved(data)
+    if saved is not None:
+        return _of_saved(Path(data), saved, split)
     root, table = _place_of(data)
     if table is not None:
         return _by_table(root, table, split)
@@ -243,6 +256,18 @@ def _by_table(root: Path, table: LabelTable, split: Split) -> Source:
     return _share(source, split)
 
 
+def _of_saved(root: Path, splits: Mapping[str, Path], split: Split) -> Source:
+    called = "" if "" in splits else _first(SPLITS[split], splits)
+    if called is None:
+        raise _no_split(root, ", ".join(splits), split)
+    found = read_saved(splits[called])
+    name = f"{root.name}/{splits[called].name}" if called else root.name
+    source = Source(
+        name, found.pictures, found.labels, found.classes, root, note=found.note, place=name
+    )
+    return source if called else _share(source, split)
+
+
 def _first(names: Sequence[str], present: Container[str]) -> str | None:
     return next((name for name in names if name in present), None)
 
@@ -272,10 +297,12 @@ def find_validation(data: str | Path) -> Source | None:
     """
     if find_cifar10(data) is not None or find_tiny_imagenet(data) is not None:
         return None
-    root, table = _place_of(data)
-    names: Iterable[str] = (path.name.casefold() for path in folders_in(root))
-    if table is not None:
-        names = read_labelled(root, table).splits
+    names: Iterable[str] | None = find_saved(data)
+    if names is None:
+        root, table = _place_of(data)
+        names = (path.name.casefold() for path in folders_in(root))
+        if table is not None:
+            names = read_labelled(root, table).splits
     there = set(names)
     if not there & set(_VALIDATION) or not there & set(SPLITS["test"]) - set(_VALIDATION):
         return None

@@ -17,8 +17,9 @@ from vit_explorer.cluster.engine import RayEngine, Streamed, connected
 from vit_explorer.cluster.parts import Parts
 from vit_explorer.datasets.evaluate import Progress, class_columns, counting, logits_of, numbers
 from vit_explorer.datasets.evaluation import Evaluation, evaluation_of, ranks, shares
+from vit_explorer.datasets.saved_datasets import StoredPicture
 from vit_explorer.datasets.sources import Source, read_rgb
-from vit_explorer.errors import PictureError
+from vit_explorer.errors import DataError, PictureError
 from vit_explorer.models.devices import choose_precision
 from vit_explorer.models.loaded import LoadedModel
 from vit_explorer.models.loading import Replica
@@ -115,6 +116,15 @@ class SpreadEvaluation:
             DataError: no picture of some class can be read.
             OutputError: `parts` can't be written to.
         """
+        if len(self.source) and isinstance(self.source.items[0], StoredPicture):
+            raise DataError(
+                "error.saved.spread",
+                "The pictures of {data} lie within its data files, which a cluster's workers don't "
+                "read; leave --engine ray out, or write class folders of it by "
+                "`vit-explorer export-images OUT --data {folder}`.",
+                data=self.source.name,
+                folder=self.source.folder,
+            )
         replica = Replica.of(self.model)
         class_columns(self.model, self.source.classes)  # what is wrong is said before Ray starts
         choose_precision(self.precision, self.model.device)
