@@ -272,6 +272,12 @@ def test_the_page_tells_the_share_and_what_to_try_again(
         assert shares == sorted(shares) and 0 < shares[-1] < 1
         assert lines[-1]["part"] == "model" and lines[-1]["instead"] == [NAME, "bundled"]
         assert lines[-1]["error"]["key"] == "error.download.broken"
+        # So does whoever has files of their own loaded with it, and it goes on from there.
+        asked = {"architecture": NAME, "outputs": "labels"}
+        answer = client.post("/explorer/models", json=asked)
+        further = [json.loads(line) for line in answer.text.splitlines() if line]
+        assert {line["loading"] for line in further if "total" in line} == {NAME}
+        assert further[0]["here"] / further[0]["total"] >= shares[-1]
         hub.pace, hub.cut_after = 0.0, None
         answer = client.post("/explorer/explanations", json=order)
         assert json.loads(answer.text.splitlines()[-1])["result"]["model"]["id"] == NAME

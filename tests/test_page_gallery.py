@@ -118,6 +118,8 @@ def test_a_card_downloads_stops_and_goes_on(
         again = card.get_by_role("button", name="Go on with DeiT-Tiny")
         again.click()
         card.locator(".wrong", has_text="broke off (the line broke)").wait_for()
+        offered = page.locator(".problem-instead button").all_text_contents()
+        assert offered == ["Try again", "Use bundled"]
         assert_accessible(page)
 
         hub.cut_after = None

@@ -380,8 +380,8 @@ interface State extends Ready {
   /** What the server last told of a model that is waited for. */
   loading: Loading | null;
   problem: string;
-  /** Models that a problem names in place of the one that can't be had. */
-  instead: { of: string; models: string[] };
+  /** Models that a problem names in place of the one that can't be had; `again` is that one itself. */
+  instead: { of: string; models: string[]; again: string };
   told: string;
   tab: string;
   linked: Record<string, string>;

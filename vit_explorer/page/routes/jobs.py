@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter
 
 from vit_explorer.analysis.faithfulness import Faithfulness, Protocol
+from vit_explorer.models.checkpoints.transfer import hearing
 from vit_explorer.page.payloads.maps import describe_map, layered
 from vit_explorer.page.payloads.result import describe_result
 from vit_explorer.page.routes.held import Bench, Held
@@ -104,10 +105,14 @@ async def load_model(workbench: Bench, request: Request) -> StreamingResponse:
     asked = await read_order(request, MODEL, LARGEST_ORDER)
 
     def work(tell: Tell) -> None:
+        def tell_download(name: str, here: int, total: int) -> None:
+            tell({"loading": name, "here": here, "total": total})
+
         files = (asked.weights, asked.labels)
-        model = workbench.add_model(
-            asked.architecture, *files, asked.outputs, words=tuple(asked.words)
-        )
+        with hearing(tell_download):
+            model = workbench.add_model(
+                asked.architecture, *files, asked.outputs, words=tuple(asked.words)
+            )
         tell({"model": model})
 
     return telling(request, work, workbench.answering)

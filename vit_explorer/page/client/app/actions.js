@@ -17,8 +17,9 @@ export function createActions({ store, setup, adopt }) {
   let pictures = 0;
   let results = 0;
 
-  const fail = (problem, models = []) =>
-    store.set({ busy: "", problem, instead: { of: problem, models } });
+  /** `models` are what can be had instead; `again` is that of them which was asked for. */
+  const fail = (problem, models = [], again = "") =>
+    store.set({ busy: "", problem, instead: { of: problem, models, again } });
   const analyse = createAnalyser({
     offline: () => t("state.offline"),
     onLoading: (busy, loading) => store.set({ busy, loading }),
@@ -42,16 +43,17 @@ export function createActions({ store, setup, adopt }) {
 
   /** Take back the one choice that failed, and go on with the others. */
   function refuse(problem, part, instead = []) {
+    const again = wanted.model;
     const mended = Boolean(part) && wanted[part] !== accepted[part];
     if (mended) wanted[part] = part === "target" ? null : accepted[part];
     const others = wanted.picture !== accepted.picture || wanted.model !== accepted.model;
     if (mended && (others || !store.get().result)) {
       refused = problem;
-      store.set({ instead: { of: problem, models: instead } });
+      store.set({ instead: { of: problem, models: instead, again } });
       request();
     } else {
       Object.assign(wanted, accepted);
-      fail(problem, instead);
+      fail(problem, instead, again);
     }
   }
 

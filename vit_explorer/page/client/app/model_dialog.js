@@ -75,6 +75,7 @@ export function openModelDialog({ store, setup, actions }) {
           outputs: outputs.value || null,
         },
         signal,
+        (words) => setText(says, words),
       );
       dialog.close();
       actions.explainModel(model);

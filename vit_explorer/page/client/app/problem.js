@@ -40,19 +40,22 @@ export function createProblem({ store, actions, signal }) {
     if (problem) waiting = setTimeout(dismiss, Math.max(SHORTEST, READING * problem.length));
   }
 
-  /** @param {string} model */
-  const offer = (model) =>
+  /**
+   * @param {string} model
+   * @param {boolean} again
+   */
+  const offer = (model, again) =>
     el(
       "button",
       { type: "button", dataset: { model }, onclick: () => actions.explainModel(model) },
-      t("action.use", { model }),
+      again ? t("action.again") : t("action.use", { model }),
     );
 
   /** @param {State} state */
   function show({ problem, instead: offered }) {
     setText(words, problem);
     node.hidden = !problem;
-    replace(instead, offered.of === problem ? offered.models.map(offer) : []);
+    replace(instead, offered.of === problem ? offered.models.map((model) => offer(model, model === offered.again)) : []);
     wait();
   }
 

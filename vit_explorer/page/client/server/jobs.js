@@ -42,7 +42,7 @@ function told(line) {
  * What a model is waited for with: the share of its download, or how long it has taken.
  * @param {Loading} line
  */
-function waitingWords({ loading: model, seconds, here = 0, total = 0 }) {
+export function waitingWords({ loading: model, seconds, here = 0, total = 0 }) {
   if (!total) return t("state.loading", { model, seconds });
   const [come, whole] = [here, total].map((bytes) => (bytes / 1e6).toFixed(1));
   return t("state.downloading", { model, here: come, total: whole, share: percent(here / total) });

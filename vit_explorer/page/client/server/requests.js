@@ -1,7 +1,7 @@
 // What the page asks and sends, apart from numbers and from work that takes time.
 
 import { address } from "../base/address.js";
-import { linesOf } from "./jobs.js";
+import { linesOf, waitingWords } from "./jobs.js";
 import { refusal, sentenceOf } from "./refusal.js";
 
 export async function readSetup() {
@@ -93,11 +93,16 @@ export function sendFile(kind, file, signal, onProgress) {
 }
 
 /**
- * Load a model of files that were sent; returns its name on the page.
+ * Load a model of files that were sent; returns its name on the page. `onWaiting` is told in words
+ * how far the download is of what these need besides.
  * @param {AbortSignal} signal
+ * @param {(words: string) => void} [onWaiting]
  */
-export async function loadFiles(order, signal) {
-  for await (const { model } of linesOf("models", order, signal)) return model;
+export async function loadFiles(order, signal, onWaiting) {
+  for await (const line of linesOf("models", order, signal)) {
+    if (line.model) return line.model;
+    if (line.loading) onWaiting?.(waitingWords(/** @type {Loading} */ (line)));
+  }
   throw new TypeError("no answer");
 }
 

@@ -14,7 +14,7 @@ export const START = {
   busy: "",
   loading: null,
   problem: "",
-  instead: { of: "", models: [] },
+  instead: { of: "", models: [], again: "" },
   told: "",
   tab: "explain",
   linked: {},
