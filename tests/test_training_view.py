@@ -35,6 +35,7 @@ from tests.packed import unpack
 from vit_explorer.errors import DataError, ModelError, OptionError
 from vit_explorer.page import Workbench, build_app, find_film
 from vit_explorer.page.payloads.film import DEAD, film_bytes
+from vit_explorer.page.state.recipe_changes import Changes
 from vit_explorer.page.state.trainings import Training, Trainings
 from vit_explorer.training import RunResult, load_recipe
 from vit_explorer.training.film import Film
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 EPOCHS = 4
 ORDERS = "/explorer/training/orders"
+START = {"order": "start", "recipe": "smoke", "data": "x"}
 
 
 @pytest.fixture(scope="module")
@@ -214,12 +216,19 @@ def test_another_language_keeps_the_form_and_ends_what_plays(page: Page) -> None
     page.select_option("#vx-recipe", "cifar10_sincos")
     page.fill("#vx-data", "/my/pictures")
     page.fill("#vx-epochs", "7")
+    page.click(".train-more summary")
+    page.select_option("#vx-position", "relative")
+    page.fill("#vx-rate", "0.003")
+    page.select_option("#vx-weights", "bundled-cifar10")
     page.click(".play")
     page.select_option("#vx-language", "zh")
     page.locator("#vx-tab-training", has_text="训练").wait_for()
     page.wait_for_selector(".train-form .primary:enabled")
-    values = [page.input_value(f"#vx-{name}") for name in ("recipe", "data", "epochs")]
-    assert values == ["cifar10_sincos", "/my/pictures", "7"]
+    names = ("recipe", "data", "epochs", "position", "rate", "batch", "weights", "class-weights")
+    values = [page.input_value(f"#vx-{name}") for name in names]
+    assert values == [
+        "cifar10_sincos", "/my/pictures", "7", "relative", "0.003", "", "bundled-cifar10", "",
+    ]  # fmt: skip
     page.locator(".play", has_text="播放").wait_for()
     page.locator("#vx-frame").fill("1")
     page.wait_for_timeout(700)  # nearly three frames' time of a timer that was left behind
@@ -277,6 +286,9 @@ def test_train_watch_stop_resume_and_open(page: Page, pictures: Path, scratch: P
 
     page.fill("#vx-data", str(pictures))
     page.fill("#vx-epochs", "5000")
+    page.click(".train-more summary")
+    page.select_option("#vx-position", "sincos")
+    page.fill("#vx-batch", "24")
     page.click(".train-form .primary")
     line = page.locator(".live .line-test").first
     page.wait_for_function(
@@ -290,6 +302,9 @@ def test_train_watch_stop_resume_and_open(page: Page, pictures: Path, scratch: P
     page.locator(".live .note", has_text="Stopped after").wait_for()
     kept = (run / "state.pt").stat().st_mtime_ns
     epochs = len(json.loads((run / "log.json").read_text()))
+    recipe = load_recipe(run / "recipe.yaml")
+    assert recipe.model is not None and recipe.model.position == "sincos"
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer.lr) == (5000, 24, 2e-3)
     assert len(str(line.get_attribute("points")).split()) == epochs
 
     page.locator(".runs button", has_text="Resume").click()
@@ -438,6 +453,14 @@ def test_steps_are_told_within_an_epoch_but_not_each_of_many(
         ({"order": "start", "recipe": "smoke", "data": "~no-one/x"}, "a user this machine"),
         ({"order": "start", "recipe": "smoke", "data": "x", "epochs": 0}, "epochs"),
         ({"order": "start", "recipe": "smoke"}, "start.data is missing"),
+        ({**START, "position": "round"}, "model.position was \"round\"; it should be 'learned'"),
+        ({**START, "recipe": "cifar10_finetune", "position": "none"}, "give either model"),
+        ({**START, "lr": 0}, "optimizer.lr was 0.0; it should be greater than 0"),
+        ({**START, "lr": 1e-6}, "more than optimizer.lr, 1e-06; lower it"),
+        ({**START, "batch_size": 0}, "batch_size was 0; it should be 1 or more"),
+        ({**START, "weights": "/etc/passwd"}, "There are no weights '/etc/passwd' to begin with"),
+        ({**START, "weights": "run:../x"}, "There is no run '../x'"),
+        ({**START, "class_weights": "all"}, "class_weights"),
         ({"order": "resume", "run": "../other"}, "There is no run"),
         ({"order": "resume", "run": ""}, "There is no run"),
         ({"order": "delete"}, "wrong"),
@@ -465,11 +488,39 @@ def test_data_that_can_t_be_trained_on_is_said_and_leaves_no_run(
     assert not trainings.folder.exists()
 
 
+def test_a_form_s_changes_are_those_of_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "runs: 'odd'" / "last.safetensors"
+    changes = Changes(
+        epochs=4, position="relative", lr=3e-3, batch_size=64, weights="run:odd",
+        class_weights="balanced",
+    )  # fmt: skip
+    recipe = load_recipe("cifar10_scratch")
+    changed = load_recipe(recipe, changes.overrides(recipe, lambda name: file))
+    assert changed.model is not None and recipe.model is not None
+    expected = recipe.model_copy(
+        update={
+            "epochs": 4,
+            "full_epochs": 4,
+            "batch_size": 64,
+            "class_weights": "balanced",
+            "initial_weights": str(file),
+            "optimizer": recipe.optimizer.model_copy(update={"lr": 3e-3}),
+            "model": dataclasses.replace(recipe.model, position="relative", patch_dropout=0.0),
+        }
+    )
+    assert changed == expected
+    assert load_recipe(recipe, Changes().overrides(recipe, lambda name: file)) == recipe
+    shipped = Changes(weights="bundled-cifar10", class_weights="none")
+    assert load_recipe(
+        changed, shipped.overrides(changed, lambda name: file)
+    ) == changed.model_copy(update={"initial_weights": "bundled-cifar10", "class_weights": None})
+
+
 def test_fewer_epochs_than_a_recipe_ends_with_are_trained(
     trainings: Trainings, pictures: Path
 ) -> None:
     assert load_recipe("cifar10_scratch").full_epochs > 1
-    trainings.start("cifar10_scratch", str(pictures), epochs=1)
+    trainings.start("cifar10_scratch", str(pictures), Changes(epochs=1))
     trainings.stop()
     wait_until(lambda: (trainings.now() or {})["state"] in ("stopped", "finished"))
     assert load_recipe(trainings.folder / "cifar10_scratch" / "recipe.yaml").epochs == 1
@@ -478,7 +529,7 @@ def test_fewer_epochs_than_a_recipe_ends_with_are_trained(
 def test_the_rows_of_a_run_that_was_cut_off_are_counted_once(
     trainings: Trainings, pictures: Path
 ) -> None:
-    trainings.start("smoke", str(pictures), epochs=3)
+    trainings.start("smoke", str(pictures), Changes(epochs=3))
     wait_until(lambda: len((trainings.now() or {})["rows"]) >= 1)
     trainings.stop()
     wait_until(lambda: (trainings.now() or {})["state"] == "stopped")
@@ -491,7 +542,7 @@ def test_the_rows_of_a_run_that_was_cut_off_are_counted_once(
 
 
 def test_a_run_of_another_process_is_shown_as_such(trainings: Trainings, pictures: Path) -> None:
-    trainings.start("smoke", str(pictures), epochs=1)
+    trainings.start("smoke", str(pictures), Changes(epochs=1))
     wait_until(lambda: (trainings.now() or {})["state"] == "finished")
     (before,) = trainings.describe()["runs"]
     code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print()\n input()"

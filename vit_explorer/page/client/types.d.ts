@@ -274,7 +274,16 @@ interface Training {
 
 interface Runs {
   folder: string;
-  recipes: { name: string; epochs: number }[];
+  /** `position` is null where a recipe's model has its own, which can't be chosen. */
+  recipes: {
+    name: string;
+    epochs: number;
+    position: string | null;
+    lr: number;
+    batch_size: number;
+    class_weights: boolean;
+  }[];
+  choices: { positions: string[]; weights: string[] };
   runs: {
     name: string;
     epochs: number;
@@ -436,7 +445,16 @@ interface State extends Ready {
   filmProblem: { key?: string; text?: string } | null;
   frame: number;
   epochWanted: number | null;
-  trainForm: { recipe: string; data: string; epochs: string };
+  trainForm: {
+    recipe: string;
+    data: string;
+    epochs: string;
+    position: string;
+    lr: string;
+    batch: string;
+    weights: string;
+    classWeights: string;
+  };
   probe: number;
   playing: boolean;
   runs: Runs | null;

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from vit_explorer.page.routes.held import Bench
 from vit_explorer.page.routes.jobs import NEWS_EVERY, telling
 from vit_explorer.page.routes.request_bodies import read_order
+from vit_explorer.page.state.recipe_changes import Changes
 from vit_explorer.page.state.streamed_job import Tell
 from vit_explorer.page.state.trainings import Trainings
 
@@ -23,6 +24,15 @@ class Start(BaseModel):
     recipe: str
     data: str
     epochs: int | None = None
+    position: str | None = None
+    lr: float | None = None
+    batch_size: int | None = None
+    weights: str | None = None
+    class_weights: Literal["balanced", "none"] | None = None
+
+    @property
+    def changes(self) -> Changes:
+        return Changes(**self.model_dump(exclude={"order", "recipe", "data"}))
 
 
 class Resume(BaseModel):
@@ -87,7 +97,7 @@ async def follow(trainings: Runs, request: Request) -> dict[str, Any] | None:
 
 def _follow(trainings: Trainings, order: Start | Resume | Stop) -> None:
     if isinstance(order, Start):
-        trainings.start(order.recipe, order.data, order.epochs)
+        trainings.start(order.recipe, order.data, order.changes)
     elif isinstance(order, Resume):
         trainings.resume(order.run)
     else:

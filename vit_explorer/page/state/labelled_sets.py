@@ -24,7 +24,8 @@ from vit_explorer.datasets.predictions import (
 from vit_explorer.datasets.sources import Source
 from vit_explorer.errors import DataError, OptionError
 from vit_explorer.models.loaded import LoadedModel
-from vit_explorer.page.state.trainings import RUN, Trainings, checked_data
+from vit_explorer.page.state.recipe_changes import RUN
+from vit_explorer.page.state.trainings import Trainings, checked_data
 
 SETS_KEPT = 4
 Told = Callable[[int, int], None]

@@ -31,8 +31,9 @@ from vit_explorer.page.state.examples import EXAMPLES, judge_examples
 from vit_explorer.page.state.extra_maps import Analyses
 from vit_explorer.page.state.labelled_sets import LabelledSets
 from vit_explorer.page.state.loads import Loads, in_time
+from vit_explorer.page.state.recipe_changes import RUN
 from vit_explorer.page.state.results import Result, Results, picture_bytes
-from vit_explorer.page.state.trainings import RUN, Trainings
+from vit_explorer.page.state.trainings import Trainings
 from vit_explorer.page.state.turns import Turns
 from vit_explorer.page.state.uploads import Given, Uploads, cut_name
 from vit_explorer.pictures.decode import Picture, open_picture

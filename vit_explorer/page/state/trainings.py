@@ -24,6 +24,7 @@ from vit_explorer.errors import (
     nearest,
 )
 from vit_explorer.failures import logged
+from vit_explorer.page.state.recipe_changes import Changes, choices, offered
 from vit_explorer.sentences import Sentence, keyed
 from vit_explorer.training.recipe import Recipe, list_recipes, load_recipe
 from vit_explorer.training.run_folder import Row, RunFolder, measured_on
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
     from vit_explorer.training.run import RunResult
 
 WEIGHTS = "last.safetensors"
-# What the weights of a run are called on the page begins so.
-RUN = "run:"
 ACTIVE = ("running", "stopping")
+UNCHANGED = Changes()
 _NICENESS = 10
 _STEPS_EVERY = 0.5  # seconds
 _LONGEST_PATH = 1000
@@ -73,17 +73,17 @@ class Trainings:
         self._thread: threading.Thread | None = None
         self._current: Training | None = None
 
-    def start(self, recipe: str, data: str, epochs: int | None = None) -> None:
+    def start(self, recipe: str, data: str, changes: Changes = UNCHANGED) -> None:
         """Train a shipped recipe in a new run folder.
 
         Args:
             data: "cifar10", or a data folder on this machine as `train` takes it.
-            epochs: instead of the recipe's own.
 
         Raises:
-            RecipeError: no such recipe, or a number of epochs it can't have.
+            RecipeError: no such recipe, or a change it can't have.
             DataError: no data named.
-            OptionError: a training is under way.
+            ModelError: a run to begin with that has no weights.
+            OptionError: other weights to begin with, or a training is under way.
         """
         # load_recipe also reads files, which a page must not be able to name.
         if recipe not in list_recipes():
@@ -93,11 +93,7 @@ class Trainings:
                 recipe=recipe,
                 near=nearest(recipe, list_recipes()) or ".",
             )
-        changes = []
-        if epochs is not None:
-            full = min(load_recipe(recipe).full_epochs, max(epochs, 0))
-            changes = [f"epochs={epochs}", f"full_epochs={full}"]
-        settings = load_recipe(recipe, changes)
+        settings = load_recipe(recipe, changes.overrides(load_recipe(recipe), self.weights))
         data = checked_data(data)
         self._launch(self._free_name(recipe), settings, data, resume=False)
 
@@ -170,7 +166,8 @@ class Trainings:
         recipes = [load_recipe(name) for name in list_recipes()]
         return {
             "folder": str(self.folder),
-            "recipes": [{"name": one.name, "epochs": one.epochs} for one in recipes],
+            "recipes": [offered(one) for one in recipes],
+            "choices": choices(),
             "runs": [self._describe_run(folder) for folder in self._folders()],
             "now": self.now(),
         }

@@ -68,7 +68,10 @@ export const START = {
   filmProblem: null,
   frame: 0,
   epochWanted: null,
-  trainForm: { recipe: "smoke", data: "cifar10", epochs: "" },
+  trainForm: {
+    recipe: "smoke", data: "cifar10", epochs: "",
+    position: "", lr: "", batch: "", weights: "", classWeights: "",
+  },
   probe: 0,
   playing: false,
   runs: null,

@@ -1,6 +1,6 @@
 // Training in the page: what to train, the live curves of the run under way, and the runs there are.
 
-import { el, replace, setText } from "../../base/dom.js";
+import { el, setText } from "../../base/dom.js";
 import { clock, fixed, short } from "../../base/format.js";
 import { said, sentences, t } from "../../base/words.js";
 import { createCurves } from "../../charts/curves.js";
@@ -8,6 +8,7 @@ import { linesOf } from "../../server/jobs.js";
 import { orderTraining, readTraining } from "../../server/requests.js";
 import { createComparedRuns } from "./compared_runs.js";
 import { ACTIVE, createRuns } from "./run_table.js";
+import { createForm } from "./train_form.js";
 
 const PACE = 1000;
 const SHORTEST_AXIS = 10;
@@ -94,71 +95,6 @@ function createRefusal() {
     ),
   );
   return { node, draw: () => {}, refresh: () => {} };
-}
-
-function field(label, control) {
-  return el("label", { class: "field" }, el("span", {}, t(label)), control);
-}
-
-/** @param {Store} store */
-function createForm(order, store) {
-  const kept = store.get().trainForm; // a page in another language is built anew
-  const recipe = el("select", { id: "vx-recipe", onchange: describe });
-  const data = el("input", { id: "vx-data", value: kept.data, spellcheck: "false" });
-  const epochs = el("input", {
-    id: "vx-epochs",
-    type: "number",
-    min: "1",
-    max: "10000",
-    value: kept.epochs,
-  });
-  const start = el("button", { class: "primary" }, t("training.run.start"));
-  const note = el("p", { class: "note" });
-  const node = el(
-    "form",
-    { class: "train-form", onsubmit: submit, oninput: keep },
-    field("training.run.recipe", recipe),
-    field("training.run.data", data),
-    field("training.run.epochs", epochs),
-    start,
-    note,
-  );
-  let recipes = [];
-  start.disabled = true;
-
-  function submit(event) {
-    event.preventDefault();
-    const wanted = epochs.value ? Number(epochs.value) : null;
-    order({ order: "start", recipe: recipe.value, data: data.value, epochs: wanted });
-  }
-
-  function keep() {
-    const [wanted, place, count] = [recipe.value, data.value, epochs.value];
-    store.set({ trainForm: { recipe: wanted, data: place, epochs: count } });
-  }
-
-  function describe() {
-    const chosen = recipes.find(({ name }) => name === recipe.value);
-    epochs.placeholder = t("training.run.epochs.hint", { epochs: chosen.epochs });
-    const described = `recipe.${chosen.name}`;
-    setText(note, sentences(t(described), t("training.run.data.help")));
-  }
-
-  /** @param {State} state */
-  function draw({ runs, training }) {
-    if (!recipes.length) {
-      recipes = runs.recipes;
-      replace(
-        recipe,
-        recipes.map(({ name }) => el("option", { value: name }, name)),
-      );
-      const known = recipes.some(({ name }) => name === kept.recipe);
-      recipe.value = known ? kept.recipe : recipes[0].name;
-      describe();
-    }
-    start.disabled = ACTIVE.includes(training?.state);
-  }
-  return { node, draw };
 }
 
 /** How far a run is within its epoch. */
