@@ -9,7 +9,7 @@ export default [
   { ignores: [".*/", "**/vendor/", "out/", "runs/", "site/", "build/", "dist/"] },
   js.configs.recommended,
   {
-    files: [`${CLIENT}/**/*.js`, "vit_explorer/explaining/report/report.js"],
+    files: [`${CLIENT}/**/*.js`],
     languageOptions: { globals: globals.browser },
   },
   {

@@ -108,10 +108,12 @@ def running_app(
     program: Sequence[str] = APP,
     stop: str = "SIGTERM",
     variables: Mapping[str, str] | None = None,
+    ready: str = "config",
 ) -> Iterator[str]:
     """Run the app on a free port until a signal stops it; yields its address.
 
-    `program` is what Python is started with, `variables` more of its environment.
+    `program` is what Python is started with, `variables` more of its environment, `ready` what it
+    answers once it can be used.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -129,7 +131,7 @@ def running_app(
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}/"
-            _wait(address, process, scratch / "app.log")
+            _wait(f"{address}{ready}", process, scratch / "app.log")
             yield address
         finally:
             process.send_signal(getattr(signal, stop))
@@ -143,7 +145,7 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None:
             break
         try:
-            opener.open(f"{address}config", timeout=5).close()
+            opener.open(address, timeout=5).close()
             return
         except urllib.error.HTTPError as error:
             if error.code == 401:  # it is there, behind its login

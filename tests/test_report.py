@@ -49,8 +49,8 @@ def unpacked(attention: dict[str, Any]) -> np.ndarray:
 def test_a_report_holds_the_explanation_s_numbers(explained: vx.Explanation) -> None:
     [one] = data_of(report.report_html([explained]))["results"]
     for told, heatmap in zip(one["maps"], explained.heatmaps.values(), strict=True):
-        values = np.reshape(told["values"], told["grid"])
-        np.testing.assert_allclose(values, heatmap.values, rtol=1e-3)
+        values = np.frombuffer(base64.b64decode(told["values"]), "<f4").reshape(told["grid"])
+        np.testing.assert_array_equal(values, heatmap.values)
         assert told["signed"] == heatmap.signed
     for layer, rows in enumerate(unpacked(one["attention"])):
         true = explained.trace.attention(layer).numpy()
@@ -116,22 +116,23 @@ def test_a_report_opens_from_a_disk_without_a_network(
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     page.goto(file.as_uri())
-    says = page.locator("[role=status]")
-    rollout = explained.heatmaps["rollout"].values
-    row, column = np.unravel_index(rollout.argmax(), rollout.shape)
     gh, gw = explained.card.grid
-    says.filter(has_text=f"row {row + 1} of {gh}, column {column + 1} of {gw}").wait_for()
-    page.select_option("select >> nth=0", "attention")
-    page.select_option("select >> nth=1", "1")
-    page.locator("input[type=range] >> nth=0").fill("2")
-    canvas = page.locator("canvas >> nth=0")
+    rollout = page.locator('[data-method="rollout"] canvas')
+    rollout.wait_for()
+    label = rollout.get_attribute("aria-label") or ""
+    row, column = np.unravel_index(explained.heatmaps["rollout"].values.argmax(), (gh, gw))
+    assert f"strongest patch: row {row + 1}, column {column + 1}," in label
+    says = page.locator("[role=status]")
+    page.get_by_label("Layer").fill("2")
+    page.get_by_label("Head").select_option(index=3)  # mean, max, 1, 2
+    canvas = page.get_by_role("application")
     box = canvas.bounding_box()
     assert box is not None
     canvas.click(position={"x": 2.5 / gw * box["width"], "y": 1.5 / gh * box["height"]})
     token = explained.card.prefix_tokens + gw + 2
     looks = explained.trace.attention(1)[1, token, explained.card.prefix_tokens :].numpy()
     best = np.unravel_index(looks.argmax(), (gh, gw))
-    says.filter(has_text="What patch row 2, column 3 looks at").wait_for()
-    assert f"row {best[0] + 1} of {gh}, column {best[1] + 1} of {gw}" in says.inner_text()
+    says.filter(has_text="Patch row 2, column 3 looks most").wait_for()
+    assert f"at row {best[0] + 1}, column {best[1] + 1} (" in says.inner_text()
     assert wrong == []
     context.close()

@@ -39,7 +39,7 @@ ROOMS = (
     "cli",
 )
 PAGE_ROOMS = ("static_files", "state", "payloads", "routes")
-CLIENT_ROOMS = ("base", "server", "maps", "state", "controls", "charts", "views", "app")
+CLIENT_ROOMS = ("base", "server", "maps", "state", "controls", "charts", "views", "alone", "app")
 # Those who stand where a user stands import the facade.
 ABOVE = ("benchmarks", "cli")
 LINES = 400

@@ -24,9 +24,19 @@ BROUGHT = {
     "huggingface-hub": "timm",
     "rich": "typer",
     "starlette": "fastapi",
+    "traitlets": "anywidget",
 }
 # What only its users have, imported where they hand it in.
-OPTIONAL = {"lightning", "open-clip-torch", "pytorch-lightning", "ray", "transformers"}
+OPTIONAL = {
+    "anywidget",
+    "lightning",
+    "onnx",
+    "onnxruntime",
+    "open-clip-torch",
+    "pytorch-lightning",
+    "ray",
+    "transformers",
+}
 
 
 def names(text: str) -> set[str]:

@@ -6,6 +6,8 @@ import { test } from "node:test";
 
 // What Gradio puts around the page has classes of its own.
 const FOREIGN = /^body\b/;
+// Notebooks have properties of their own.
+const HOSTS = /^--(?:jp|vscode|colab)-/;
 const CLIENT = new URL("../../vit_explorer/page/client/", import.meta.url);
 
 async function textOf(ending) {
@@ -54,7 +56,7 @@ function deadIn(css, code) {
   return {
     classes: [...styles.classes].filter((name) => !there(name)),
     ids: [...styles.ids].filter((name) => !there(name)),
-    unset: [...styles.used].filter((name) => !styles.set.has(name) && !words.has(name)),
+    unset: [...styles.used].filter((name) => !HOSTS.test(name) && !styles.set.has(name) && !words.has(name)),
     unused: [...styles.set].filter((name) => !styles.used.has(name) && !words.has(name)),
   };
 }

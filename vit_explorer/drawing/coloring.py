@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,14 @@ def lookup(colormap: str = "inferno", *, signed: bool = False) -> NDArray[np.uin
     name = DIVERGING if signed else colormap
     colours = matplotlib.colormaps[name](np.arange(256), bytes=True)
     return np.ascontiguousarray(np.asarray(colours)[:, :3])
+
+
+def tables() -> dict[str, Any]:
+    """What scripts colour maps by: each colormap's 256 RGB colours as a row of numbers, the name of
+    that of signed maps, and `FLOOR`."""
+    names = {name: lookup(name).ravel().tolist() for name in COLORMAPS}
+    signed = lookup(signed=True).ravel().tolist()
+    return {"colormaps": {**names, DIVERGING: signed}, "diverging": DIVERGING, "floor": FLOOR}
 
 
 def colorize(

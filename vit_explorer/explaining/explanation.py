@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -38,6 +39,8 @@ from vit_explorer.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from vit_explorer.explaining.attention_widget import AttentionWidget
 
 MANIFEST = "explanation.json"
 # Past this many pixels a side an overlay gains nothing over a 14×14 map but bytes.
@@ -147,6 +150,28 @@ class Explanation:
         """Say in words where a map's mass lies, as alt text."""
         heatmap = self._heatmap(name)
         return f"{heatmap.title}: {render.describe(heatmap.values, heatmap.signed)}"
+
+    def widget(self) -> AttentionWidget:
+        """The attention and the maps as a widget for notebooks, with the page's own canvas.
+
+        The pointer or the arrow keys choose the patch that looks (a click keeps it), sliders and
+        lists the layer, head, opacity and colours. What is chosen can be read and set: `layer`,
+        `head` and `token` (from 0; a head may be "mean" or "max"), `opacity`, `colormap`,
+        `smooth`. Attention comes from the kernel in float32, a layer's (h, N, N) as it is needed.
+        Where no front end draws the widget, `figure()` stands in its place.
+
+        Raises:
+            OptionError: anywidget is not installed.
+        """
+        if find_spec("anywidget") is None:
+            raise OptionError(
+                "error.widget.missing",
+                "The widget needs anywidget, which is not installed; install it with pip install "
+                "'vit-explorer[notebook]'.",
+            )
+        from vit_explorer.explaining.attention_widget import AttentionWidget
+
+        return AttentionWidget(self)
 
     def figure(self) -> Figure:
         """All maps beside the picture, each with its colour bar of real values."""

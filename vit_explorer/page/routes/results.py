@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from vit_explorer.drawing import overlays as render
+from vit_explorer.drawing.coloring import tables
 from vit_explorer.errors import ExplorerError
 from vit_explorer.explaining.report import save_report
 from vit_explorer.methods import METHODS
@@ -64,7 +64,6 @@ def setup(workbench: Bench) -> dict[str, Any]:
 
 def describe_setup(workbench: Workbench) -> dict[str, Any]:
     """What the page needs before its first result."""
-    names = [*render.COLORMAPS, render.DIVERGING]
     start = workbench.start_name
     downloaded = downloaded_models()
     return {
@@ -76,9 +75,7 @@ def describe_setup(workbench: Workbench) -> dict[str, Any]:
         "downloaded": downloaded,
         "shipped": {name: one.stem for name, one in SHIPPED.items()},
         "examples": [{"name": name, "url": f"explorer/thumbnails/{name}"} for name in EXAMPLES],
-        "colormaps": {name: render.lookup(name).ravel().tolist() for name in names},
-        "diverging": render.DIVERGING,
-        "floor": render.FLOOR,
+        **tables(),
         "endings": ENDINGS,
         "max_bytes": MAX_UPLOAD_BYTES,
         "max_upload": MAX_BYTES,

@@ -43,6 +43,12 @@ export async function speak(language, served) {
   document.documentElement.lang = own["language.tag"];
 }
 
+/** Speak these words, where there is no server to ask for them. @param {Record<string, string>} given */
+export function speakWords(given) {
+  own = given;
+  words = given;
+}
+
 const fill = (sentence, values) =>
   sentence.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 

@@ -4,7 +4,7 @@ let tables = {};
 let divergingName = "";
 let floor = 0;
 
-/** @param {Setup} setup */
+/** @param {Pick<Setup, "colormaps" | "diverging" | "floor">} setup */
 export function setTables(setup) {
   tables = Object.fromEntries(
     Object.entries(setup.colormaps).map(([name, flat]) => [name, Uint8Array.from(flat)]),
@@ -13,7 +13,10 @@ export function setTables(setup) {
   floor = setup.floor;
 }
 
-export const isColormap = (name) => Object.hasOwn(tables, name) && name !== divergingName;
+/** The tables that a reader may choose. */
+export const allColormaps = () => Object.keys(tables).filter((name) => name !== divergingName);
+
+export const isColormap = (name) => allColormaps().includes(name);
 
 /** 256 RGB colours: the chosen sequential table, or the diverging one for a signed map. */
 export function tableFor(name, signed = false) {

@@ -6,7 +6,7 @@ import { Resources } from "./resources.js";
 /** Attention rows over all tokens. */
 class Rows {
   /**
-   * @param {Packed} packed
+   * @param {{ arrays: Packed["arrays"] }} packed
    * @param {{ tokens: number }} info
    */
   constructor({ arrays }, { tokens }) {
@@ -34,14 +34,22 @@ function fuse(heads, choice, read) {
   return choice === "max" ? result : result / heads;
 }
 
-/** All attention of one pass, fetched a layer at a time; effects that read a map hear of it. */
+/**
+ * All attention of one pass, fetched a layer at a time; effects that read a map hear of it. It comes
+ * from the server, or from what else `ask` asks by the same paths.
+ */
 export class Attention {
   #packs = new Resources();
   #fused = new Map();
+  #ask;
 
-  /** @param {AttentionInfo} info */
-  constructor(info) {
+  /**
+   * @param {AttentionInfo} info
+   * @param {(path: string) => Promise<{ arrays: Packed["arrays"] }>} ask
+   */
+  constructor(info, ask = (path) => fetchPacked(`${info.url}/${path}`)) {
     this.info = info;
+    this.#ask = ask;
   }
 
   /**
@@ -71,8 +79,7 @@ export class Attention {
 
   /** Fetch rows; null where they can't be had, which maps then say. */
   #fetch(path) {
-    const load = async () =>
-      new Rows(await fetchPacked(`${this.info.url}/${path}`), this.info);
+    const load = async () => new Rows(await this.#ask(path), this.info);
     return this.#packs.load(path, load).catch(() => null);
   }
 

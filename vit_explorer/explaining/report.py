@@ -5,29 +5,34 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from vit_explorer.drawing.coloring import FLOOR, limits, lookup
+from vit_explorer.drawing.coloring import FLOOR
 from vit_explorer.errors import OptionError
 from vit_explorer.explaining.explanation import Explanation
+from vit_explorer.explaining.figure import (
+    figure_facts,
+    has_attention,
+    in_base64,
+    look_and_words,
+    script,
+    styles,
+)
 from vit_explorer.result_folder import write_file
 from vit_explorer.tracing.trace import Trace
 
-# The picture's longer side, in pixels, and up to how many bytes attention is kept head by head.
-LARGEST_PICTURE = 800
+ENTRY = "alone/report.js"
+# Up to how many bytes attention is kept head by head.
 MOST_ATTENTION = 8_000_000
 ABOUT = (
     "Each map lies over the crop that the model saw: with level i from 0 to 255 between the limits "
     f"shown, its colour covers opacity × ({FLOOR} + {1 - FLOOR} · i/255) of the picture. No map is "
-    "proof of why the model decided: what a map is worth beside random maps stands next to it."
+    "proof of why the model decided: what a map is worth beside random maps stands below it."
 )
 
 
@@ -58,16 +63,12 @@ def report_html(results: Sequence[Explanation]) -> str:
     """
     if not results:
         raise OptionError("error.report.none", "A report needs an explanation; give at least one.")
-    script, style = (_own(f"report.{ending}") for ending in ("js", "css"))
-    data = {
-        "floor": FLOOR,
-        "plain": _text(lookup("inferno").tobytes()),
-        "signed": _text(lookup(signed=True).tobytes()),
-        "results": [_numbers(result) for result in results],
-    }
+    code = f"{script(ENTRY)}entry.start();\n"
+    style = styles("report.css", "figure.css")
+    data = {**look_and_words(ENTRY), "results": [_numbers(result) for result in results]}
     # "<" ends a script's text wherever it stands in it.
     held = json.dumps(data).replace("<", "\\u003c")
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{allowed}'"
@@ -82,44 +83,16 @@ def report_html(results: Sequence[Explanation]) -> str:
         f"<p>{html.escape(ABOUT)}</p>\n"
         + "".join(map(_section, results))
         + f'<script type="application/json" id="data">{held}</script>\n'
-        f"<script>{script}</script>\n</body>\n</html>\n"
+        f"<script>{code}</script>\n</body>\n</html>\n"
     )
-
-
-def _own(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _numbers(result: Explanation) -> dict[str, Any]:
     """What the script draws of one picture."""
-    return {
-        "crop": _jpeg(result.prepared.crop),
-        "grid": list(result.card.grid),
-        "maps": [
-            {
-                "title": heatmap.title,
-                "note": result.caption(name),
-                "grid": list(heatmap.values.shape),
-                "values": [float(f"{value:.4g}") for value in heatmap.values.ravel()],
-                "limits": list(limits(heatmap.values, signed=heatmap.signed)),
-                "signed": heatmap.signed,
-            }
-            for name, heatmap in result.heatmaps.items()
-        ],
-        "attention": _attention(result.trace) if result.card.tier == 1 else None,
-    }
-
-
-def _jpeg(crop: Image.Image) -> str:
-    picture = crop.convert("RGB")
-    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{_text(buffer.getvalue())}"
+    if not has_attention(result):
+        return {**figure_facts(result), "attention": None}
+    attention = _attention(result.trace)
+    return {**figure_facts(result, attention["heads"]), "attention": attention}
 
 
 def _attention(trace: Trace) -> dict[str, Any]:
@@ -134,10 +107,10 @@ def _attention(trace: Trace) -> dict[str, Any]:
         "depth": card.depth,
         "heads": rows.shape[1],
         "tokens": card.tokens,
-        "prefix": card.prefix_tokens,
-        "first": f"{card.prefix_names[0]} token" if card.prefix_tokens else "the middle patch",
-        "levels": _text(levels.tobytes()),
-        "scales": _text(scales.astype("<f4").tobytes()),
+        "apart": apart,
+        "whole": True,
+        "levels": in_base64(levels),
+        "scales": in_base64(scales),
     }
 
 
@@ -173,7 +146,7 @@ def _section(result: Explanation) -> str:
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]], *, numbers: bool = False) -> str:
-    kind = ' class="number"' if numbers else ""
+    kind = ' data-kind="number"' if numbers else ""
     lines = "".join(
         f'<tr><th scope="row">{html.escape(name)}</th><td{kind}>{html.escape(value)}</td></tr>'
         for name, value in rows
