@@ -35,6 +35,7 @@ OPTIONAL = {
     "open-clip-torch",
     "pytorch-lightning",
     "ray",
+    "trackio",
     "transformers",
 }
 

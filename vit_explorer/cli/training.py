@@ -35,6 +35,13 @@ def train(
         typer.Option("--set", help="A setting to change.", metavar="KEY=VALUE"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tensorboard or trackio, on this machine, beside the run's own log; several times "
+            "for both."
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -55,11 +62,13 @@ def train(
         precision=precision,
         progress=True,
         tell=tell,
+        log_to=log_to or (),
     )
     if not result.main:
         return
     if not result.finished:
         given = ["--device", device] if device != "auto" else []
+        given += [part for name in log_to or () for part in ("--log-to", name)]
         kept, folder = str(result.folder / "recipe.yaml"), str(result.folder)
         again = shlex.join(["vit-explorer", "train", kept, "--out", folder, "--resume", *given])
         say(f"stopped; go on with: {again}")

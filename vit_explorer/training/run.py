@@ -35,6 +35,7 @@ from vit_explorer.training.pace import Step
 from vit_explorer.training.recipe import Measured, Recipe, load_recipe
 from vit_explorer.training.report import draw_confusion, draw_curves
 from vit_explorer.training.run_folder import Row, RunFolder
+from vit_explorer.training.sinks import Sink, check_sinks, named, open_sinks
 from vit_explorer.training.student import (
     build_model,
     image_size,
@@ -76,6 +77,7 @@ def train(
     watch: Callable[[Row], None] | None = None,
     tell: Callable[[Sentence], None] | None = None,
     step: Callable[[Step], None] | None = None,
+    log_to: Sequence[str] = (),
     save_seconds: float = _SAVE_SECONDS,
 ) -> RunResult:
     """Train a recipe and measure the result.
@@ -94,6 +96,8 @@ def train(
         tell: called with what is to be said of the pictures before the first step: files left out,
             where labels come from, pictures in two splits.
         step: called after each step with how far the run is, its loss and the time left.
+        log_to: "tensorboard" (files in the run folder) or "trackio" (its own database on this
+            machine), or both: told of each epoch, and at the end of what was measured.
         save_seconds: within an epoch the state is kept this often; several processes keep it at
             the end of each.
 
@@ -103,6 +107,7 @@ def train(
         OutputError: the run folder can't be written; what was written before is whole.
     """
     settings = load_recipe(recipe, overrides)
+    check_sinks(log_to)
     chosen = find_device(device)
     folder = RunFolder(out or Path("runs") / settings.name)
     folder.check(settings, resume)  # again in `prepare`: decoding the pictures takes a while
@@ -143,7 +148,7 @@ def train(
         if accelerator.is_main_process:
             folder.prepare(settings, resume, {"data": place, "precision": precision})
         accelerator.wait_for_everyone()
-        run = _Run(trainer, folder, place, shown, watch, initial, step, tell)
+        run = _Run(trainer, folder, place, shown, watch, initial, step, tell, log_to)
         return run.go(resume, stop or threading.Event(), save_seconds)
     finally:
         folder.release()
@@ -179,10 +184,12 @@ class _Run:
         initial: Checkpoint | None,
         step: Callable[[Step], None] | None,
         tell: Callable[[Sentence], None] | None,
+        log_to: Sequence[str],
     ) -> None:
         self.trainer, self.folder, self.data, self.initial = trainer, folder, data, initial
         self.progress, self.watch, self.step, self.tell = progress, watch, step, tell
         self.told = ToldModel(trainer, initial)
+        self.log_to, self.sinks = log_to, tuple[Sink, ...]()
         self.main = trainer.accelerator.is_main_process
         self.film: Film | None = None
         self.saved = time.monotonic()
@@ -193,9 +200,13 @@ class _Run:
         if state is not None:
             self.trainer.restore(state)
             self._resume_film()
-        with interrupts(stop):
-            finished = self._prepare(stop) and self._train(stop, save_seconds)
-        measured = self._measure() if finished and self.main else None
+        recipe, epochs = self.trainer.recipe, self.trainer.position.epoch
+        with open_sinks(
+            self.log_to if self.main else (), self.folder, recipe, epochs
+        ) as self.sinks:
+            with interrupts(stop):
+                finished = self._prepare(stop) and self._train(stop, save_seconds)
+            measured = self._measure() if finished and self.main else None
         self.trainer.accelerator.wait_for_everyone()
         return RunResult(
             folder=self.folder.path,
@@ -278,6 +289,8 @@ class _Run:
         self.told.write_weights(folder, "last.safetensors", metrics, self.trainer.measured)
         if best_epoch(quality(recipe, rows, self.trainer.measured)) == len(rows):
             self.told.write_weights(folder, "best.safetensors", metrics, self.trainer.measured)
+        for sink in self.sinks:
+            sink.tell(named(row), int(row["epoch"]))
         if self.watch is not None:
             self.watch(row)
 
@@ -305,6 +318,11 @@ class _Run:
             folder.write(file, content)
         summary = {**metrics.to_dict(), **({"epochs": len(rows), **more} if more else {})}
         folder.write_json("metrics.json", summary)
+        for sink in self.sinks:
+            final = {f"final/{key}": value for key, value in metrics.to_dict().items()}
+            sink.tell(final, len(rows))
+            for name in ("curves", "confusion"):
+                sink.show(name, (folder / f"{name}.png").read_bytes(), len(rows))
         if ended is not None and self.tell is not None:
             self.tell(ended)
         return metrics
