@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
 import pytest
 import torch
 
@@ -23,9 +24,12 @@ from vit_explorer import cli
 from vit_explorer.cluster import engine as engine_module
 from vit_explorer.cluster.engine import RayEngine, connected
 from vit_explorer.datasets.evaluate import predict
-from vit_explorer.datasets.sources import Source
+from vit_explorer.datasets.sources import Source, find_pictures
 from vit_explorer.datasets.spread_evaluation import Job, State, Worker
 from vit_explorer.errors import ModelError, OptionError
+from vit_explorer.explaining.spread_folder import Job as BatchJob
+from vit_explorer.explaining.spread_folder import Worker as BatchWorker
+from vit_explorer.explaining.spread_folder import find_listed
 from vit_explorer.models.loading import Replica, fingerprint
 from vit_explorer.models.shipped import SHIPPED
 
@@ -143,11 +147,11 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_written(
     assert "of 47 pictures" in said.out and "ray" not in said.out.replace("/ray", "")
     (out / "parts" / "part-999999.parquet").unlink()
     rows = pd.read_parquet(out / "parts")
-    again = rows.iloc[len(written) :]
-    assert sorted(again["picture"]) == sorted(
-        {*expected_names(data)} - {*written["picture"]} | {changed, broken}
-    )
-    assert again.set_index("picture").loc[broken, "error"]
+    assert sorted(rows["picture"]) == sorted(expected_names(data))
+    kept = rows.iloc[: len(written) - 2]
+    assert kept["picture"].tolist() == written["picture"][2:].tolist()
+    assert kept["modified"].tolist() == written["modified"][2:].tolist()
+    assert rows.set_index("picture").loc[broken, "error"]
     (own / broken).unlink()
     expected = vx.evaluate("bundled-cifar10", own)
     table = pd.read_parquet(out / "predictions.parquet")
@@ -158,6 +162,94 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_written(
 
 def expected_names(data: Path) -> list[str]:
     return [path.relative_to(data).as_posix() for path in (data / "test").rglob("*.png")]
+
+
+def test_a_folder_is_explained_as_by_one_process_and_goes_on_after_a_stop(
+    cluster: None, model: vx.LoadedModel, data: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder, out = tmp_path / "album", tmp_path / "out"
+    shutil.copytree(data / "test", folder)
+    (folder / "broken.png").write_bytes(b"no picture")
+    outcomes = vx.explain_folder(model, folder, out, ("rollout",), batch_size=4, engine=TWO)
+    first = next(outcomes)
+    outcomes.close()
+    written = pd.read_parquet(out / "parts")
+    assert first.picture in set(written["picture"]) and 4 <= len(written) < 49
+    assert json.loads((out / "summary.json").read_text())["pictures"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([
+            "batch", str(folder), "--model", "bundled-cifar10", "--method", "rollout", "--engine",
+            "ray", "--workers", "1", "--device", "cpu", "--resume", "--out", str(out),
+        ])  # fmt: skip
+    said = capsys.readouterr()
+    assert said.out == f"48 of 49 pictures explained, written to {out}/ (summary.csv)\n"
+    assert said.err.startswith("vit-explorer: broken.png: ") and said.err.count("\n") == 1
+    rows = pd.read_parquet(out / "parts").set_index("picture")
+    plain = list(vx.explain_folder(model, folder, tmp_path / "plain", ("rollout",)))
+    assert sorted(rows.index) == sorted(one.picture for one in plain)
+    summary = json.loads((out / "summary.json").read_text())["pictures"]
+    for one, told in zip(plain, summary, strict=True):
+        row = rows.loc[one.picture]
+        assert told["picture"] == one.picture and told["error"] == one.error == row["error"]
+        if one.error:
+            continue
+        assert (row["predicted"], row["index"], told["index"]) == (one.label, one.index, one.index)
+        assert row["probability"] == pytest.approx(one.probability, abs=1e-5)
+        with np.load(tmp_path / "plain" / one.folder / "heatmaps.npz") as maps:
+            own = row["map.rollout"].astype(np.float32) * row["scale.rollout"]
+            shape = int(row["map_rows"]), int(row["map_columns"])
+            np.testing.assert_allclose(
+                own.reshape(shape), maps["rollout"], atol=1e-3 * row["scale.rollout"]
+            )
+
+
+def test_a_worker_s_maps_and_what_they_are_worth(
+    model: vx.LoadedModel, data: Path, tmp_path: Path
+) -> None:
+    """What a worker does, without a cluster, of pictures that a table lists."""
+    names = expected_names(data)[:1]
+    listed = pd.DataFrame({"file_name": [*names, "gone.png"], "label": ["cat", None]})
+    listed.to_parquet(data / "list.parquet")
+    found = find_listed(data / "list.parquet", tmp_path)
+    (data / "list.parquet").unlink()
+    assert list(found.pictures) == [*names, "gone.png"] and found.labels == {names[0]: "cat"}
+    methods = ("grad_cam", "saliency")
+    job = BatchJob(
+        model=Replica.of(model), methods=methods, names=methods, target="dog", options={},
+        opening={}, batch_size=None, protocols=("pixels",),
+    )  # fmt: skip
+    files = [os.fsencode(file) for file in found.pictures.values()]
+    table = pa.table({"place": [1, 0], "file": pa.array(files, pa.binary())})
+    rows = BatchWorker(job, "cpu")(table).to_pylist()
+    assert [row["place"] for row in rows] == [1, 0]
+    assert rows[1]["error"] and rows[1]["map.grad_cam"] is None
+    for row, name in zip(rows, names, strict=False):
+        expected = vx.explain(model, data / name, methods, "dog")
+        trust = vx.faithfulness(model, data / name, expected.heatmaps, target="dog")
+        assert (row["target"], row["index"]) == ("dog", expected.predictions[0].index)
+        for method in methods:
+            values = expected.heatmaps[method].values
+            assert row[f"scale.{method}"] == pytest.approx(np.abs(values).max(), rel=1e-4)
+            own = np.array(row[f"map.{method}"], np.float32) * row[f"scale.{method}"]
+            np.testing.assert_allclose(own, values.ravel(), atol=2e-3 * row[f"scale.{method}"])
+            assert row[f"percentile.pixels.{method}"] == pytest.approx(trust.percentile(method))
+            assert row[f"gain.pixels.{method}"] == pytest.approx(
+                trust.scores[method].gain, abs=1e-4
+            )
+
+
+def test_a_table_in_parquet_says_labels_too(data: Path) -> None:
+    names = expected_names(data)
+    table = pd.DataFrame({"picture": names, "label": [name.split("/")[1] for name in names]})
+    table["split"] = "test"
+    table.to_parquet(data / "own.parquet")
+    source = find_pictures(data / "own.parquet", "test")
+    (data / "own.parquet").unlink()
+    assert sorted(map(source.name_of, range(len(source)))) == sorted(names)
+    assert [source.classes[one] for one in source.labels] == [
+        source.name_of(place).split("/")[1] for place in range(len(source))
+    ]
 
 
 def test_pixels_of_arrays_are_answered_as_pictures_are(model: vx.LoadedModel) -> None:
@@ -217,6 +309,10 @@ def test_what_can_t_be_done_is_one_sentence(
     ):
         with pytest.raises(OptionError, match=why):
             vx.evaluate(model, data, **wrong)
+    with pytest.raises(OptionError, match="engine='ray' alone"):
+        vx.explain_folder(model, data, tmp_path, trust=True)
+    with pytest.raises(OptionError, match="handed in as a module"):
+        vx.explain_folder(small, data, tmp_path, engine="ray")
     with pytest.raises(OptionError, match="number of workers was 0"):
         RayEngine(workers=0)
     asked = ["evaluate", "--model", "bundled-cifar10", "--data", str(data)]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from vit_explorer.errors import OptionError, OutputError
 from vit_explorer.sentences import Sentence
+
+# Where results are made before they are moved to their places, and the lock of who makes them.
+_WORK, _LOCK = ".vit-explorer", "lock"
+# Whoever looks whether another process works there holds its lock for a moment.
+_CLAIM_SECONDS = 1.0
 
 
 def fill_folder(
@@ -112,3 +121,43 @@ def _written_before(manifest: Path) -> set[str]:
         return {Path(str(name)).name for name in files}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[Path]:
+    """A folder in `out` to make results in, which is this process's alone.
+
+    What a killed process left half made in it is removed.
+
+    Raises:
+        OutputError: another process works there, or it can't be written to.
+    """
+    scratch = out / _WORK
+    lock = FileLock(scratch / _LOCK)
+    try:
+        while not (lock.is_locked and (scratch / _LOCK).exists()):
+            lock.release()  # of a file that went with the work of whoever held it before
+            scratch.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_CLAIM_SECONDS)
+        for left in scratch.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != _LOCK:
+                left.unlink()
+    except Timeout:
+        raise OutputError(
+            "error.folder.busy",
+            "Another process is writing results to {out}; wait for its end, or name another "
+            "folder.",
+            out=out,
+        ) from None
+    except NotImplementedError:
+        pass  # a file system without locks
+    except OSError as error:
+        lock.release()
+        raise not_written(out, error) from None
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()

@@ -26,6 +26,7 @@ from vit_explorer.cli.options import (
     Source,
     SourceAsArgument,
     SourceOfPrecision,
+    Spread,
     Weights,
     check_out,
 )
@@ -154,10 +155,14 @@ def _print(console: Console, judged: vx.Explanation) -> None:
 
 
 def batch(
-    folder: Annotated[Path, typer.Argument(help="Pictures, also in its subfolders.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Pictures, also in its subfolders; with --engine ray also a table."),
+    ],
     source: SourceOfPrecision,
     asked: Asked,
     opening: Opening,
+    spread: Spread,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a pass; else as many as pay.", min=1)
     ] = None,
@@ -165,35 +170,45 @@ def batch(
         bool,
         typer.Option("--resume", help="Keep results of the same picture, model and methods."),
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --engine ray: compare each map with chance.")
+    ] = False,
     out: Out = Path("out"),
 ) -> None:
     """Explain a folder of pictures, and sum them up in summary.csv and summary.json.
 
-    Results go into --out, in subfolders named as those of FOLDER. Pictures that can't be used
-    are named on stderr and passed over; the exit code is then 2, and the others are written.
+    Results go into --out, in subfolders named as those of FOLDER; with --engine ray into Parquet
+    files in --out/parts/. Pictures that can't be used are named on stderr and passed over; the exit
+    code is then 2, and the others are written.
     """
     from vit_explorer.explaining.folders import explain_folder, find_pictures
+    from vit_explorer.explaining.spread_folder import find_listed
 
     methods, options, opened = asked.names(), asked.options(), opening.options()
     target = asked.single()
     check_out(out)
-    pictures = find_pictures(folder, out)
-    total = len(pictures.files)
-    loaded = source.load()
+    engine = spread.found(source.device)
+    if engine is None:
+        files, left_out = (found := find_pictures(folder, out)).files, found.left_out
+    else:
+        listed = find_listed(folder, out)
+        files, left_out = tuple(listed.pictures.values()), listed.left_out
+    total = len(files)
+    loaded = source.load() if engine is None else source.load(device="cpu")
     failed = 0
     with method_bars() as progress:
-        found = explain_folder(
+        outcomes = explain_folder(
             loaded, folder, out, methods, target,
             options=options, progress=progress, batch_size=batch_size, resume=resume,
-            **opened,
+            engine=engine or "local", trust=trust, **opened,
         )  # fmt: skip
-        with closing(found):  # sums up what is done, also after Ctrl-C
-            for outcome in counted(found, total, "explaining"):
+        with closing(outcomes):  # sums up what is done, also after Ctrl-C
+            for outcome in counted(outcomes, total, "explaining"):
                 if outcome.error:
                     failed += 1
                     tqdm.write(line(f"{outcome.picture}: {outcome.error}"), file=sys.stderr)
     say(f"{total - failed:,} of {total:,} pictures explained, written to {out}/ (summary.csv)")
-    if left := pictures.left_out.sentence():
+    if left := left_out.sentence():
         say(left)
     raise typer.Exit(2 if failed else 0)
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,12 @@ class Parts:
         self.folder, self.about = folder, json.loads(json.dumps(about))
         self._waiting: list[pa.Table] = []
         self._since = time.monotonic()
+        self._files: list[Path] = []
+        self._next = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for left in folder.glob(".part-*.parquet"):  # of a process that was killed
                 left.unlink()
-            self._files: list[Path] = []
-            last = -1
             for file in sorted(file for file in folder.iterdir() if _NAMED.fullmatch(file.name)):
                 about = _about(file)
                 if resume and about == self.about:
@@ -47,10 +47,9 @@ class Parts:
                 elif about is not None:
                     file.unlink()
                     continue
-                last = int(file.stem.rpartition("-")[2])
+                self._next = 1 + int(file.stem.rpartition("-")[2])
         except OSError as error:
             raise not_written(folder, error) from None
-        self._next = last + 1
 
     def __enter__(self) -> Parts:
         return self
@@ -58,12 +57,24 @@ class Parts:
     def __exit__(self, *_: object) -> None:
         self.flush()
 
-    def tables(self) -> Iterator[pa.Table]:
-        """What is written, a table a part."""
+    def kept(self, choose: Callable[[pa.Table], Sequence[int]]) -> Iterator[pa.Table]:
+        """The rows that earlier runs wrote and `choose` keeps, a table a part; others go from it.
+
+        Raises:
+            OutputError: a part can't be written again.
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for file in self._files:
-            yield pq.read_table(file)
+        for file in list(self._files):
+            table = pq.read_table(file)
+            rows = table.take(pa.array(choose(table), pa.int64()))
+            if not len(rows):
+                file.unlink()
+                self._files.remove(file)
+            elif len(rows) < len(table):
+                self._write(rows, file)
+            yield rows
 
     def add(self, table: pa.Table) -> None:
         """Take rows to be written.
@@ -79,23 +90,40 @@ class Parts:
     def flush(self) -> None:
         """Write the rows that wait."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         if not self._waiting:
             return
-        table = pa.concat_tables(self._waiting)
-        metadata = {_KEY: json.dumps(self.about, ensure_ascii=False)}
         file = self.folder / _NAME.format(number=self._next)
+        self._write(pa.concat_tables(self._waiting), file)
+        self._files.append(file)
+        self._next += 1
+        self._waiting.clear()
+        self._since = time.monotonic()
+
+    def _write(self, table: pa.Table, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        metadata = {_KEY: json.dumps(self.about, ensure_ascii=False)}
         partial = file.with_name(f".{file.name}")
         try:
             pq.write_table(table.replace_schema_metadata(metadata), partial)
             os.replace(partial, file)
         except OSError as error:
             raise not_written(self.folder, error) from None
-        self._files.append(file)
-        self._next += 1
-        self._waiting.clear()
-        self._since = time.monotonic()
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """By which a file that was changed differs: its bytes, and when it was written in ns."""
+    try:
+        found = file.stat()
+    except OSError:
+        return -1, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def text_of(name: str) -> str:
+    """A file's name as text for a table, whatever bytes its own system gave it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _about(file: Path) -> Any:

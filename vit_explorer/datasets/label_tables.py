@@ -17,6 +17,7 @@ from vit_explorer.sentences import Sentence
 # The first that is there is read. Hugging Face's describe pictures, which need not have labels.
 NAMES = ("labels.csv", "labels.tsv", "metadata.csv", "metadata.jsonl")
 _OWN = ("labels.csv", "labels.tsv")
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 # What columns are called, in lower case and with "_" for spaces, the likeliest first.
 _PICTURES = ("picture", "file_name", "filename", "file", "path", "image", "image_path", "img", "id")
 _LABELS = ("label", "class", "class_name", "category", "target", "label_name")
@@ -75,13 +76,7 @@ def read_table(path: Path, must: bool = True) -> LabelTable | None:
     if picture is None or label is None:
         if not must:
             return None
-        raise DataError(
-            "error.table.columns",
-            "{table} has the columns {columns}; it needs one of the pictures' paths, called "
-            "picture or file_name, and one called label.",
-            table=path,
-            columns=", ".join(map(repr, rows[0] if rows else ())) or Sentence("part.none", "none"),
-        )
+        raise _without_columns(path, rows)
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows, start=2):
         entry = Entry(
@@ -107,6 +102,30 @@ def read_table(path: Path, must: bool = True) -> LabelTable | None:
                 other=entry.label,
             )
     return LabelTable(path, tuple(entries.values()))
+
+
+def read_list(path: Path) -> list[tuple[str, str]]:
+    """The paths that a table lists, each once, with its label, or "" where it has none.
+
+    Raises:
+        DataError: not a table, or none of pictures.
+    """
+    rows = _rows(path)
+    picture, label = (_column(rows, names) for names in (_PICTURES, _LABELS))
+    if picture is None:
+        raise _without_columns(path, rows)
+    found = {_text(row, picture): _text(row, label) for row in rows if _text(row, picture)}
+    return list(found.items())
+
+
+def _without_columns(path: Path, rows: Sequence[Mapping[str, Any]]) -> DataError:
+    return DataError(
+        "error.table.columns",
+        "{table} has the columns {columns}; it needs one of the pictures' paths, called "
+        "picture or file_name, and one called label.",
+        table=path,
+        columns=", ".join(map(repr, rows[0] if rows else ())) or Sentence("part.none", "none"),
+    )
 
 
 def matched(table: LabelTable, files: Sequence[Path]) -> dict[Path, Entry]:
@@ -142,7 +161,12 @@ def matched(table: LabelTable, files: Sequence[Path]) -> dict[Path, Entry]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
+        if path.suffix.casefold() == ".parquet":
+            return pq.read_table(path).to_pylist()
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -150,7 +174,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 raise ValueError("a line is no object")
             return rows
         return _separated(text)
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowException) as error:
         raise DataError(
             "error.table.read",
             "The table {table} can't be read ({reason}); save it as CSV in UTF-8.",

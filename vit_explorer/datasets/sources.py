@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from vit_explorer.datasets.cifar import find_cifar10, read_cifar10
-from vit_explorer.datasets.label_tables import LabelTable, find_table, read_table
+from vit_explorer.datasets.label_tables import TABLES, LabelTable, find_table, read_table
 from vit_explorer.datasets.labelled_files import Labelled, read_labelled
 from vit_explorer.datasets.saved_datasets import StoredPicture, find_saved, read_saved
 from vit_explorer.datasets.tiny_imagenet import find_tiny_imagenet, named, read_tiny_imagenet
@@ -32,7 +32,6 @@ SPLITS: dict[Split, tuple[str, ...]] = {
     "validation": _VALIDATION,
     "test": ("test", "testing", *_VALIDATION),
 }
-_TABLES = (".csv", ".tsv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ def find_pictures(data: str | Path, split: Split) -> Source:
 def _place_of(data: str | Path) -> tuple[Path, LabelTable | None]:
     """The folder of a data set, and the table in it or given that says its labels."""
     root = Path(data)
-    if root.is_file() and root.suffix.casefold() in _TABLES:
+    if root.is_file() and root.suffix.casefold() in TABLES:
         return root.parent, read_table(root)
     if not root.is_dir():
         found = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vit_explorer.cluster.engine import RayEngine, Streamed, connected
-from vit_explorer.cluster.parts import Parts
+from vit_explorer.cluster.parts import Parts, stamp, text_of
 from vit_explorer.datasets.evaluate import Progress, class_columns, counting, logits_of, numbers
 from vit_explorer.datasets.evaluation import Evaluation, evaluation_of, ranks, shares
 from vit_explorer.datasets.saved_datasets import StoredPicture
@@ -133,8 +133,8 @@ class SpreadEvaluation:
             lost = self._answer(engine, replica, state, None)
         else:
             with Parts(parts, self._about(replica), resume=resume) as kept:
-                for table in kept.tables():
-                    state.remember(table)
+                for rows in kept.kept(state.still_true):
+                    state.take(rows, state.places(rows))
                 lost = self._answer(engine, replica, state, kept)
         unreadable = {self.source.name_of(place): why for place, why in state.errors.items()}
         logits = torch.from_numpy(state.logits[state.answered])
@@ -162,12 +162,16 @@ class SpreadEvaluation:
                     state.table(todo[one]) for one in cluster.parts(len(todo), self.batch_size)
                 ]
                 answers = Streamed(cluster, Worker, job, tables)
-                for answered in answers:
-                    rows = state.rows(answered)
+                try:
+                    for answered in answers:
+                        rows = state.rows(answered)
+                        if parts is not None:
+                            parts.add(rows)
+                        state.take(rows, answered["place"].to_numpy())
+                        count(len(rows))
+                finally:
                     if parts is not None:
-                        parts.add(rows)
-                    state.take(rows, answered["place"].to_numpy())
-                    count(len(rows))
+                        parts.flush()  # before Ray is ended, which takes seconds
                 return answers.lost
 
     def _about(self, replica: Replica) -> dict[str, Any]:
@@ -189,7 +193,8 @@ class State:
         self.logits = np.zeros((len(source), len(source.classes)), np.float32)
         self.answered = np.zeros(len(source), bool)
         self.errors: dict[int, str] = {}
-        self.names = [_text(source.name_of(place)) for place in range(len(source))]
+        self.names = [text_of(source.name_of(place)) for place in range(len(source))]
+        self.known = {name: place for place, name in enumerate(self.names)}
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -240,20 +245,23 @@ class State:
             if error:
                 self.errors[place] = error
 
-    def remember(self, rows: pa.Table) -> None:
-        """Keep those rows of an earlier part that are of files as they are now."""
-        known = {name: place for place, name in enumerate(self.names)}
+    def places(self, rows: pa.Table) -> NDArray[np.int64]:
+        """The places of a part's pictures, -1 of those that aren't the source's."""
+        found = [self.known.get(name, -1) for name in rows["picture"].to_pylist()]
+        return np.array(found, np.int64)
+
+    def still_true(self, rows: pa.Table) -> list[int]:
+        """Which rows of an earlier part are answers about pictures as they are now."""
         told = zip(
-            *(rows[name].to_pylist() for name in ("picture", "bytes", "modified")), strict=True
+            self.places(rows).tolist(),
+            *(rows[name].to_pylist() for name in ("error", "bytes", "modified")),
+            strict=True,
         )
-        kept, places = [], []
-        for row, (picture, size, when) in enumerate(told):
-            place = known.get(picture)
-            if place is not None and (size, when) == _stamp(self._file(place)):
-                kept.append(row)
-                places.append(place)
-        rows = rows.take(kept)
-        self.take(rows, np.array(places, np.int64))
+        return [
+            row
+            for row, (place, error, *seen) in enumerate(told)
+            if place >= 0 and not error and tuple(seen) == _stamp(self._file(place))
+        ]
 
     def _file(self, place: int) -> Path | None:
         item = self.source.items[place]
@@ -269,16 +277,4 @@ def _logits(table: pa.Table, classes: int) -> tuple[NDArray[np.float32], NDArray
 
 
 def _stamp(file: Path | None) -> tuple[int, int]:
-    """By which a file that was changed differs: its bytes, and when it was written; 0 of none."""
-    if file is None:
-        return 0, 0
-    try:
-        found = file.stat()
-    except OSError:
-        return -1, 0
-    return found.st_size, found.st_mtime_ns
-
-
-def _text(name: str) -> str:
-    """A picture's name as text of any file, whatever bytes its own system gave it."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return stamp(file) if file is not None else (0, 0)

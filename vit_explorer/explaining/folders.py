@@ -6,37 +6,31 @@ import functools
 import hashlib
 import json
 import math
-import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from vit_explorer.errors import ExplorerError, OutputError, PictureError
+from vit_explorer.analysis.faithfulness import protocols_of
+from vit_explorer.cluster.engine import Engine, find_engine
+from vit_explorer.errors import ExplorerError, OptionError, OutputError, PictureError
 from vit_explorer.explaining.explain import Progress, explain_many
 from vit_explorer.explaining.explanation import MANIFEST, Explanation, folder_name
 from vit_explorer.explaining.pipeline import Room, ahead, threads
 from vit_explorer.explaining.plan import Request
 from vit_explorer.explaining.summary import Outcome, Summary
 from vit_explorer.models.loaded import LoadedModel
+from vit_explorer.models.loading import Replica
 from vit_explorer.models.targets import Aim, Target, find_target
 from vit_explorer.pictures.decode import Picture, open_picture
 from vit_explorer.pictures.picture_files import PictureFiles, find_picture_files
 from vit_explorer.pictures.preprocess import Prepared
 from vit_explorer.pictures.stretch import Stretch, check_stretch
-from vit_explorer.result_folder import not_written
+from vit_explorer.result_folder import claimed
 from vit_explorer.sentences import Sentence
-
-# Where results are made before they are moved to their places, and the lock of who makes them.
-_WORK, _LOCK = ".vit-explorer", "lock"
-# Whoever looks whether another process works there holds its lock for a moment.
-_CLAIM_SECONDS = 1.0
 
 
 def explain_folder(
@@ -53,6 +47,8 @@ def explain_folder(
     resume: bool = False,
     bands: Any = None,
     stretch: Stretch = "auto",
+    engine: Engine = "local",
+    trust: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Explain every picture of a folder and its subfolders, and yield what became of each.
 
@@ -69,15 +65,45 @@ def explain_folder(
             before, which come first, where without it all are made anew.
         bands: which bands of a picture of many are shown, as in `open_picture`.
         stretch: which values become black and white, as in `open_picture`.
+        engine: "ray" spreads the pictures over a Ray cluster or all cores and GPUs of this machine
+            (extra `ray`; a `RayEngine` says how many). `folder` may then be a table of paths, and
+            `out` gets parts/part-000000.parquet and so on, a row a picture, in place of folders:
+            the top prediction, and maps as float16. `top` and `progress` are of no use there.
+        trust: with Ray, also compare each map with chance.
 
     Raises:
         ExplorerError: as `explain`, for anything but a picture; OutputError also where another
             process writes to `out`.
     """
     root = Path(folder)
+    spread = find_engine(engine)
     request = Request.check(model, methods, options)
     size = request.batch_size(model, batch_size)
     aim = find_target(model, target)
+    opening = {"bands": bands, "stretch": check_stretch(stretch)}
+    if spread is not None:
+        from vit_explorer.explaining.spread_folder import Job, SpreadFolder, find_listed
+
+        listed = find_listed(root, Path(out))
+        job = Job(
+            model=Replica.of(model),
+            methods=methods if methods is None or isinstance(methods, str) else tuple(methods),
+            names=tuple(request.options),
+            target=target,
+            options=options or {},
+            opening=opening,
+            batch_size=batch_size,
+            protocols=protocols_of(model) if trust else (),
+        )
+        about = {**asked_of(model, request, aim), "opening": opening, "trust": job.protocols}
+        task = SpreadFolder(model=model, listed=listed, out=Path(out), job=job, about=about)
+        return task.run(spread, resume=resume)
+    if trust:
+        raise OptionError(
+            "error.batch.trust",
+            "Maps of many pictures are compared with chance by engine='ray' alone; add that, or "
+            "leave trust out.",
+        )
 
     def explained(prepared: Sequence[Prepared]) -> Iterator[Explanation]:
         return explain_many(
@@ -85,17 +111,16 @@ def explain_folder(
             options=options, top=top, progress=progress, batch_size=size,
         )  # fmt: skip
 
-    task = _Task(
+    return _Task(
         model=model,
         root=root,
         out=Path(out),
         places=_places(root, find_pictures(root, Path(out)).files),
-        opened=functools.partial(open_picture, bands=bands, stretch=check_stretch(stretch)),
+        opened=functools.partial(open_picture, **opening),
         explained=explained,
         size=size,
-        expected=_expected(model, request, aim) if resume else None,
-    )
-    return task.run()
+        expected=asked_of(model, request, aim) if resume else None,
+    ).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +138,7 @@ class _Task:
 
     def run(self) -> Generator[Outcome, None, None]:
         about = {"name": self.model.card.name, "weights_sha256": self.model.sha256}
-        with _claimed(self.out) as scratch:
+        with claimed(self.out) as scratch:
             order = [_inside(self.root, picture) for picture in self.places]
             summary = Summary(self.out, scratch, {"model": about}, order)
             kept: dict[Path, Outcome] = {}
@@ -200,46 +225,6 @@ class _Task:
         return Outcome(_inside(self.root, picture), place, **(predictions or [{}])[0])
 
 
-@contextmanager
-def _claimed(out: Path) -> Iterator[Path]:
-    """A folder in `out` to make results in, which is this process's alone.
-
-    What a killed process left half made in it is removed.
-
-    Raises:
-        OutputError: another process works there, or it can't be written to.
-    """
-    scratch = out / _WORK
-    lock = FileLock(scratch / _LOCK)
-    try:
-        while not (lock.is_locked and (scratch / _LOCK).exists()):
-            lock.release()  # of a file that went with the work of whoever held it before
-            scratch.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=_CLAIM_SECONDS)
-        for left in scratch.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left)
-            elif left.name != _LOCK:
-                left.unlink()
-    except Timeout:
-        raise OutputError(
-            "error.folder.busy",
-            "Another process is writing results to {out}; wait for its end, or name another "
-            "folder.",
-            out=out,
-        ) from None
-    except NotImplementedError:
-        pass  # a file system without locks
-    except OSError as error:
-        lock.release()
-        raise not_written(out, error) from None
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        lock.release()
-
-
 def find_pictures(folder: str | Path, out: str | Path | None = None) -> PictureFiles:
     """Pictures in a folder and its subfolders, as `find_picture_files` finds them.
 
@@ -309,7 +294,7 @@ def _inside(root: Path, picture: Path) -> str:
     return picture.relative_to(root).as_posix()
 
 
-def _expected(model: LoadedModel, request: Request, aim: Aim | None) -> dict[str, Any]:
+def asked_of(model: LoadedModel, request: Request, aim: Aim | None) -> dict[str, Any]:
     """What an earlier manifest says if the same was asked of the same model."""
     asked = {
         "model": model.to_dict(),

@@ -20,7 +20,7 @@ USUAL = ("rollout", "grad_cam")
 # attention and block output, and with gradients of all blocks what a backward pass reads.
 _KEPT = {"none": 6, "last": 6, "all": 30}
 _BATCH_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
-_LARGEST_BATCH = {"cpu": 16, "cuda": 64}
+LARGEST_BATCH = {"cpu": 16, "cuda": 64}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Request:
             else:
                 numbers = card.depth * card.tokens * card.dim
             kept = 4 * numbers * _KEPT[self.gradients]
-            return max(1, min(_LARGEST_BATCH[device], _BATCH_BYTES[device] // kept))
+            return max(1, min(LARGEST_BATCH[device], _BATCH_BYTES[device] // kept))
         return whole_number(Sentence("part.batch", "batch size"), given, 1)
 
 
