@@ -135,6 +135,7 @@ def _draw_positions(figure: SubFigure, groups: Mapping[str, Sequence[RecordedRun
             drawn = axis.images[0]
         else:
             axis.set_axis_off()
+            axis.set_box_aspect(1)
             said = f"{model.card.position} positions:\nno embeddings\nto compare"
             axis.text(0.5, 0.5, said, ha="center", va="center", transform=axis.transAxes)
     if drawn is not None:
@@ -245,6 +246,6 @@ def _report(
 
 
 def _settings(found: StudyResult, run: RecordedRun) -> dict[str, str]:
-    """The recipe that all runs share, without what differs between them."""
-    varied = ("name", "description", "seed", found.study.setting)
+    """The recipe that all runs share, without what differs between them or the data decide."""
+    varied = ("name", "description", "seed", "model.classes", found.study.setting)
     return {k: shown(v) for k, v in flattened(run.recipe.to_dict()).items() if k not in varied}
