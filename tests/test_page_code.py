@@ -247,6 +247,10 @@ def test_layers_are_the_page_s(
     _, alike = unpack(layers.similarity_bytes(result, 4))
     values = run("token-similarity", token=4, layer=1)["values"]
     np.testing.assert_allclose(values, alike["similarity"][1], atol=1e-5)
+    _, parts = unpack(layers.contribution_bytes(result))
+    ran = run("contributions")
+    np.testing.assert_allclose(ran["values"], parts["heads"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ran["found"].mlps, parts["mlps"], rtol=1e-4, atol=1e-6)
     values = run("token-norms", layer=1)["values"]
     np.testing.assert_allclose(values.ravel(), sent["norms"][1], rtol=1e-5)
 

@@ -26,7 +26,7 @@ FIGURES = {
     "rollout", "agreement", "attention", "distance", "entropy", "patches", "embedding-sums",
     "positions", "all-positions", "position-components", "position-profile",
     "positions-other-grid", "logit-lens", "layer-similarity", "token-path", "token-similarity",
-    "token-norms", "patch-lens-target", "feature-components",
+    "token-norms", "patch-lens-target", "feature-components", "contributions",
     "what-if", "removal", "compare-first", "compare-second", "learn", "embedding",
     "scores", "softmax", "weighted-sum", "residual", "prediction",
 }  # fmt: skip

@@ -121,6 +121,7 @@ def test_a_model_without_classes_has_all_but_the_lens() -> None:
 
 
 VIEW = "#vx-view-layers"
+PARTS = f"{VIEW} [data-part=contributions]"
 LIKENESS = f'{VIEW} [data-part="likeness"]'
 
 
@@ -139,6 +140,8 @@ def test_the_page_shows_the_lens_and_links_the_layer(
         assert [cell.split()[0] for cell in cells] == [each.label for each in best]
         shares = [float(cell.split()[1]) for cell in cells]
         assert shares == pytest.approx([100 * each.probability for each in best], abs=0.06)
+    _check_parts(page, vx.contributions(vx.trace(model, cat)))
+    show(page, "layers")
     rows.nth(2).locator("button").click()
     settle(page)
     assert page.input_value("#vx-depth") == "2"
@@ -146,6 +149,30 @@ def test_the_page_shows_the_lens_and_links_the_layer(
     assert "chosen" in (rows.nth(2).get_attribute("class") or "")
     chosen = page.locator(f'{VIEW} .layer-strip button[aria-pressed="true"]')
     assert [button.get_attribute("data-layer") for button in chosen.all()] == ["1", "1", "1"]
+
+
+def _check_parts(page: Page, expected: vx.Contributions) -> None:
+    """What each part adds is what Python says, and a head opens what it looks at."""
+    heads = page.locator(f"{PARTS} button.parts-cell")
+    heads.first.wait_for()
+    assert heads.count() == expected.heads.size
+    told = [str(cell.get_attribute("aria-label")) for cell in heads.all()]
+    values = [float(words.rpartition(": ")[2].replace("−", "-")) for words in told]
+    np.testing.assert_allclose(values, expected.heads.ravel(), rtol=0.06, atol=1e-9)
+    assert told[1].startswith("layer 1, head 2: ")
+    shown = page.inner_text(PARTS)
+    best = max(expected.ranked(), key=lambda one: one[1] * (one[0][0] in "hMa"))
+    kind, _, place = best[0].rpartition(" ")
+    layer, _, head = place.partition(".")
+    named = {
+        "head": f"layer {int(layer) + 1}, head {int(head or 0) + 1}: ",
+        "MLP": f"layer {int(layer) + 1}, MLP: ",
+        "attention bias": f"layer {int(layer) + 1}, attention's biases: ",
+    }
+    assert f"Most for it: {named[kind]}" in shown
+    heads.nth(1).click()
+    page.wait_for_selector("#vx-view-attention:visible")
+    page.wait_for_function("location.hash.includes('layer=1') && location.hash.includes('head=2')")
 
 
 @pytest.mark.browser

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vit_explorer.analysis.contributions import contributions
 from vit_explorer.analysis.logit_lens import logit_lens
 from vit_explorer.analysis.readout_path import readout_path
 from vit_explorer.analysis.tokens import Artifacts, artifacts, token_similarity
@@ -81,6 +82,19 @@ def _norms(found: Artifacts) -> dict[str, Any]:
         "class_share": found.class_share,
         "mean_share": found.mean_share,
     }
+
+
+def contribution_bytes(result: Result) -> bytes:
+    """What each part adds to the logit: `heads` (L, h), `mlps` and `attention_biases` (L,), with
+    `embedding`, `end` and the `logit` they add up to. An `error` where that can't be told.
+    """
+    try:
+        found = contributions(result.explanation.trace)
+    except ExplorerError as error:
+        return pack({"error": keyed(error.sentence)}, {})
+    facts = {"embedding": found.embedding, "end": found.end, "logit": found.logit}
+    arrays = {"heads": found.heads, "mlps": found.mlps, "attention_biases": found.attention_biases}
+    return pack(facts, arrays)
 
 
 def token_bytes(result: Result) -> bytes:

@@ -110,6 +110,11 @@ def depth(result: Held) -> Packed:
     return Packed(layers.depth_bytes(result))
 
 
+@router.get("/contributions")
+def contributions(result: Held) -> Packed:
+    return Packed(layers.contribution_bytes(result))
+
+
 @router.get("/tokens")
 def tokens(result: Held) -> Packed:
     return Packed(layers.token_bytes(result))

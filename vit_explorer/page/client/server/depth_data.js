@@ -31,6 +31,21 @@ export function patchLensOf({ key }) {
   });
 }
 
+/**
+ * What each part adds to the logit: `cells`, a row a layer of its heads, its MLP and its attention's biases,
+ * with `embedding`, `end` and `logit`; or why that can't be told (`error`); its resource.
+ * @param {Result} result
+ */
+export function partsOf({ key }) {
+  return held.read(`${key} parts`, async () => {
+    const packed = await fetchPacked(address(`results/${key}/contributions`));
+    if (packed.facts.error) return packed.facts;
+    const heads = rowsOf(packed, "heads");
+    const { mlps, attention_biases: biases } = packed.arrays;
+    return { ...packed.facts, cells: heads.map((values, layer) => [...values, mlps[layer], biases[layer]]) };
+  });
+}
+
 /** What could not be had may be asked for again. */
 export const forgetFailures = () => held.forgetFailures();
 

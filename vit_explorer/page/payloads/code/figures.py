@@ -30,6 +30,7 @@ from vit_explorer.page.payloads.code.figure import (
 )
 from vit_explorer.page.payloads.code.layer_figures import (
     ComponentsFigure,
+    ContributionsFigure,
     LensFigure,
     LikenessFigure,
     MatchesFigure,
@@ -307,7 +308,8 @@ class RemovalFigure(Figure):
 
 AnyFigure = Annotated[
     MapFigure | AttentionFigure | ScoresFigure | PositionsFigure | ProfileFigure | LensFigure
-    | PatchLensFigure | ComponentsFigure | MatchesFigure | LikenessFigure | NormsFigure
+    | PatchLensFigure | ContributionsFigure | ComponentsFigure | MatchesFigure | LikenessFigure
+    | NormsFigure
     | LayerMapsFigure | ChangeFigure | RemovalFigure | PlainFigure,
     Field(discriminator="figure"),
 ]  # fmt: skip

@@ -35,6 +35,19 @@ class LensFigure(Figure):
         ]
 
 
+class ContributionsFigure(Figure):
+    """What each head, MLP and bias adds to the logit by itself."""
+
+    figure: Literal["contributions"]
+
+    def lines(self, result: Result) -> list[str]:
+        return [
+            f"found = vx.contributions(vx.trace(model, picture{target_code(result)}))",
+            "values = found.heads  # (layers, heads); also found.mlps, found.attention_biases",
+            "print(found.ranked()[:10], found.embedding, found.end, found.logit)",
+        ]
+
+
 class LikenessFigure(Figure):
     """Patches that are like a token at one layer."""
 

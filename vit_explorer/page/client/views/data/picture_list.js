@@ -109,7 +109,7 @@ export function createPictureList(context) {
   /** @param {DataMap} map */
   function verdict({ method, beats, of, verdict: kind }) {
     const title = t(`method.${method}.title`);
-    return el("span", { class: "data-verdict", dataset: { verdict: kind } }, `${title}: ${t(`explain.trust.${kind}`, { beats, of })}`);
+    return el("span", { class: "data-verdict", dataset: { verdict: kind } }, `${title}: ${t(`verdict.${kind}`, { beats, of })}`);
   }
 
   /** Load a picture into the explorer, with the model that judged it. */

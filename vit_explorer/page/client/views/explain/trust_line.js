@@ -37,7 +37,7 @@ export function createTrustLine(context, map) {
     summary.hidden = Boolean(score);
     if (!score) return;
     button.dataset.verdict = score.verdict;
-    const short = t(`explain.trust.${score.verdict}`, { beats: score.beats, of: trust.of });
+    const short = t(`verdict.${score.verdict}`, { beats: score.beats, of: trust.of });
     setText(verdict, score.near ? t("explain.trust.near", { verdict: short }) : short);
     const worth = worthOf(state.result.model);
     const values = { insertion: worth(score.insertion), deletion: worth(score.deletion) };

@@ -8,6 +8,7 @@ import { createFeatureColours } from "./feature_colours.js";
 import { createLens } from "./lens.js";
 import { createLikeness } from "./likeness.js";
 import { createNorms } from "./norms.js";
+import { createParts } from "./parts.js";
 import { createPatchLens } from "./patch_lens.js";
 import { createTokenPath } from "./token_path.js";
 
@@ -36,6 +37,7 @@ export function createLayersView(context) {
   );
   const lens = createLens(context);
   const patchLens = createPatchLens(context);
+  const parts = createParts(context);
   const colours = createFeatureColours(context);
   const path = createTokenPath(context);
   const likeness = createLikeness(context);
@@ -47,6 +49,7 @@ export function createLayersView(context) {
     none,
     lens.node,
     patchLens.node,
+    parts.node,
     colours.node,
     path.node,
     likeness.node,
@@ -70,6 +73,8 @@ export function createLayersView(context) {
     node.style.setProperty("--aspect", String(model.grid[1] / model.grid[0]));
     none.hidden = Boolean(depth.lens);
     lens.draw(state, depth.lens);
+    parts.node.hidden = !depth.lens;
+    if (depth.lens) parts.draw(state);
     path.draw(state, depth.path);
   }
 
