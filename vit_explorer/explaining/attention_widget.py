@@ -42,7 +42,7 @@ class AttentionWidget(anywidget.AnyWidget):
     """
 
     _esm = f"{script(ENTRY)}export default {{ render: entry.render }};\n"
-    _css = styles("figure.css")
+    _css = styles("figure")
     _told = t.Dict().tag(sync=True)
     layer = t.Int().tag(sync=True)
     head = t.Any("mean").tag(sync=True)

@@ -122,4 +122,4 @@ def look_and_words(entry: str) -> dict[str, Any]:
 @cache
 def styles(*names: str) -> str:
     """Style sheets of `alone`, one after the other."""
-    return "\n".join((CLIENT / "alone" / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((CLIENT / f"alone/{name}.css").read_text(encoding="utf-8") for name in names)

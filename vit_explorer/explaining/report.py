@@ -64,7 +64,7 @@ def report_html(results: Sequence[Explanation]) -> str:
     if not results:
         raise OptionError("error.report.none", "A report needs an explanation; give at least one.")
     code = f"{script(ENTRY)}entry.start();\n"
-    style = styles("report.css", "figure.css")
+    style = styles("report", "figure")
     data = {**look_and_words(ENTRY), "results": [_numbers(result) for result in results]}
     # "<" ends a script's text wherever it stands in it.
     held = json.dumps(data).replace("<", "\\u003c")

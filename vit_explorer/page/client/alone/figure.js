@@ -82,7 +82,7 @@ const floats = (text) => new Float32Array(bytesOf(text).buffer);
 function createStage(store, data, { whole }) {
   const bar = createColourBar(percent);
   const says = el("p", { class: "figure-says", role: "status" });
-  const canvas = createPatchCanvas({ store, label: t("attention.canvas"), paint });
+  const canvas = createPatchCanvas({ store, label: t("heads.canvas"), paint });
   const node = el("div", { class: "figure-stage" }, canvas.canvas, bar.node, says);
   let asked = null;
 
@@ -152,7 +152,7 @@ function describe(map, query, model) {
     row: row + 1,
     column: column + 1,
     top: percent(map[best]),
-    prefix: shares.length ? t("attention.prefix", { shares: list(shares) }) : "",
+    prefix: shares.length ? t("heads.prefix", { shares: list(shares) }) : "",
   }).trim();
 }
 

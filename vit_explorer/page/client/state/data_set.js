@@ -140,13 +140,14 @@ export function askLooks(context) {
  * @param {Pick<Context, "store" | "actions">} context
  * @param {number[]} wanted
  */
-export function askMaps({ store, actions }, wanted) {
+export function askMaps(context, wanted) {
+  const { store } = context;
   const state = store.get();
   const places = wanted.filter((place) => !state.dataMaps.has(place));
   if (!places.length) return Promise.resolve();
   const order = { ask: "maps", model: modelOfSet(state), places, colormap: state.colormap };
   const keep = (one) => store.set({ dataMaps: new Map(store.get().dataMaps).set(one.place, one) });
-  return work({ store, actions }, "maps", `data/${setOf(state).key}/views`, order, () => {}, keep);
+  return work(context, "maps", `data/${setOf(state).key}/views`, order, () => {}, keep);
 }
 
 /** Ask for all pictures as points. @param {Pick<Context, "store" | "actions">} context */

@@ -32,7 +32,7 @@ export function createAttentionView(context) {
   const help = el("p", { class: "note" });
   const matrix = createHeadMatrix({ store });
   const measures = createMeasurePlots(context);
-  const canvas = createPatchCanvas({ store, label: t("attention.canvas"), paint });
+  const canvas = createPatchCanvas({ store, label: t("heads.canvas"), paint });
   const tools = createAttentionTools(store);
   const kindOf = ({ rolled }) => (rolled ? "rollout" : "attention");
   const menu = createFigureMenu(context, kindOf, {
@@ -139,7 +139,7 @@ export function createAttentionView(context) {
     const shares = model.prefix.map(
       (_, token) => `${tokenName(model, token)} ${percent(map[token])}`,
     );
-    const prefix = shares.length ? t("attention.prefix", { shares: list(shares) }) : "";
+    const prefix = shares.length ? t("heads.prefix", { shares: list(shares) }) : "";
     // Where attention has collapsed there is no patch to point at.
     const even = high - low <= EVEN * high;
     const what = even ? "even" : state.rolled ? "rolled" : "says";
