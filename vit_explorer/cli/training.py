@@ -35,6 +35,10 @@ def train(
         typer.Option("--set", help="A setting to change.", metavar="KEY=VALUE"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run.")] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="Draw training pictures as the recipe varies them (PNG), and end."),
+    ] = None,
     log_to: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,6 +55,10 @@ def train(
     if recipe is None:
         for name in training.list_recipes():
             print(f"{name:22} {training.load_recipe(name).description}")
+        return
+    if preview is not None:
+        drawn = training.preview(recipe, data=data or "cifar10", overrides=change or ())
+        say(f"written to {drawn.save(preview)}")
         return
     result = training.train(
         recipe,
