@@ -59,6 +59,30 @@ def test_text_is_read_from_the_last_row(browser: Browser, address: str) -> None:
         assert unexpected(wrong) == []
 
 
+def test_a_laptop_has_one_row_of_tools_and_what_matters_above_the_maps(
+    browser: Browser, address: str
+) -> None:
+    for locale, words in (("en-GB", "cuts the picture into 64 patches"), ("zh-CN", "64 个图像块")):
+        laptop = {"viewport": {"width": 1280, "height": 720}, "locale": locale}
+        with watched_page(browser, address, **laptop) as (page, wrong):
+            open_explorer(page, address)
+            lead = page.locator(".lead", has_text=words)
+            first = page.locator(".predictions button").first.inner_text().split("\n")
+            assert all(part.strip() in lead.inner_text() for part in first if part.strip())
+            below = page.locator(".card[data-method]").first.bounding_box()
+            box = lead.bounding_box()
+            assert below is not None and box is not None
+            assert box["y"] + box["height"] < below["y"]
+            for tab in ("explain", "attention"):
+                show(page, tab)
+                middles = page.locator(f"#vx-view-{tab} .toolbar > *:visible").evaluate_all(
+                    "(all) => all.map((n) => n.getBoundingClientRect())"
+                    ".map((box) => box.y + box.height / 2)"
+                )
+                assert max(middles) - min(middles) < 4, (locale, tab, middles)
+            assert unexpected(wrong) == []
+
+
 def test_a_phone_shows_a_map_at_once_and_tabs_that_stay(browser: Browser, address: str) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with watched_page(browser, address, **phone) as (page, wrong):

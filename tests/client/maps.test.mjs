@@ -6,6 +6,7 @@ const { correlation, ranks } = await load("maps/rank_correlation.js");
 const { enlarge, level, maximum, range } = await load("maps/pixels.js");
 const { cellOf, extremePatch, startToken, step, tokenAt, valueAt } = await load("maps/geometry.js");
 const { describeMap } = await load("maps/alt_text.js");
+const { commonPeak } = await load("views/explain/lead.js");
 const { isDark } = await load("maps/colours.js");
 const { speak } = await load("base/words.js");
 
@@ -113,4 +114,14 @@ test("the commonest classes have a colour each, and all others one", async () =>
   const drawn = [...values([9, 2, 5])].map(hex);
   assert.deepEqual(drawn, [9, 2, 5].map((index) => classColour([9, 2], index)));
   assert.equal(new Set(drawn).size, 3);
+});
+
+test("maps share a peak where two of three or more have it, whatever their grids", () => {
+  const model = modelOf(2, 2);
+  const peak = (...values) => ({ values, grid: [2, 2] });
+  const [first, last, none] = [peak(9, 1, 1, 1), peak(0, 1, 2, 3), peak(0, -1, 0, 0)];
+  const fine = { values: [...Array(15).fill(0), 1], grid: [4, 4] };
+  assert.deepEqual(commonPeak([first, last, fine, none], model), { some: 2, all: 3, row: 2, column: 2 });
+  assert.equal(commonPeak([first, last, peak(0, 3, 0, 0)], model), null);
+  assert.equal(commonPeak([first, first, none], model), null);
 });

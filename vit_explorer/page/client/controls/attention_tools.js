@@ -1,5 +1,5 @@
 // The Attention view's toolbar: the query, the direction, the layer, the heads; one layer or all up
-// to it; and how much of the attention to show.
+// to it; and, to stand below the picture, how much of the attention to show.
 
 import { childrenOf, el, segmented, setText } from "../base/dom.js";
 import { percent } from "../base/format.js";
@@ -50,7 +50,6 @@ export function createAttentionTools(store) {
     el("label", { class: "tool" }, t("heads.layer"), layer, value),
     rolled.node,
     el("span", { class: "tool" }, t("heads.heads"), heads),
-    mass.node,
   );
   let built = "";
   let headButtons = null;
@@ -103,7 +102,7 @@ export function createAttentionTools(store) {
       chip.setAttribute("aria-pressed", String(Number(chip.dataset.token) === token));
     }
   }
-  return { node, show };
+  return { node, mass: mass.node, show };
 }
 
 /** @param {Store} store */

@@ -63,6 +63,7 @@ export function createAttentionView(context) {
         { class: "stage" },
         canvas.canvas,
         el("div", { class: "under-stage" }, bar.node, menu),
+        tools.mass,
         says,
         help,
         createGlossary(["class", "query", "pin"]),

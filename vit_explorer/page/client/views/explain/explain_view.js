@@ -10,6 +10,7 @@ import { compareUnasked } from "../../state/trust.js";
 import { createAgreement, shownPair } from "./agreement.js";
 import { createExplainTools } from "./explain_tools.js";
 import { createLayerMatrix } from "./layer_matrix.js";
+import { createLead } from "./lead.js";
 import { createMapCard, mapAspect } from "./map_card.js";
 import { createSeenCard } from "./seen_card.js";
 import { createWaitingCard } from "./waiting_card.js";
@@ -23,9 +24,11 @@ export function createExplainView(context) {
   const tools = createExplainTools(context);
   const agreement = createAgreement(context);
   const layers = createLayerMatrix(context);
+  const lead = createLead(context);
   const node = el(
     "section",
     { class: "view view-explain" },
+    lead.node,
     tools.node,
     gallery,
     skipped,
@@ -82,6 +85,7 @@ export function createExplainView(context) {
     if (!state.busy) compareUnasked(state, setup);
     rebuild(state);
     gallery.style.setProperty("--aspect", mapAspect(state).toFixed(4));
+    lead.draw(state);
     tools.draw(state);
     seenCard.draw(state);
     for (const card of cards.values()) card.draw(state);
