@@ -447,7 +447,12 @@ def test_another_picture_of_an_example_s_name_is_not_taken_for_it(
 ) -> None:
     key = workbench.add_picture(coffee.read_bytes(), "cat.png")
     of = workbench.analyse(key, workbench.start_name, None)
-    assert "picture = 'cat.png'" in str(describe_code(of, chosen_map("rollout"))["python"])
+    told = "# The page has no more than its name: give its path.\npicture = "
+    assert f"{told}'cat.png'" in str(describe_code(of, chosen_map("rollout"))["python"])
+    example = workbench.analyse("cat.png", workbench.start_name, None)
+    found = str(describe_code(example, chosen_map("rollout"))["python"])
+    assert "\npicture = 'assets/cat.png'" in found
+    assert told not in found
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,11 @@ def describe_code(
         other = held(figure.other)
         if other is None:
             raise OptionError(GONE)
-        lines = [_opening("other", other.picture), *lines]
+        lines = [*_opening("other", other.picture), *lines]
     load = load_arguments(result.model, result.weights)
     path, opened = picture_path(result.picture), result.picture.chosen()
     return {
-        "python": python_code(load, path, opened, lines),
+        "python": python_code(load, _opening("picture", result.picture), lines),
         "command": None if words is None else command(load, path, opened, words),
     }
 
@@ -47,32 +47,24 @@ def picture_path(picture: Picture) -> str:
     return f"assets/{picture.name}" if is_example(picture) else picture.name
 
 
-def python_code(
-    load: Mapping[str, Any], path: str, opened: Mapping[str, Any], lines: Iterable[str]
-) -> str:
-    """A script: `lines`, after `model` by `load_model` and `picture` by `open_picture`.
+def python_code(load: Mapping[str, Any], opening: Iterable[str], lines: Iterable[str]) -> str:
+    """A script: `lines`, after `model` by `load_model` and `picture` by `opening`'s lines.
 
-    `load` are arguments as `load_arguments` tells them, `opened` those besides the picture's path.
+    `load` are arguments as `load_arguments` tells them.
     """
     return "\n".join(
-        [
-            "import vit_explorer as vx",
-            "",
-            *_loading(**load),
-            _opened("picture", path, opened),
-            *lines,
-            "",
-        ]
+        ["import vit_explorer as vx", "", *_loading(**load), *opening, *lines, ""],
     )
 
 
-def _opening(name: str, picture: Picture) -> str:
-    return _opened(name, picture_path(picture), picture.chosen())
-
-
-def _opened(name: str, path: str, opened: Mapping[str, Any]) -> str:
+def _opening(name: str, picture: Picture) -> list[str]:
+    """How a picture is opened; of one that was sent, that its place has to be filled in."""
+    path, opened = picture_path(picture), picture.chosen()
     given = call("vx.open_picture", path, **opened) if opened else literal(path)
-    return f"{name} = {given}"
+    unknown = (
+        [] if is_example(picture) else ["# The page has no more than its name: give its path."]
+    )
+    return [*unknown, f"{name} = {given}"]
 
 
 def _loading(*, model: str, module: str | None = None, **options: Any) -> list[str]:
