@@ -29,6 +29,17 @@ export function stepTo(counts, { view, slide }, way) {
 }
 
 /**
+ * The views that presenting steps through: a comparison and a film where there is one; Learn has steps
+ * of its own.
+ * @param {string[]} names
+ * @param {Pick<State, "other" | "result">} state
+ */
+export function presentedViews(names, { other, result }) {
+  const there = { learn: false, compare: Boolean(other), training: Boolean(result?.film.url) };
+  return names.filter((name) => there[name] ?? true);
+}
+
+/**
  * Returns the line that says whose figure it is; `root` is told, so that styles follow.
  * @param {Context} context
  * @param {HTMLElement} root
@@ -49,7 +60,7 @@ export function createPresenting({ store, actions, signal }, root, names) {
       if (root.querySelectorAll(".learn-dots button")[next]) store.set({ step: next, hover: null });
       return;
     }
-    const shown = names.filter((name) => name !== "learn" && name !== "training" && name !== "compare");
+    const shown = presentedViews(names, store.get());
     const found = stepTo(shown.map(countOf), { view: shown.indexOf(tab), slide }, way);
     if (found && found.view >= 0) store.set({ tab: shown[found.view], slide: found.slide, hover: null });
   }
