@@ -554,9 +554,9 @@ READ = """async ([url, card, layer, head, query]) => {
   const load = (name) => import(new URL(`explorer/static/${name}.js`, document.baseURI));
   const { Attention } = await load("server/attention_data");
   const asked = { layer, head, query, direction: "from" };
-  const whole = new Attention({ url, ...card }, () => {});
+  const whole = new Attention({ url, ...card });
   await whole.load(layer);
-  const rows = new Attention({ url, ...card }, () => {});
+  const rows = new Attention({ url, ...card });
   await rows.loadQuery(query);
   return {
     row: [...whole.map(asked)],

@@ -23,7 +23,7 @@ CANVAS = "#vx-view-attention .stage canvas"
 ROLLED = """async ([url, card, asked]) => {
   const { Attention } =
     await import(new URL("explorer/static/server/attention_data.js", document.baseURI));
-  const data = new Attention({ url, ...card }, () => {});
+  const data = new Attention({ url, ...card });
   await data.loadAll();
   return asked.map((one) => [...data.rollout(one)]);
 }"""

@@ -26,7 +26,7 @@ from vit_explorer.page.payloads import attention, layers, learn, positions, what
 from vit_explorer.page.payloads import result as payload
 from vit_explorer.page.payloads.code.figure import Figure
 from vit_explorer.page.payloads.code.figures import AnyFigure, MapFigure
-from vit_explorer.page.payloads.code.script import command, describe_code, python_code
+from vit_explorer.page.payloads.code.script import command, describe_code, opening, python_code
 from vit_explorer.page.state.extra_maps import Analyses
 from vit_explorer.page.state.results import Result
 from vit_explorer.page.static_files import static_folder
@@ -343,7 +343,7 @@ def test_names_are_given_as_they_are(
         patch.object(vx, "load_model", lambda model, **options: {"model": model, **options}),
         patch.object(vx, "open_picture", lambda source, **options: (source, options)),
     ):
-        exec(python_code(load, path, opened, ["done = True"]), names)
+        exec(python_code(load, opening("picture", path, opened), ["done = True"]), names)
     assert names["done"]
     assert names["model"] == as_tuples(load)
     assert names["picture"] == ((path, as_tuples(opened)) if opened else path)
@@ -384,7 +384,7 @@ def test_a_shell_gives_the_command_names_as_they_are(
 def test_of_a_module_code_says_only_that_a_program_has_it(model: str, module: str) -> None:
     names: dict[str, Any] = {"model": 1}
     load = {"model": model, "module": module}
-    exec(python_code(load, "cat.png", {}, ["values = model"]), names)
+    exec(python_code(load, opening("picture", "cat.png", {}), ["values = model"]), names)
     assert names["values"] == 1
     assert "os" not in names
     assert command(load, "cat.png", {}, ["--method", "rollout"]) is None

@@ -206,7 +206,7 @@ def _run_all(found: dict[str, tuple[str, list[list[str]]]], checkpoint: Path, pl
         name = numbered.split()[0]
         if not path.exists() or not table:
             continue
-        parts = tuple(column for column in table[0] if column.startswith("component "))
+        parts = tuple(column for column in table[0] if column.startswith(("component ", "head_")))
         _, columns = NUMBERS.get(name, ("", parts or (table[0][-1],)))
         held = _columns(table)
         shown = np.array([[float(cell) for cell in held[column]] for column in columns]).T

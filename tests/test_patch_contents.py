@@ -174,7 +174,7 @@ def test_what_can_t_be_compared_is_told(pair: tuple[vx.Trace, vx.Trace], cat: Pa
     with pytest.raises(OptionError, match="way of comparing"):
         vx.patch_matches(*pair, by="colour")  # type: ignore[arg-type]
     written = vx.trace(load(OddViT(way="written")), cat)
-    with pytest.raises(UnsupportedModelError, match="by='features'"):
+    with pytest.raises(UnsupportedModelError, match="compare attention or features"):
         vx.patch_matches(written, written, by="query_key")
 
 

@@ -99,7 +99,7 @@ def test_a_run_that_was_killed_first_of_all_knows_its_data(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "label", killed)  # before the first step
+        patch.setattr(Trainer, "run_epoch", killed)  # before the first step
         with pytest.raises(Killed):
             train(recipe, data=data, out=tmp_path, precision="no", **OPTIONS)
     (tmp_path / ".teacher_tokens.npy.x.partial").write_bytes(b"half")

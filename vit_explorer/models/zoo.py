@@ -154,7 +154,8 @@ def load_model(
 def _found_anywhere(name: str) -> str:
     """A model's name, or the path of its file or folder as it is called from any folder."""
     place = name.removeprefix(LOCAL)
-    return name if is_model_name(place) or not Path(place).exists() else absolute(place)
+    # timm, which knows its names, takes seconds to import: asked last.
+    return absolute(place) if Path(place).exists() and not is_model_name(place) else name
 
 
 def _in_words(

@@ -59,12 +59,15 @@ def python_code(load: Mapping[str, Any], opening: Iterable[str], lines: Iterable
 
 def _opening(name: str, picture: Picture) -> list[str]:
     """How a picture is opened; of one that was sent, that its place has to be filled in."""
-    path, opened = picture_path(picture), picture.chosen()
-    given = call("vx.open_picture", path, **opened) if opened else literal(path)
-    unknown = (
-        [] if is_example(picture) else ["# The page has no more than its name: give its path."]
-    )
-    return [*unknown, f"{name} = {given}"]
+    lines = opening(name, picture_path(picture), picture.chosen())
+    if is_example(picture):
+        return lines
+    return ["# The page has no more than its name: give its path.", *lines]
+
+
+def opening(name: str, path: str, opened: Mapping[str, Any]) -> list[str]:
+    """`name` as the picture at a path, opened with these options."""
+    return [f"{name} = {call('vx.open_picture', path, **opened) if opened else literal(path)}"]
 
 
 def _loading(*, model: str, module: str | None = None, **options: Any) -> list[str]:
