@@ -13,9 +13,14 @@ test *options:
 
 alias test-fast := test
 
-# Every test, as CI runs them
+# Every test but the long ones, as CI runs them
 test-all *options:
     pytest {{options}}
+
+# The tests that CI has no time for: a cluster, a notebook server, the longest measurements
+test-long *options:
+    pip install --quiet -e ".[test-long]"
+    pytest -m long {{options}}
 
 # Style and likely mistakes
 lint:

@@ -26,15 +26,40 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW_FIXTURES = {"shared", "browser", "page"}
 LONGEST = (
     "test_shipped.py",
-    "test_page_figures.py",
-    "test_training.py",
-    "test_page_odd_vits.py",
-    "test_fuzz.py",
-    "test_training_view.py",
-    "test_words.py",
-    "test_endings.py",
-    "test_ui.py",
+    "test_page.py",
+    "test_page_frame.py",
     "test_accessibility.py",
+    "test_training.py",
+    "test_training_view.py",
+    "test_fuzz.py",
+    "test_page_figures.py",
+    "test_page_outputs.py",
+    "test_page_stages.py",
+    "test_page_links.py",
+    "test_page_odd_vits.py",
+    "test_page_classes.py",
+    "test_page_explain.py",
+    "test_page_recovery.py",
+    "test_architectures.py",
+    "test_page_channels.py",
+    "test_page_learn.py",
+    "test_training_killed.py",
+    "test_downloads.py",
+    "test_study.py",
+    "test_data_view.py",
+    "test_benchmarks.py",
+    "test_page_attention.py",
+    "test_stages.py",
+    "test_compared_runs.py",
+    "test_page_origins.py",
+    "test_doctor.py",
+    "test_endings.py",
+    "test_page_language.py",
+    "test_ui.py",
+    "test_page_layers.py",
+    "test_page_whatif.py",
+    "test_proxy.py",
+    "test_words.py",
 )
 
 
@@ -46,7 +71,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
-        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if SLOW_FIXTURES & asked or item.get_closest_marker("long"):
             item.add_marker("slow")
 
 

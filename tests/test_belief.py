@@ -44,7 +44,9 @@ def test_what_was_measured_has_a_place_and_the_best_are_shown_first() -> None:
     assert all(method.of_stages for method in first_shown(2))
 
 
-@pytest.mark.parametrize("name", ["bundled", "deit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["bundled", pytest.param("deit_tiny_patch16_224", marks=pytest.mark.long)]
+)
 def test_the_order_comes_again_on_a_few_pictures(
     name: str, assets: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -34,6 +34,7 @@ from vit_explorer.models.loading import Replica, fingerprint
 from vit_explorer.models.shipped import SHIPPED
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytestmark = pytest.mark.long
 
 COLUMNS = ["picture", "label", "predicted", "probability", "rank", "correct"]
 CLASSES = ("cat", "dog", "frog")

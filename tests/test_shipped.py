@@ -35,7 +35,10 @@ def unpack_cifar10(shared: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name == "bundled" else pytest.mark.long) for name in SHIPPED],
+)
 def test_a_shipped_model_is_as_good_as_it_says(shared: Path, tmp_path: Path, name: str) -> None:
     model = vx.load_model(name)
     stated = model.metadata["metrics"]

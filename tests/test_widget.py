@@ -93,6 +93,7 @@ def test_a_figure_s_script_is_one_text_with_its_words() -> None:
         assert {"heads.says.from", "token.register", "map.place.middle", "list"} <= set(words)
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_a_notebook_in_jupyterlab(
     browser: Browser,
