@@ -79,7 +79,7 @@ def fetch_repository(repository: str, patterns: Sequence[str], name: str) -> Pat
                 fetch(repository, file, name)
     try:
         return Path(waited(partial(snapshot_download, repository, local_files_only=True)))
-    except Exception:
+    except (OSError, ValueError):  # what is asked of the cache alone fails in no other way
         raise HubError(_why_not()) from None
 
 
