@@ -67,8 +67,8 @@ def has_attention(result: Explanation) -> bool:
 
 
 def in_base64(values: NDArray[Any]) -> str:
-    """Numbers as float32, or as the bytes that they are, in base64."""
-    kind = np.uint8 if values.dtype == np.uint8 else "<f4"
+    """Numbers as float32, or as the steps of 16 bits that they are, in base64."""
+    kind = "<u2" if values.dtype == np.uint16 else "<f4"
     return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()
 
 

@@ -27,8 +27,9 @@ from vit_explorer.result_folder import write_file
 from vit_explorer.tracing.trace import Trace
 
 ENTRY = "alone/report.js"
+STEPS = 65_535  # as alone/report.js knows them
 # Up to how many bytes attention is kept head by head.
-MOST_ATTENTION = 8_000_000
+MOST_ATTENTION = 12_000_000
 ABOUT = (
     "Each map lies over the crop that the model saw: with level i from 0 to 255 between the limits "
     f"shown, its colour covers opacity × ({FLOOR} + {1 - FLOOR} · i/255) of the picture. No map is "
@@ -41,8 +42,8 @@ def save_report(results: Explanation | Sequence[Explanation], file: str | Path) 
 
     The file asks nothing of any machine and opens from a disk or a mail: pictures, numbers and its
     one script are in it, and its own policy allows nothing else. It holds the crop of each picture.
-    Attention is kept in 255 steps of each row's largest, head by head up to 8 MB a picture, else
-    as the mean of each layer's heads; a model without such attention has maps alone.
+    Attention is kept in 65,535 steps of each row's largest, head by head up to 12 MB a picture,
+    else as the mean of each layer's heads; a model without such attention has maps alone.
 
     Returns:
         The file written.
@@ -98,11 +99,13 @@ def _numbers(result: Explanation) -> dict[str, Any]:
 def _attention(trace: Trace) -> dict[str, Any]:
     """Every layer's attention (L, h, N, N) in steps of each row's largest, which are the scales."""
     card = trace.card
-    apart = card.depth * card.heads * card.tokens**2 <= MOST_ATTENTION
+    apart = 2 * card.depth * card.heads * card.tokens**2 <= MOST_ATTENTION
     layers = (trace.attention(layer).float().cpu() for layer in range(card.depth))
     rows = np.stack([(one if apart else one.mean(0, keepdim=True)).numpy() for one in layers])
     scales = rows.max(axis=-1, keepdims=True)
-    levels = np.rint(255 * rows / np.maximum(scales, np.finfo(np.float32).tiny)).astype(np.uint8)
+    # Finer than any number that is said of it.
+    shares = rows / np.maximum(scales, np.finfo(np.float32).tiny)
+    levels = np.rint(STEPS * shares).astype(np.uint16)
     return {
         "depth": card.depth,
         "heads": rows.shape[1],

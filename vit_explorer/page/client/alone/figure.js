@@ -170,7 +170,7 @@ function createMap(store, map) {
     { dataset: { method: map.name } },
     canvas.canvas,
     bar.node,
-    el("figcaption", {}, el("strong", {}, map.title), ` · ${map.note} `, here),
+    el("figcaption", {}, el("strong", {}, map.title), ` · ${map.note}`, here),
   );
 
   /**
@@ -189,7 +189,7 @@ function createMap(store, map) {
     const value = valueAt(map, state.result.model, queryToken(state));
     canvas.draw();
     bar.show(tableFor(state.colormap, map.signed), map.limits, value);
-    setText(here, value === null ? "" : t("alone.here", { value: short(value) }));
+    setText(here, value === null ? "" : ` · ${t("alone.here", { value: short(value) })}`);
   }
   return { node, draw };
 }

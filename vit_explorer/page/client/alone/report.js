@@ -4,6 +4,8 @@ import { speakWords } from "../base/words.js";
 import { setTables } from "../maps/colours.js";
 import { bytesOf, showFigure } from "./figure.js";
 
+const STEPS = 65535; // as explaining/report.py has them
+
 /** Draw the figure of each of the document's sections. */
 export function start() {
   const held = JSON.parse(document.getElementById("data").textContent);
@@ -19,13 +21,13 @@ export function start() {
 
 /** What gives a layer's rows by its path, of what a file holds: steps of each row's largest. */
 export function layersOf({ heads, tokens, levels, scales }) {
-  const steps = bytesOf(levels);
+  const steps = new Uint16Array(bytesOf(levels).buffer);
   const largest = new Float32Array(bytesOf(scales).buffer);
   const rows = heads * tokens;
   return async (path) => {
     const first = Number(path.split("/")[1]) * rows;
     const own = steps.subarray(first * tokens, (first + rows) * tokens);
-    const attention = Float32Array.from(own, (step, at) => (step / 255) * largest[first + Math.floor(at / tokens)]);
+    const attention = Float32Array.from(own, (step, at) => (step / STEPS) * largest[first + Math.floor(at / tokens)]);
     return { arrays: { attention } };
   };
 }
