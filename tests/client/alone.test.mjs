@@ -9,12 +9,21 @@ import { load } from "./page.mjs";
 
 const { layersOf } = await load("alone/report.js");
 const { render } = await load("alone/widget.js");
+const { describeAttention } = await load("maps/attention_words.js");
 const { overlay } = await load("maps/pixels.js");
 const ENGLISH = new URL("../../vit_explorer/page/client/lang/en.json", import.meta.url);
 const words = JSON.parse(await readFile(ENGLISH, "utf8"));
 await speakEnglish();
 
 const base64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
+
+test("attention that is the same everywhere points at no patch", () => {
+  const model = { grid: [1, 3], prefix: ["class"] };
+  const even = describeAttention(Float32Array.from([0.1, 0.3, 0.3, 0.3]), 1, model);
+  assert.equal(even, "Patch row 1, column 1 looks at all patches alike (30.0\u00a0% each). Besides the patches: class token 10.0\u00a0%.");
+  const told = describeAttention(Float32Array.from([0.1, 0.2, 0.3, 0.4]), 0, model);
+  assert.equal(told, "Class token looks most at row 1, column 3 (40.0\u00a0%). Besides the patches: class token 10.0\u00a0%.");
+});
 
 test("a report's layer is its steps times each row's largest", async () => {
   const levels = Uint16Array.from([65535, 0, 13107, 65535, 26214, 65535, 65535, 52428]);

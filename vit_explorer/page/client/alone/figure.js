@@ -3,12 +3,13 @@
 
 import { el, setText } from "../base/dom.js";
 import { percent, short } from "../base/format.js";
-import { list, t } from "../base/words.js";
+import { t } from "../base/words.js";
 import { createColourBar } from "../controls/colour_bar.js";
 import { createPatchCanvas } from "../controls/patch_canvas.js";
+import { describeAttention } from "../maps/attention_words.js";
 import { describeMap } from "../maps/alt_text.js";
 import { manner, tableFor } from "../maps/colours.js";
-import { cellOf, extremePatch, startToken, tokenName, valueAt } from "../maps/geometry.js";
+import { startToken, valueAt } from "../maps/geometry.js";
 import { loadImage, PixelSource } from "../maps/picture.js";
 import { maximum, overlay } from "../maps/pixels.js";
 import { Attention } from "../server/attention_data.js";
@@ -130,30 +131,10 @@ function createStage(store, data, { whole }) {
     need(whole ? state.layer : query);
     const map = currentMap(state);
     canvas.draw();
-    setText(says, map ? describe(map, query, state.result.model) : t(data.failed ? "alone.failed" : "alone.waiting"));
+    setText(says, map ? describeAttention(map, query, state.result.model) : t(data.failed ? "alone.failed" : "alone.waiting"));
     if (map) bar.show(tableFor(state.colormap), limitsOf(patchesOf(map, state)));
   }
   return { node, draw };
-}
-
-/**
- * What a token looks at, in words.
- * @param {Float32Array} map
- * @param {number} query
- * @param {Model} model
- */
-function describe(map, query, model) {
-  const best = extremePatch(map, model.prefix.length);
-  const [row, column] = cellOf(model, best);
-  const name = tokenName(model, query);
-  const shares = model.prefix.map((_, token) => `${tokenName(model, token)} ${percent(map[token])}`);
-  return t("heads.says.from", {
-    query: name[0].toUpperCase() + name.slice(1),
-    row: row + 1,
-    column: column + 1,
-    top: percent(map[best]),
-    prefix: shares.length ? t("heads.prefix", { shares: list(shares) }) : "",
-  }).trim();
 }
 
 /**

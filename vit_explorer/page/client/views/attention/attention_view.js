@@ -3,7 +3,7 @@
 import { el, setText } from "../../base/dom.js";
 import { hint } from "../../base/hints.js";
 import { percent } from "../../base/format.js";
-import { list, t } from "../../base/words.js";
+import { t } from "../../base/words.js";
 import { createMeasurePlots } from "../../charts/distance.js";
 import { createAttentionTools, keepMass } from "../../controls/attention_tools.js";
 import { createColourBar } from "../../controls/colour_bar.js";
@@ -11,18 +11,16 @@ import { createFigureMenu, gridTable } from "../../controls/figure_menu.js";
 import { createGlossary } from "../../controls/glossary.js";
 import { createHeadMatrix } from "../../controls/head_matrix.js";
 import { createPatchCanvas, markCell } from "../../controls/patch_canvas.js";
+import { describeAttention } from "../../maps/attention_words.js";
 import { manner, tableFor } from "../../maps/colours.js";
-import { cellOf, extremePatch, startToken, tokenName } from "../../maps/geometry.js";
+import { startToken, tokenName } from "../../maps/geometry.js";
 import { cropAspect } from "../../maps/picture.js";
-import { maximum, overlay, range } from "../../maps/pixels.js";
+import { maximum, overlay } from "../../maps/pixels.js";
 import { numbersOf } from "../../server/packed.js";
 import { attentionCode } from "../../state/code_orders.js";
 import { directionOf, fusionOf } from "../../state/fusion.js";
 import { createRest } from "../../state/pointer_rest.js";
 import { queryToken } from "../../state/store.js";
-
-// Values this close to one another are called equal.
-const EVEN = 0.02;
 
 /** @param {Context} context */
 export function createAttentionView(context) {
@@ -130,27 +128,8 @@ export function createAttentionView(context) {
   function describe(state) {
     const map = currentMap(state);
     if (!map) return t(state.result.attention.data.failed ? "heads.failed" : "heads.waiting");
-    const { model } = state.result;
-    const [row, column] = cellOf(model, extremePatch(map, model.prefix.length));
-    const patches = map.subarray(model.prefix.length);
-    const [low, high] = range(patches);
-    const top = percent(high);
-    const query = tokenName(model, queryToken(state));
-    const direction = directionOf(state);
-    const shares = model.prefix.map(
-      (_, token) => `${tokenName(model, token)} ${percent(map[token])}`,
-    );
-    const prefix = shares.length ? t("heads.prefix", { shares: list(shares) }) : "";
-    // Where attention has collapsed there is no patch to point at.
-    const even = high - low <= EVEN * high;
-    const what = even ? "even" : state.rolled ? "rolled" : "says";
-    return t(`heads.${what}.${direction}`, {
-      query: query[0].toUpperCase() + query.slice(1),
-      row: row + 1,
-      column: column + 1,
-      top,
-      prefix,
-    }).trim();
+    const of = { direction: directionOf(state), rolled: state.rolled };
+    return describeAttention(map, queryToken(state), state.result.model, of);
   }
 
   /** @param {State} state */
